@@ -1,0 +1,46 @@
+# Two commands do everything: `make demo` and `make test`. Both install what they need into .venv first.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Plain `pip install torch` may fetch several GB of CUDA packages; laptops and CI want the CPU build of a tested release.
+TORCH  ?= torch==2.13.0
+PYTEST_ARGS ?=
+
+.PHONY: install demo test lint format bench crds clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "finetune-operator needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/python examples/quickstart/demo.py
+
+test: install
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict api/finetune_api operator/finetune_operator
+	$(BIN)/mypy trainer/finetune_trainer serving/finetune_serving local/finetune_local
+	$(BIN)/lint-imports
+	$(BIN)/python tests/measure_style.py .
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+crds: install
+	$(BIN)/finetune-operator crds > manifests/crds/crds.yaml
+	cp manifests/crds/crds.yaml charts/finetune-operator/crds/crds.yaml
+
+clean:
+	rm -rf $(VENV) .demo

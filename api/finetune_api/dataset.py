@@ -1,0 +1,86 @@
+"""The data of a job: where it is, how it is split, which columns matter."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from finetune_api.base import Schema, rule, schema_with
+from finetune_api.sources import Source
+
+DataFormat = Literal["Auto", "Jsonl", "Csv", "Parquet"]
+
+
+class DataFile(Schema):
+    """One file, or a folder of files of one format."""
+
+    source: Source
+    format: DataFormat = Field("Auto", description="Auto goes by the file's ending: .jsonl, .csv or .parquet.")
+
+
+class Split(Schema):
+    """Parts of `train` to hold out, as shares of the whole."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[
+            rule("self.validation + self.test < 1.0", "validation + test must leave something to train on")
+        ]
+    )
+    validation: float = Field(0.0, ge=0, lt=1)
+    test: float = Field(0.0, ge=0, lt=1)
+    stratify_by: str | None = Field(
+        None, max_length=128, description="Column whose values appear in the same proportion in every part."
+    )
+    seed: int = Field(0, ge=0, description="The same seed gives the same split.")
+
+    @model_validator(mode="after")
+    def leaves_something_to_train_on(self) -> "Split":
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation ({self.validation:g}) + test ({self.test:g}) must be below 1; lower one of them"
+            )
+        return self
+
+
+class Columns(Schema):
+    """Which column of the data holds what. Unset ones fall back to the usual names."""
+
+    text: str | None = Field(None, max_length=128, description="Text to classify or to learn. Default: text.")
+    label: str | None = Field(None, max_length=128, description="Class of a classification example. Default: label.")
+    prompt: str | None = Field(None, max_length=128, description="Default: prompt.")
+    completion: str | None = Field(None, max_length=128, description="Default: completion.")
+    messages: str | None = Field(
+        None, max_length=128, description="Chat turns, each {role, content}. Default: messages."
+    )
+
+
+class Dataset(Schema):
+    """Training, validation and test data."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[
+            rule(
+                "!has(self.split) || !has(self.validation) || self.split.validation == 0.0",
+                "give validation or split.validation, not both",
+            ),
+            rule(
+                "!has(self.split) || !has(self.test) || self.split.test == 0.0",
+                "give test or split.test, not both",
+            ),
+        ]
+    )
+    train: DataFile
+    validation: DataFile | None = None
+    test: DataFile | None = None
+    split: Split | None = None
+    columns: Columns = Field(default_factory=Columns)
+    max_length: int = Field(512, ge=8, le=1048576, description="Longest example, in tokens.")
+    over_length: Literal["Error", "Drop", "Truncate"] = Field(
+        "Error", description="What to do with an example longer than maxLength. Whatever happens is counted and reported."
+    )
+
+    @model_validator(mode="after")
+    def held_out_data_comes_from_one_place(self) -> "Dataset":
+        for part in ("validation", "test"):
+            if getattr(self, part) and self.split and getattr(self.split, part) > 0:
+                raise ValueError(f"{part} and split.{part} are both set; keep one of them")
+        return self

@@ -1,0 +1,49 @@
+"""What a model must reach before it is published."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from finetune_api.base import Schema, rule, schema_with
+
+
+class Gate(Schema):
+    """A fixed bound (`operator`, `value`) or a comparison with the deployed version (`baseline`)."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[
+            rule(
+                "has(self.value) != has(self.baseline)",
+                "set operator and value for a fixed bound, or baseline and maxRegression for a comparison",
+            ),
+            rule("has(self.operator) == has(self.value)", "operator and value belong together"),
+        ]
+    )
+    metric: str = Field(max_length=64)
+    operator: Literal[">=", ">", "<=", "<"] | None = None
+    value: float | None = None
+    baseline: Literal["Deployed"] | None = Field(
+        None, description="Compare with the version that the ModelDeployment serves now; passes when there is none."
+    )
+    max_regression: float = Field(0.0, ge=0, description="How much worse than the baseline is still accepted.")
+
+    @model_validator(mode="after")
+    def one_kind(self) -> "Gate":
+        if (self.value is None) == (self.baseline is None):
+            raise ValueError("set operator and value for a fixed bound, or baseline for a comparison")
+        if (self.operator is None) != (self.value is None):
+            raise ValueError("operator and value belong together; set both")
+        return self
+
+
+class Evaluation(Schema):
+    """Evaluated on the test data, else on the validation data."""
+
+    gate: list[Gate] = Field(default_factory=list, max_length=32)
+
+
+class Publish(Schema):
+    """Record the result as a ModelVersion."""
+
+    model_name: str = Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    approval: Literal["Automatic", "Manual"] = "Automatic"

@@ -1,0 +1,22 @@
+"""How often a job may start again, by what stopped it."""
+
+from pydantic import Field
+
+from finetune_api.base import Schema
+
+
+class MaxRestarts(Schema):
+    """One budget a class of cause, so that preemptions do not eat the budget of real failures."""
+
+    user: int = Field(0, ge=0, le=1000, description="Errors of the code, the configuration or the data.")
+    infrastructure: int = Field(3, ge=0, le=1000, description="A lost node or pod, the network, an unexplained crash.")
+    preemption: int = Field(100, ge=0, le=10000, description="Eviction, preemption, a drained node.")
+
+
+class FailurePolicy(Schema):
+    """Every restart brings up the whole gang, from the newest verified checkpoint."""
+
+    max_restarts: MaxRestarts = Field(default_factory=MaxRestarts)
+    backoff_seconds: float = Field(
+        5, ge=0, le=3600, description="Wait before the first restart; doubles each time, up to five minutes."
+    )

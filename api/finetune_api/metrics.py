@@ -1,0 +1,16 @@
+"""Which metrics a task's evaluation gives, and in which direction each improves."""
+
+from typing import Literal
+
+Task = Literal["TextClassification", "TextGeneration"]
+
+METRICS: dict[str, tuple[str, ...]] = {
+    "TextClassification": ("accuracy", "precision", "recall", "f1", "auc", "loss"),
+    "TextGeneration": ("loss", "perplexity"),
+}
+LOWER_IS_BETTER = frozenset({"loss", "perplexity"})
+
+
+def better(metric: str, candidate: float, best: float) -> bool:
+    """Whether `candidate` improves on `best`."""
+    return candidate < best if metric in LOWER_IS_BETTER else candidate > best

@@ -1,0 +1,66 @@
+"""ModelDeployment: keeps one version of a model serving."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from finetune_api.base import Condition, Resource, Schema
+from finetune_api.pods import Credentials, PodTemplate, Resources
+
+
+class DeploymentTemplate(Schema):
+    """How the model is served; the same fields in FineTuneJob.spec.deploy.template and ModelDeployment.spec."""
+
+    replicas: int = Field(1, ge=0, le=1000)
+    image: str | None = Field(None, max_length=512, description="Default: the operator's serving image.")
+    resources: Resources | None = None
+    pod_template: PodTemplate | None = None
+    credentials: Credentials | None = None
+    progress_deadline_seconds: int = Field(
+        600, ge=1, description="A new version that is not ready by then is rolled back."
+    )
+
+
+class ModelDeploymentSpec(DeploymentTemplate):
+    """Follows the newest approved version of `modelName`, unless `version` pins one."""
+
+    model_name: str = Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    version: str | None = Field(None, max_length=253, description="Name of a ModelVersion to stay on.")
+
+
+class VersionChange(Schema):
+    """One change of the served version."""
+
+    version: str
+    outcome: Literal["Promoted", "RolledBack"]
+    reason: str = ""
+    time: str
+
+
+class ModelDeploymentStatus(Schema):
+    """What serves, and what is being rolled out."""
+
+    observed_generation: int | None = None
+    stable: str | None = Field(None, description="The version that serves.")
+    candidate: str | None = Field(None, description="The version being rolled out.")
+    failed_versions: list[str] = Field(
+        default_factory=list, max_length=10, description="Rolled back; not tried again until pinned."
+    )
+    replicas: int = 0
+    ready_replicas: int = 0
+    available: str = Field("", description="available/desired, for the printer column.")
+    selector: str = Field("", description="Label selector of the pods, for the scale subresource.")
+    url: str | None = None
+    history: list[VersionChange] = Field(default_factory=list, max_length=10)
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+
+
+class ModelDeployment(Resource):
+    """One served model."""
+
+    kind: Literal["ModelDeployment"] = "ModelDeployment"
+    spec: ModelDeploymentSpec
+    status: ModelDeploymentStatus | None = None

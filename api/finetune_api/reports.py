@@ -1,0 +1,61 @@
+"""What a training pod tells the operator: progress while it runs, one JSON line when it ends."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from finetune_api.base import Schema
+
+MAX_REPORT_BYTES = 64 * 1024
+MAX_TERMINATION_BYTES = 4096
+"""The kubelet cuts a termination message there."""
+
+
+class ReportedCheckpoint(Schema):
+    """A checkpoint whose files were verified after writing."""
+
+    step: int = Field(ge=0)
+    uri: str = Field(max_length=1024)
+
+
+class ProgressReport(Schema):
+    """Posted by rank 0 to `FINETUNE_PROGRESS_URL` with its projected token."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    attempt: int = Field(ge=1)
+    stage: Literal["Preparing", "Training", "Evaluating", "Exporting"] = "Training"
+    step: int = Field(0, ge=0)
+    total_steps: int = Field(0, ge=0)
+    epoch: float = Field(0.0, ge=0)
+    loss: float | None = None
+    learning_rate: float | None = None
+    tokens_per_second: float | None = Field(None, ge=0)
+    eta_seconds: int | None = Field(None, ge=0)
+    resumed_from_step: int | None = Field(None, ge=0)
+    checkpoint: ReportedCheckpoint | None = None
+    best_metric: dict[str, float] | None = Field(None, max_length=8)
+
+
+class TrainingResult(Schema):
+    """What a finished run made."""
+
+    artifact_uri: str = Field(max_length=1024)
+    artifact_digest: str = Field(max_length=128)
+    format: Literal["Full", "Adapter"] = "Full"
+    metrics: dict[str, float] = Field(default_factory=dict, max_length=32)
+    evaluated_on: Literal["test", "validation", "none"] = "none"
+    dataset_fingerprint: str = Field("", max_length=128)
+    versions: dict[str, str] = Field(default_factory=dict, max_length=16)
+
+
+class TerminationMessage(Schema):
+    """The last word of a process: one JSON line, at most 4 KiB, in the container's termination message."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    outcome: Literal["Succeeded", "ConfigurationError", "DataError", "OutOfMemory", "Preempted", "Hang", "Crash"]
+    message: str = ""
+    rank: int = 0
+    step: int | None = None
+    result: TrainingResult | None = None

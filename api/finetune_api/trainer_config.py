@@ -1,0 +1,33 @@
+"""job.json: what `finetune-trainer --config` reads, the validated part of a FineTuneJob."""
+
+from pydantic import Field
+
+from finetune_api.base import Schema
+from finetune_api.dataset import Dataset
+from finetune_api.method import Method
+from finetune_api.metrics import Task
+from finetune_api.model_reference import ModelReference
+from finetune_api.training import Checkpoint, Distributed, Training
+
+
+class JobIdentity(Schema):
+    """Whose run it is."""
+
+    namespace: str
+    name: str
+    uid: str
+    attempt: int = Field(1, ge=1)
+
+
+class TrainerConfig(Schema):
+    """Everything the trainer needs; `checkpoint.storage` and `output` are final, no name is added to them."""
+
+    job: JobIdentity
+    model: ModelReference
+    task: Task
+    dataset: Dataset
+    method: Method
+    training: Training = Field(default_factory=Training)
+    distributed: Distributed = Field(default_factory=Distributed)
+    checkpoint: Checkpoint
+    output: str

@@ -1,0 +1,98 @@
+"""Hyper-parameters of the training loop, and how it is spread over processes."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from finetune_api.base import Schema, rule, schema_with
+
+
+class EarlyStopping(Schema):
+    """Stop when the validation metric no longer improves, and keep the best weights."""
+
+    metric: str = Field("loss", max_length=64)
+    patience: int = Field(3, ge=1, le=1000, description="Evaluations without improvement before the run ends.")
+
+
+class Training(Schema):
+    """The defaults suit LoRA on a small model; full fine-tuning wants a learning rate ten times smaller."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[
+            rule("!(has(self.epochs) && has(self.maxSteps))", "set epochs or maxSteps, not both"),
+            rule(
+                "!has(self.microBatchSize) || self.batchSize % self.microBatchSize == 0",
+                "batchSize must be a multiple of microBatchSize",
+            ),
+        ]
+    )
+    epochs: float | None = Field(None, gt=0, le=10000, description="Passes over the data. Default 3, unless maxSteps is set.")
+    max_steps: int | None = Field(None, ge=1, description="Optimizer steps, instead of epochs.")
+    batch_size: int = Field(32, ge=1, le=1048576, description="Examples per optimizer step, over all processes.")
+    micro_batch_size: int | None = Field(
+        None, ge=1, description="Examples in one forward pass of one process. Default: batchSize / processes."
+    )
+    learning_rate: float = Field(2e-4, gt=0, le=10)
+    scheduler: Literal["Linear", "Cosine", "Constant"] = "Linear"
+    warmup: float = Field(0.0, ge=0, description="Steps of linear warm-up; below 1, a share of all steps.")
+    optimizer: Literal["AdamW"] = "AdamW"
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    max_grad_norm: float = Field(1.0, ge=0, description="0 turns clipping off.")
+    precision: Literal["Float32", "BFloat16"] = Field(
+        "Float32", description="BFloat16 computes in bfloat16 and keeps the trained weights in float32."
+    )
+    packing: bool = Field(False, description="TextGeneration: join examples into full rows without mixing them.")
+    gradient_checkpointing: bool = Field(False, description="Recompute activations in the backward pass to save memory.")
+    seed: int = Field(0, ge=0)
+    evaluate_every_steps: int | None = Field(
+        None, ge=1, description="Default: once an epoch, when there is validation data."
+    )
+    log_every_steps: int = Field(10, ge=1)
+    early_stopping: EarlyStopping | None = None
+
+    @model_validator(mode="after")
+    def consistent(self) -> "Training":
+        if self.epochs is not None and self.max_steps is not None:
+            raise ValueError("epochs and maxSteps are both set; keep one of them")
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batchSize ({self.batch_size}) must be a multiple of microBatchSize ({self.micro_batch_size})"
+            )
+        return self
+
+
+class Distributed(Schema):
+    """One pod a node, `processesPerNode` processes in each; every pod gets the same resources."""
+
+    engine: Literal["Torchrun"] = "Torchrun"
+    nodes: int = Field(1, ge=1, le=1024)
+    processes_per_node: int = Field(1, ge=1, le=64, description="Usually the number of GPUs of a pod.")
+
+    @property
+    def world_size(self) -> int:
+        return self.nodes * self.processes_per_node
+
+
+class Checkpoint(Schema):
+    """When a verified checkpoint is written, where, and how many are kept."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[
+            rule("!(has(self.everySteps) && has(self.everyMinutes))", "set everySteps or everyMinutes, not both"),
+        ]
+    )
+    storage: str = Field(
+        max_length=1024,
+        pattern=r"^(s3|file|pvc)://[^\s]+$",
+        description="s3://BUCKET/PREFIX or pvc://CLAIM/PATH; the job's name and uid are added to it.",
+    )
+    every_steps: int | None = Field(None, ge=1)
+    every_minutes: float | None = Field(None, gt=0, description="Default 10, unless everySteps is set.")
+    keep: int = Field(2, ge=1, le=1000, description="Newest checkpoints to keep; older ones are deleted.")
+
+    @model_validator(mode="after")
+    def one_interval(self) -> "Checkpoint":
+        if self.every_steps is not None and self.every_minutes is not None:
+            raise ValueError("everySteps and everyMinutes are both set; keep one of them")
+        return self

@@ -1,0 +1,56 @@
+"""TrainingRuntime and ClusterTrainingRuntime: the platform team's defaults."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from finetune_api.base import Resource, Schema
+from finetune_api.failure_policy import FailurePolicy
+from finetune_api.pods import Credentials, PodTemplate, Resources
+from finetune_api.training import Checkpoint
+
+
+class RuntimeReference(Schema):
+    """Which runtime a job builds on."""
+
+    name: str = Field(max_length=253)
+    kind: Literal["TrainingRuntime", "ClusterTrainingRuntime"] = "ClusterTrainingRuntime"
+
+
+class OutputStorage(Schema):
+    """Where the trained model goes."""
+
+    storage: str = Field(
+        max_length=1024,
+        pattern=r"^(s3|file|pvc)://[^\s]+$",
+        description="s3://BUCKET/PREFIX or pvc://CLAIM/PATH; the job's name and uid are added to it.",
+    )
+
+
+class TrainingRuntimeSpec(Schema):
+    """A job's own value wins over the runtime's; the pod templates are merged, the job's last."""
+
+    trainer_image: str | None = Field(None, max_length=512)
+    serving_image: str | None = Field(None, max_length=512)
+    resources: Resources | None = None
+    pod_template: PodTemplate | None = None
+    credentials: Credentials | None = None
+    checkpoint: Checkpoint | None = None
+    output: OutputStorage | None = None
+    failure_policy: FailurePolicy | None = None
+    ttl_seconds_after_finished: int | None = Field(None, ge=0)
+    allow_trust_remote_code: bool = Field(True, description="Whether jobs may set model.trustRemoteCode.")
+
+
+class TrainingRuntime(Resource):
+    """Defaults for the jobs of one namespace."""
+
+    kind: Literal["TrainingRuntime"] = "TrainingRuntime"
+    spec: TrainingRuntimeSpec
+
+
+class ClusterTrainingRuntime(Resource):
+    """Defaults for the jobs of every namespace."""
+
+    kind: Literal["ClusterTrainingRuntime"] = "ClusterTrainingRuntime"
+    spec: TrainingRuntimeSpec
