@@ -13,8 +13,11 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "finetune-operator needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)'
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
+	# moto, the S3 server of the tests, needs an older python-dateutil than kubernetes 37: it lives on its own.
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/s3-server
+	$(BIN)/uv pip install --quiet --python $(VENV)/s3-server/bin/python 'moto[server]>=5.2'
 	touch $@
 
 demo: install

@@ -14,7 +14,9 @@ class DataFile(Schema):
     """One file, or a folder of files of one format."""
 
     source: Source
-    format: DataFormat = Field("Auto", description="Auto goes by the file's ending: .jsonl, .csv or .parquet.")
+    format: DataFormat = Field(
+        "Auto", description="Auto goes by the file's ending: .jsonl, .csv or .parquet."
+    )
 
 
 class Split(Schema):
@@ -45,7 +47,9 @@ class Columns(Schema):
     """Which column of the data holds what. Unset ones fall back to the usual names."""
 
     text: str | None = Field(None, max_length=128, description="Text to classify or to learn. Default: text.")
-    label: str | None = Field(None, max_length=128, description="Class of a classification example. Default: label.")
+    label: str | None = Field(
+        None, max_length=128, description="Class of a classification example. Default: label."
+    )
     prompt: str | None = Field(None, max_length=128, description="Default: prompt.")
     completion: str | None = Field(None, max_length=128, description="Default: completion.")
     messages: str | None = Field(
@@ -75,7 +79,8 @@ class Dataset(Schema):
     columns: Columns = Field(default_factory=Columns)
     max_length: int = Field(512, ge=8, le=1048576, description="Longest example, in tokens.")
     over_length: Literal["Error", "Drop", "Truncate"] = Field(
-        "Error", description="What to do with an example longer than maxLength. Whatever happens is counted and reported."
+        "Error",
+        description="What to do with an example longer than maxLength. Whatever happens is counted and reported.",
     )
 
     @model_validator(mode="after")

@@ -23,9 +23,12 @@ class Gate(Schema):
     operator: Literal[">=", ">", "<=", "<"] | None = None
     value: float | None = None
     baseline: Literal["Deployed"] | None = Field(
-        None, description="Compare with the version that the ModelDeployment serves now; passes when there is none."
+        None,
+        description="Compare with the version that the ModelDeployment serves now; passes when there is none.",
     )
-    max_regression: float = Field(0.0, ge=0, description="How much worse than the baseline is still accepted.")
+    max_regression: float = Field(
+        0.0, ge=0, description="How much worse than the baseline is still accepted."
+    )
 
     @model_validator(mode="after")
     def one_kind(self) -> "Gate":

@@ -57,7 +57,9 @@ class FineTuneJobSpec(Schema):
     deploy: Deploy | None = None
     failure_policy: FailurePolicy | None = None
     suspend: bool = False
-    active_deadline_seconds: int | None = Field(None, ge=1, description="For the whole job, restarts included.")
+    active_deadline_seconds: int | None = Field(
+        None, ge=1, description="For the whole job, restarts included."
+    )
     ttl_seconds_after_finished: int | None = Field(None, ge=0)
 
     @model_validator(mode="after")
@@ -68,7 +70,9 @@ class FineTuneJobSpec(Schema):
             named["training.earlyStopping.metric"] = self.training.early_stopping.metric
         for path, metric in named.items():
             if metric not in known:
-                raise ValueError(f"{path}: {self.task} has no metric {metric!r}; use one of {', '.join(known)}")
+                raise ValueError(
+                    f"{path}: {self.task} has no metric {metric!r}; use one of {', '.join(known)}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -87,7 +91,9 @@ class FineTuneJobSpec(Schema):
         if self.training.early_stopping and not self._has_validation():
             raise ValueError("training.earlyStopping needs dataset.validation or dataset.split.validation")
         if self.evaluation.gate and not self._has_held_out():
-            raise ValueError("evaluation.gate needs held-out data: dataset.test, dataset.validation or dataset.split")
+            raise ValueError(
+                "evaluation.gate needs held-out data: dataset.test, dataset.validation or dataset.split"
+            )
         return self
 
     def _has_validation(self) -> bool:
@@ -124,7 +130,9 @@ class Attempt(StatusSchema):
     """One gang of pods, from start to end."""
 
     number: int
-    cause: str = Field("", description="Why it ended: Succeeded, UserError, BadData, OutOfMemory, Preempted, PodLost …")
+    cause: str = Field(
+        "", description="Why it ended: Succeeded, UserError, BadData, OutOfMemory, Preempted, PodLost …"
+    )
     reason: str = ""
     node: str | None = None
     pod: str | None = None
@@ -172,7 +180,15 @@ class FineTuneJobStatus(StatusSchema):
 
     observed_generation: int | None = None
     phase: Literal[
-        "Pending", "Starting", "Running", "Restarting", "Suspended", "Evaluating", "Publishing", "Succeeded", "Failed"
+        "Pending",
+        "Starting",
+        "Running",
+        "Restarting",
+        "Suspended",
+        "Evaluating",
+        "Publishing",
+        "Succeeded",
+        "Failed",
     ] = Field("Pending", description="For people; programs read the conditions.")
     conditions: list[Condition] = Field(
         default_factory=list,

@@ -11,8 +11,11 @@ class ModelReference(Schema):
 
     source: Source
     revision: str | None = Field(
-        None, max_length=128, description="Commit, tag or branch of an hf:// source. Default: the main branch."
+        None,
+        max_length=128,
+        description="Commit, tag or branch of an hf:// source. Default: the main branch.",
     )
     trust_remote_code: bool = Field(
-        False, description="Run Python code that comes with the model. Leave it off for models you do not own."
+        False,
+        description="Run Python code that comes with the model. Leave it off for models you do not own.",
     )

@@ -27,16 +27,22 @@ class ModelArtifact(Schema):
 class ModelVersionSpec(Schema):
     """Artifact, metrics and lineage. Nothing here ever changes."""
 
-    model_config = schema_with(x_kubernetes_validations=[rule("self == oldSelf", "a ModelVersion is immutable")])
+    model_config = schema_with(
+        x_kubernetes_validations=[rule("self == oldSelf", "a ModelVersion is immutable")]
+    )
     model_name: str = Field(max_length=63)
     artifact: ModelArtifact
-    format: Literal["Full", "Adapter"] = Field("Full", description="An adapter needs its base model to be served.")
+    format: Literal["Full", "Adapter"] = Field(
+        "Full", description="An adapter needs its base model to be served."
+    )
     base_model: ModelReference | None = None
     task: Task
     metrics: dict[str, float] = Field(default_factory=dict)
     job: JobReference | None = None
     dataset_fingerprint: str | None = Field(None, max_length=128)
-    versions: dict[str, str] = Field(default_factory=dict, description="Of the packages and the image that trained it.")
+    versions: dict[str, str] = Field(
+        default_factory=dict, description="Of the packages and the image that trained it."
+    )
     credentials: Credentials | None = None
     approval: Literal["Automatic", "Manual"] = "Automatic"
 

@@ -11,7 +11,9 @@ class EarlyStopping(Schema):
     """Stop when the validation metric no longer improves, and keep the best weights."""
 
     metric: str = Field("loss", max_length=64)
-    patience: int = Field(3, ge=1, le=1000, description="Evaluations without improvement before the run ends.")
+    patience: int = Field(
+        3, ge=1, le=1000, description="Evaluations without improvement before the run ends."
+    )
 
 
 class Training(Schema):
@@ -26,9 +28,13 @@ class Training(Schema):
             ),
         ]
     )
-    epochs: float | None = Field(None, gt=0, le=10000, description="Passes over the data. Default 3, unless maxSteps is set.")
+    epochs: float | None = Field(
+        None, gt=0, le=10000, description="Passes over the data. Default 3, unless maxSteps is set."
+    )
     max_steps: int | None = Field(None, ge=1, description="Optimizer steps, instead of epochs.")
-    batch_size: int = Field(32, ge=1, le=1048576, description="Examples per optimizer step, over all processes.")
+    batch_size: int = Field(
+        32, ge=1, le=1048576, description="Examples per optimizer step, over all processes."
+    )
     micro_batch_size: int | None = Field(
         None, ge=1, description="Examples in one forward pass of one process. Default: batchSize / processes."
     )
@@ -42,8 +48,12 @@ class Training(Schema):
     precision: Literal["Float32", "BFloat16"] = Field(
         "Float32", description="BFloat16 computes in bfloat16 and keeps the trained weights in float32."
     )
-    packing: bool = Field(False, description="TextGeneration: join examples into full rows without mixing them.")
-    gradient_checkpointing: bool = Field(False, description="Recompute activations in the backward pass to save memory.")
+    packing: bool = Field(
+        False, description="TextGeneration: join examples into full rows without mixing them."
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations in the backward pass to save memory."
+    )
     seed: int = Field(0, ge=0)
     evaluate_every_steps: int | None = Field(
         None, ge=1, description="Default: once an epoch, when there is validation data."
@@ -79,7 +89,10 @@ class Checkpoint(Schema):
 
     model_config = schema_with(
         x_kubernetes_validations=[
-            rule("!(has(self.everySteps) && has(self.everyMinutes))", "set everySteps or everyMinutes, not both"),
+            rule(
+                "!(has(self.everySteps) && has(self.everyMinutes))",
+                "set everySteps or everyMinutes, not both",
+            ),
         ]
     )
     storage: str = Field(
