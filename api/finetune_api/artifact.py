@@ -1,0 +1,38 @@
+"""finetune.json: what an exported model says about itself, read by the server.
+
+The artifact is a folder in Hugging Face's layout (config.json and model.safetensors, or adapter_config.json and
+adapter_model.safetensors, and the tokenizer's files) plus finetune.json, and manifest.json written last.
+"""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from finetune_api.base import Schema
+from finetune_api.metrics import Task
+from finetune_api.model_reference import ModelReference
+
+DESCRIPTION_FILE = "finetune.json"
+MANIFEST_FILE = "manifest.json"
+"""Sizes and sha256 of every other file; the artifact's digest is the sha256 of its bytes."""
+
+
+class ArtifactDescription(Schema):
+    """A field of a newer version must not stop an older server, so unknown ones are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    task: Task
+    format: Literal["Full", "Adapter"] = "Full"
+    labels: list[str] | None = Field(
+        None, description="TextClassification: the classes, in the order of the model's outputs."
+    )
+    base_model: ModelReference | None = Field(None, description="What an adapter was trained on.")
+    max_length: int | None = Field(None, ge=1, description="Longest input in tokens that it was trained on.")
+    versions: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def complete(self) -> "ArtifactDescription":
+        if self.task == "TextClassification" and not self.labels:
+            raise ValueError("labels: required for TextClassification; export the model again")
+        return self
