@@ -11,7 +11,9 @@ from finetune_api.names import API_VERSION
 class Schema(BaseModel):
     """A part of a resource. Python names are snake_case, the wire is camelCase."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", use_attribute_docstrings=True
+    )
 
     def wire(self) -> dict[str, Any]:
         """The JSON form: camelCase, nothing that is unset."""
@@ -55,14 +57,21 @@ class Resource(Schema):
     api_version: Literal["finetune-operator.io/v1alpha1"] = API_VERSION
     kind: str
     metadata: Metadata = Field(default_factory=Metadata)
+    """Standard object metadata."""
 
 
 class Condition(Schema):
     """metav1.Condition."""
 
     type: str
+    """Name of the condition, unique in the list."""
     status: str
+    """True, False or Unknown."""
     reason: str
+    """Why, as one CamelCase word for programs."""
     message: str = ""
+    """Why, as a sentence for people."""
     last_transition_time: str
+    """When `status` last changed."""
     observed_generation: int | None = None
+    """Generation of the spec that was judged."""

@@ -14,9 +14,7 @@ class DataFile(Schema):
     """One file, or a folder of files of one format."""
 
     source: Source
-    format: DataFormat = Field(
-        "Auto", description="Auto goes by the file's ending: .jsonl, .csv or .parquet."
-    )
+    format: DataFormat = Field("Auto", description="Auto goes by the file's ending: .jsonl, .csv or .parquet.")
 
 
 class Split(Schema):
@@ -28,7 +26,9 @@ class Split(Schema):
         ]
     )
     validation: float = Field(0.0, ge=0, lt=1)
+    """Share for evaluation during training."""
     test: float = Field(0.0, ge=0, lt=1)
+    """Share for the final evaluation."""
     stratify_by: str | None = Field(
         None, max_length=128, description="Column whose values appear in the same proportion in every part."
     )
@@ -47,9 +47,7 @@ class Columns(Schema):
     """Which column of the data holds what. Unset ones fall back to the usual names."""
 
     text: str | None = Field(None, max_length=128, description="Text to classify or to learn. Default: text.")
-    label: str | None = Field(
-        None, max_length=128, description="Class of a classification example. Default: label."
-    )
+    label: str | None = Field(None, max_length=128, description="Class of a classification example. Default: label.")
     prompt: str | None = Field(None, max_length=128, description="Default: prompt.")
     completion: str | None = Field(None, max_length=128, description="Default: completion.")
     messages: str | None = Field(

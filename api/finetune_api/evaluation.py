@@ -20,15 +20,16 @@ class Gate(Schema):
         ]
     )
     metric: str = Field(max_length=64)
+    """A metric of the task."""
     operator: Literal[">=", ">", "<=", "<"] | None = None
+    """How value bounds the metric."""
     value: float | None = None
+    """The bound."""
     baseline: Literal["Deployed"] | None = Field(
         None,
         description="Compare with the version that the ModelDeployment serves now; passes when there is none.",
     )
-    max_regression: float = Field(
-        0.0, ge=0, description="How much worse than the baseline is still accepted."
-    )
+    max_regression: float = Field(0.0, ge=0, description="How much worse than the baseline is still accepted.")
 
     @model_validator(mode="after")
     def one_kind(self) -> "Gate":
@@ -43,10 +44,13 @@ class Evaluation(Schema):
     """Evaluated on the test data, else on the validation data."""
 
     gate: list[Gate] = Field(default_factory=list, max_length=32)
+    """All must pass, or nothing is published."""
 
 
 class Publish(Schema):
     """Record the result as a ModelVersion."""
 
     model_name: str = Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    """The model that this becomes a version of."""
     approval: Literal["Automatic", "Manual"] = "Automatic"
+    """Manual waits for the annotation finetune-operator.io/approved=true on the ModelVersion."""

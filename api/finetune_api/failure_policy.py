@@ -9,9 +9,7 @@ class MaxRestarts(Schema):
     """One budget a class of cause, so that preemptions do not eat the budget of real failures."""
 
     user: int = Field(0, ge=0, le=1000, description="Errors of the code, the configuration or the data.")
-    infrastructure: int = Field(
-        3, ge=0, le=1000, description="A lost node or pod, the network, an unexplained crash."
-    )
+    infrastructure: int = Field(3, ge=0, le=1000, description="A lost node or pod, the network, an unexplained crash.")
     preemption: int = Field(100, ge=0, le=10000, description="Eviction, preemption, a drained node.")
 
 

@@ -24,7 +24,9 @@ class Deploy(Schema):
     """Creates the ModelDeployment if there is none; never changes one that exists."""
 
     name: str = Field(max_length=52, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    """Name of the ModelDeployment, and of its Service."""
     template: DeploymentTemplate = Field(default_factory=DeploymentTemplate)
+    """Used only when the ModelDeployment is created."""
 
 
 class FineTuneJobSpec(Schema):
@@ -40,27 +42,42 @@ class FineTuneJobSpec(Schema):
         ]
     )
     runtime_ref: RuntimeReference | None = None
+    """The platform team's defaults. Copied at the start: later edits do not change this job."""
     model: ModelReference
+    """What to start from."""
     task: Task
+    """What the model learns to do."""
     dataset: Dataset
+    """What it learns from."""
     method: Method
+    """How the weights change."""
     training: Training = Field(default_factory=Training)
+    """Hyper-parameters."""
     distributed: Distributed = Field(default_factory=Distributed)
+    """Over how many pods and processes."""
     resources: Resources | None = None
+    """Of each training pod."""
     pod_template: PodTemplate | None = None
+    """Merged over the generated training pod; its container is named `trainer`."""
     trainer_image: str | None = Field(None, max_length=512)
+    """Image of the training pods."""
     credentials: Credentials | None = None
+    """For storage and model hubs."""
     checkpoint: Checkpoint | None = Field(None, description="Required here or in the runtime.")
     output: OutputStorage | None = Field(None, description="Required here or in the runtime.")
     evaluation: Evaluation = Field(default_factory=Evaluation)
+    """What the model must reach before it is published."""
     publish: Publish | None = None
+    """Record the result as a ModelVersion."""
     deploy: Deploy | None = None
+    """Serve the published model."""
     failure_policy: FailurePolicy | None = None
+    """How often the job may start again, by cause."""
     suspend: bool = False
-    active_deadline_seconds: int | None = Field(
-        None, ge=1, description="For the whole job, restarts included."
-    )
+    """Stop after saving a checkpoint; setting it back to false goes on from there."""
+    active_deadline_seconds: int | None = Field(None, ge=1, description="For the whole job, restarts included.")
     ttl_seconds_after_finished: int | None = Field(None, ge=0)
+    """Delete the finished job after so long; its artifacts, checkpoints and ModelVersion stay."""
 
     @model_validator(mode="after")
     def gates_name_metrics_of_the_task(self) -> "FineTuneJobSpec":
@@ -70,9 +87,7 @@ class FineTuneJobSpec(Schema):
             named["training.earlyStopping.metric"] = self.training.early_stopping.metric
         for path, metric in named.items():
             if metric not in known:
-                raise ValueError(
-                    f"{path}: {self.task} has no metric {metric!r}; use one of {', '.join(known)}"
-                )
+                raise ValueError(f"{path}: {self.task} has no metric {metric!r}; use one of {', '.join(known)}")
         return self
 
     @model_validator(mode="after")
@@ -91,9 +106,7 @@ class FineTuneJobSpec(Schema):
         if self.training.early_stopping and not self._has_validation():
             raise ValueError("training.earlyStopping needs dataset.validation or dataset.split.validation")
         if self.evaluation.gate and not self._has_held_out():
-            raise ValueError(
-                "evaluation.gate needs held-out data: dataset.test, dataset.validation or dataset.split"
-            )
+            raise ValueError("evaluation.gate needs held-out data: dataset.test, dataset.validation or dataset.split")
         return self
 
     def _has_validation(self) -> bool:
@@ -115,55 +128,80 @@ class Progress(StatusSchema):
     """What rank 0 last reported."""
 
     step: int
+    """Optimizer steps done."""
     total_steps: int
+    """Optimizer steps of the whole run."""
     epoch: float = 0.0
+    """Passes over the data."""
     percent: float = 0.0
+    """Of all steps, 0 to 100."""
     loss: float | None = None
+    """Mean training loss since the last report."""
     learning_rate: float | None = None
+    """Of the last step."""
     tokens_per_second: float | None = None
+    """Over all processes."""
     eta_seconds: int | None = None
+    """Estimated seconds to the last step."""
     text: str = Field("", description="step/totalSteps, for the printer column.")
+    percent_text: str = Field("", description="percent with its sign, for the printer column.")
     updated_at: str = ""
+    """When the report came."""
 
 
 class Attempt(StatusSchema):
     """One gang of pods, from start to end."""
 
     number: int
-    cause: str = Field(
-        "", description="Why it ended: Succeeded, UserError, BadData, OutOfMemory, Preempted, PodLost …"
-    )
+    """1 is the first."""
+    cause: str = Field("", description="Why it ended: Succeeded, UserError, BadData, OutOfMemory, Preempted, PodLost …")
     reason: str = ""
+    """The evidence, for people."""
     node: str | None = None
+    """Node of the pod that failed first."""
     pod: str | None = None
+    """Pod that failed first."""
     rank: int | None = None
+    """Node rank of that pod."""
     exit_code: int | None = None
+    """Of its container."""
     last_log_lines: str | None = None
+    """What it said last."""
     started_at: str | None = None
+    """When its pods were created."""
     ended_at: str | None = None
+    """When its outcome was known."""
     resumed_from_step: int | None = None
+    """Step of the checkpoint it went on from; unset for a start from nothing."""
 
 
 class Restarts(StatusSchema):
     """How many attempts were started again, by class of cause."""
 
     user: int = 0
+    """After errors of code, configuration or data."""
     infrastructure: int = 0
+    """After lost pods or nodes and unexplained crashes."""
     preemption: int = 0
+    """After evictions and preemptions."""
 
 
 class LastCheckpoint(StatusSchema):
     """The newest checkpoint whose files were verified against its manifest."""
 
     step: int
+    """Optimizer steps it holds."""
     uri: str
+    """Its folder."""
     verified_at: str
+    """When every file had been read back and compared."""
 
 
 class Artifact(StatusSchema):
     """The exported model."""
 
     uri: str
+    """Its folder."""
     digest: str = Field(description="sha256 of the manifest, which holds the sha256 of every file.")
 
 
@@ -171,14 +209,18 @@ class GateResult(StatusSchema):
     """One gate, decided."""
 
     metric: str
+    """Name of the metric."""
     passed: bool
+    """Whether the model may be published."""
     message: str
+    """Value, bound and by how much it missed."""
 
 
 class FineTuneJobStatus(StatusSchema):
     """What the operator observed."""
 
     observed_generation: int | None = None
+    """Generation of the spec that this status describes."""
     phase: Literal[
         "Pending",
         "Starting",
@@ -194,18 +236,30 @@ class FineTuneJobStatus(StatusSchema):
         default_factory=list,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
+    """Validated, Running, Evaluated, Published, Succeeded, Failed, Suspended; for kstatus Ready, Reconciling, Stalled."""
     attempt: int = 0
+    """Number of the current or last attempt."""
     attempts: list[Attempt] = Field(default_factory=list, max_length=10, description="The last ten.")
     restarts: Restarts = Field(default_factory=Restarts)
+    """Attempts started again, by class of cause."""
     progress: Progress | None = None
+    """What rank 0 last reported."""
     last_checkpoint: LastCheckpoint | None = None
+    """Where the next attempt would go on."""
     best_metric: dict[str, float] | None = None
+    """Best value of the validation metric so far."""
     metrics: dict[str, float] | None = None
+    """Of the finished model, on held-out data."""
     gates: list[GateResult] | None = None
+    """Verdict of each evaluation gate."""
     artifact: Artifact | None = None
+    """The exported model."""
     model_version: str | None = None
+    """Name of the ModelVersion."""
     start_time: str | None = None
+    """When the first attempt was created."""
     completion_time: str | None = None
+    """When the job succeeded or failed."""
 
 
 class FineTuneJob(Resource):
@@ -213,4 +267,6 @@ class FineTuneJob(Resource):
 
     kind: Literal["FineTuneJob"] = "FineTuneJob"
     spec: FineTuneJobSpec
+    """What the user wants."""
     status: FineTuneJobStatus | None = None
+    """What the operator observed."""

@@ -15,8 +15,10 @@ class Lora(Schema):
     """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685)."""
 
     rank: int = Field(8, ge=1, le=1024)
+    """Rank of the update; more rank, more capacity and memory."""
     alpha: float | None = Field(None, gt=0, description="Scale of the update. Default: twice the rank.")
     dropout: float = Field(0.0, ge=0, lt=1)
+    """On the adapter's input."""
     target_modules: list[Annotated[str, Field(max_length=128)]] | None = Field(
         None,
         max_length=64,

@@ -28,10 +28,13 @@ class Resources(Schema):
     """Requests and limits of one pod, as in a container."""
 
     requests: Quantities | None = None
+    """What the scheduler reserves."""
     limits: Quantities | None = None
+    """What the pod may use at most, GPUs among it."""
 
 
 class Credentials(Schema):
     """A Secret whose keys become environment variables: AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, HF_TOKEN …"""
 
     secret_name: str = Field(max_length=253)
+    """Name of a Secret of this namespace."""

@@ -54,9 +54,7 @@ class TerminationMessage(Schema):
 
     model_config = ConfigDict(extra="ignore")
 
-    outcome: Literal[
-        "Succeeded", "ConfigurationError", "DataError", "OutOfMemory", "Preempted", "Hang", "Crash"
-    ]
+    outcome: Literal["Succeeded", "ConfigurationError", "DataError", "OutOfMemory", "Preempted", "Hang", "Crash"]
     message: str = ""
     rank: int = 0
     step: int | None = None

@@ -11,9 +11,8 @@ class EarlyStopping(Schema):
     """Stop when the validation metric no longer improves, and keep the best weights."""
 
     metric: str = Field("loss", max_length=64)
-    patience: int = Field(
-        3, ge=1, le=1000, description="Evaluations without improvement before the run ends."
-    )
+    """Metric of the validation data to watch."""
+    patience: int = Field(3, ge=1, le=1000, description="Evaluations without improvement before the run ends.")
 
 
 class Training(Schema):
@@ -32,34 +31,38 @@ class Training(Schema):
         None, gt=0, le=10000, description="Passes over the data. Default 3, unless maxSteps is set."
     )
     max_steps: int | None = Field(None, ge=1, description="Optimizer steps, instead of epochs.")
-    batch_size: int = Field(
-        32, ge=1, le=1048576, description="Examples per optimizer step, over all processes."
-    )
+    batch_size: int = Field(32, ge=1, le=1048576, description="Examples per optimizer step, over all processes.")
     micro_batch_size: int | None = Field(
         None, ge=1, description="Examples in one forward pass of one process. Default: batchSize / processes."
     )
     learning_rate: float = Field(2e-4, gt=0, le=10)
+    """Peak learning rate, after warm-up."""
     scheduler: Literal["Linear", "Cosine", "Constant"] = "Linear"
+    """How the learning rate falls after warm-up."""
     warmup: float = Field(0.0, ge=0, description="Steps of linear warm-up; below 1, a share of all steps.")
     optimizer: Literal["AdamW"] = "AdamW"
+    """AdamW (Loshchilov and Hutter 2019)."""
     weight_decay: float = Field(0.0, ge=0, le=1)
+    """On weight matrices; never on biases and normalisation."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target spread over all classes."""
     max_grad_norm: float = Field(1.0, ge=0, description="0 turns clipping off.")
     precision: Literal["Float32", "BFloat16"] = Field(
         "Float32", description="BFloat16 computes in bfloat16 and keeps the trained weights in float32."
     )
-    packing: bool = Field(
-        False, description="TextGeneration: join examples into full rows without mixing them."
-    )
+    packing: bool = Field(False, description="TextGeneration: join examples into full rows without mixing them.")
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass to save memory."
     )
     seed: int = Field(0, ge=0)
+    """The same seed, data and world size give the same run."""
     evaluate_every_steps: int | None = Field(
         None, ge=1, description="Default: once an epoch, when there is validation data."
     )
     log_every_steps: int = Field(10, ge=1)
+    """Steps between two log lines and progress reports."""
     early_stopping: EarlyStopping | None = None
+    """Stop when validation no longer improves."""
 
     @model_validator(mode="after")
     def consistent(self) -> "Training":
@@ -76,7 +79,9 @@ class Distributed(Schema):
     """One pod a node, `processesPerNode` processes in each; every pod gets the same resources."""
 
     engine: Literal["Torchrun"] = "Torchrun"
+    """How processes find each other."""
     nodes: int = Field(1, ge=1, le=1024)
+    """Pods."""
     processes_per_node: int = Field(1, ge=1, le=64, description="Usually the number of GPUs of a pod.")
 
     @property
@@ -101,6 +106,7 @@ class Checkpoint(Schema):
         description="s3://BUCKET/PREFIX or pvc://CLAIM/PATH; the job's name and uid are added to it.",
     )
     every_steps: int | None = Field(None, ge=1)
+    """Optimizer steps between checkpoints."""
     every_minutes: float | None = Field(None, gt=0, description="Default 10, unless everySteps is set.")
     keep: int = Field(2, ge=1, le=1000, description="Newest checkpoints to keep; older ones are deleted.")
 

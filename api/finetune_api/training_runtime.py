@@ -14,7 +14,9 @@ class RuntimeReference(Schema):
     """Which runtime a job builds on."""
 
     name: str = Field(max_length=253)
+    """Name of the runtime."""
     kind: Literal["TrainingRuntime", "ClusterTrainingRuntime"] = "ClusterTrainingRuntime"
+    """Of this namespace, or of the whole cluster."""
 
 
 class OutputStorage(Schema):
@@ -31,14 +33,23 @@ class TrainingRuntimeSpec(Schema):
     """A job's own value wins over the runtime's; the pod templates are merged, the job's last."""
 
     trainer_image: str | None = Field(None, max_length=512)
+    """Image of the training pods."""
     serving_image: str | None = Field(None, max_length=512)
+    """Image of the inference pods of models trained with this runtime."""
     resources: Resources | None = None
+    """Of each training pod."""
     pod_template: PodTemplate | None = None
+    """Merged over the generated training pod."""
     credentials: Credentials | None = None
+    """For storage and model hubs."""
     checkpoint: Checkpoint | None = None
+    """Where and how often jobs save."""
     output: OutputStorage | None = None
+    """Where trained models go."""
     failure_policy: FailurePolicy | None = None
+    """How often jobs may start again."""
     ttl_seconds_after_finished: int | None = Field(None, ge=0)
+    """Delete a finished job after so long; its artifacts stay."""
     allow_trust_remote_code: bool = Field(True, description="Whether jobs may set model.trustRemoteCode.")
 
 

@@ -1,0 +1,1 @@
+"""The command `finetune-operator`, one module a subcommand."""

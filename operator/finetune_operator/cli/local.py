@@ -1,0 +1,150 @@
+"""`finetune-operator local`: a one-machine Kubernetes with the operator in it."""
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import click
+
+from finetune_api.crds import custom_resource_definitions
+from finetune_operator.cli.ports import free_port
+from finetune_operator.cli.run import configure_logging
+
+log = logging.getLogger("finetune_operator.local")
+RESTART_SECONDS = 1.0
+READY_SECONDS = 60.0
+
+
+def parse_claims(values: tuple[str, ...]) -> dict[str, Path]:
+    """`NAMESPACE/CLAIM=FOLDER` options as a mapping."""
+    claims = {}
+    for value in values:
+        claim, separator, folder = value.partition("=")
+        if not separator or claim.count("/") != 1:
+            raise click.BadParameter(f"{value!r}: write NAMESPACE/CLAIM=FOLDER", param_hint="--claim")
+        if not Path(folder).is_dir():
+            raise click.BadParameter(f"{folder!r} is not a folder", param_hint="--claim")
+        claims[claim] = Path(folder).resolve()
+    return claims
+
+
+@click.command()
+@click.option("--port", default=0, help="Of the API server; default: a free one.")
+@click.option("--kubeconfig", type=click.Path(path_type=Path), help="Where to write the kubeconfig.")
+@click.option("--operator/--no-operator", "with_operator", default=True, help="Run the operator too.")
+@click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Keep objects and volumes here.")
+@click.option("--claim", "claims", multiple=True, metavar="NAMESPACE/CLAIM=FOLDER", help="A claim that is a folder.")
+@click.option("--metrics-port", default=0, help="Of the operator's /metrics; default: a free one.")
+@click.option("--verbose", is_flag=True)
+def local(
+    port: int,
+    kubeconfig: Path | None,
+    with_operator: bool,
+    state: Path | None,
+    claims: tuple[str, ...],
+    metrics_port: int,
+    verbose: bool,
+) -> None:
+    """Run Kubernetes on this machine, pods as local processes, until interrupted.
+
+    Prints one line, `ready URL`, when kubectl can be used; logs go to standard error.
+    """
+    configure_logging(verbose)
+    folders = parse_claims(claims)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(port, kubeconfig, with_operator, state, folders, metrics_port))
+
+
+async def _serve(
+    port: int,
+    kubeconfig: Path | None,
+    with_operator: bool,
+    state: Path | None,
+    claims: dict[str, Path],
+    metrics_port: int,
+) -> None:
+    from finetune_local.cluster import Cluster
+
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with Cluster(port=port, state_dir=state, claims=claims, kubeconfig=kubeconfig) as cluster:
+        await install_crds(cluster.api)
+        log.info("kubeconfig %s", cluster.kubeconfig)
+        async with contextlib.AsyncExitStack() as stack:
+            if with_operator:
+                await stack.enter_async_context(running_operator(Path(cluster.kubeconfig), metrics_port))
+            click.echo(f"ready {cluster.url}")
+            sys.stdout.flush()
+            await stopping.wait()
+
+
+async def install_crds(api: Any) -> None:
+    """Applies every CRD of ours."""
+    from finetune_operator.kube.resources import CUSTOM_RESOURCE_DEFINITIONS
+
+    for definition in custom_resource_definitions():
+        await api.apply(CUSTOM_RESOURCE_DEFINITIONS, definition, field_manager="finetune-operator-local")
+
+
+@contextlib.asynccontextmanager
+async def running_operator(kubeconfig: Path, metrics_port: int = 0) -> AsyncIterator[None]:
+    """The operator as a child process, started again when it dies; ready when the body runs."""
+    probe_port, progress_port = free_port(), free_port()
+    command = [
+        sys.executable, "-m", "finetune_operator.cli", "run",
+        "--kubeconfig", str(kubeconfig), "--no-leader-elect", "--bind-address", "127.0.0.1",
+        "--metrics-port", str(metrics_port or free_port()), "--probe-port", str(probe_port),
+        "--progress-port", str(progress_port), "--progress-url", f"http://127.0.0.1:{progress_port}",
+    ]  # fmt: skip
+    supervisor = asyncio.create_task(_supervise(command))
+    try:
+        await _until_ready(f"http://127.0.0.1:{probe_port}/readyz", supervisor)
+        yield
+    finally:
+        supervisor.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await supervisor
+
+
+async def _supervise(command: list[str]) -> None:
+    """Runs `command` again and again, as a Deployment would; ends it gracefully when cancelled."""
+    while True:
+        process = await asyncio.create_subprocess_exec(*command, preexec_fn=_die_with_parent)
+        try:
+            code = await process.wait()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+            raise
+        log.warning("the operator exited with %d; starting it again", code)
+        await asyncio.sleep(RESTART_SECONDS)
+
+
+def _die_with_parent() -> None:
+    """Linux: no operator outlives this process, even when it is killed with SIGKILL; prctl(2)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+        if os.getppid() == 1:
+            os._exit(1)
+
+
+async def _until_ready(url: str, supervisor: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(READY_SECONDS), aiohttp.ClientSession() as session:
+        while not supervisor.done():
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(url) as response:
+                    if response.status == 200:
+                        return
+            await asyncio.sleep(0.1)
+    await supervisor

@@ -1,0 +1,46 @@
+"""`finetune-operator run`: the control plane."""
+
+import asyncio
+import logging
+import sys
+import time
+
+import click
+
+DEFAULT_TRAINER_IMAGE = "ghcr.io/finetune-operator/trainer:0.1.0"
+DEFAULT_SERVING_IMAGE = "ghcr.io/finetune-operator/serving:0.1.0"
+
+
+def configure_logging(verbose: bool) -> None:
+    """One line a record on standard error, times in UTC."""
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+        stream=sys.stderr,
+    )
+
+
+@click.command()
+@click.option("--kubeconfig", type=click.Path(), help="Default: $KUBECONFIG, else in-cluster, else ~/.kube/config.")
+@click.option("--namespaces", default="", help="Comma-separated; default: all namespaces.")
+@click.option("--leader-elect/--no-leader-elect", default=True, help="Only one replica writes at a time.")
+@click.option("--leader-election-namespace", default="", help="Default: the pod's own namespace, else default.")
+@click.option("--bind-address", default="0.0.0.0", show_default=True)
+@click.option("--metrics-port", default=8080, show_default=True)
+@click.option("--probe-port", default=8081, show_default=True)
+@click.option("--progress-port", default=8443, show_default=True)
+@click.option("--progress-url", default="", help="Where training pods reach the progress receiver.")
+@click.option("--progress-tls-cert", type=click.Path(exists=True, dir_okay=False))
+@click.option("--progress-tls-key", type=click.Path(exists=True, dir_okay=False))
+@click.option("--trainer-image", default=DEFAULT_TRAINER_IMAGE, show_default=True)
+@click.option("--serving-image", default=DEFAULT_SERVING_IMAGE, show_default=True)
+@click.option("--verbose", is_flag=True, help="Log at debug level.")
+def run(verbose: bool, namespaces: str, **options: object) -> None:
+    """Run the operator until it is told to stop (SIGTERM) or loses its lease (exit 1)."""
+    from finetune_operator.operator import Options, run_operator
+
+    configure_logging(verbose)
+    listed = tuple(name.strip() for name in namespaces.split(",") if name.strip())
+    sys.exit(asyncio.run(run_operator(Options(namespaces=listed, **options))))  # type: ignore[arg-type]

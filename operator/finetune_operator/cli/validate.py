@@ -1,0 +1,70 @@
+"""`finetune-operator validate`: the operator's verdict on files, offline."""
+
+import sys
+from dataclasses import dataclass
+from typing import IO, Any
+
+import click
+import yaml
+from pydantic import ValidationError
+
+from finetune_api.base import Resource
+from finetune_api.crds import CUSTOM_RESOURCES
+from finetune_api.errors import field_errors
+from finetune_api.names import API_VERSION, GROUP
+
+MODELS: dict[str, type[Resource]] = {resource.kind: resource.model for resource in CUSTOM_RESOURCES}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found in one document of a file."""
+
+    subject: str
+    errors: tuple[str, ...] = ()
+    skipped: str = ""
+
+    def lines(self) -> list[str]:
+        if self.skipped:
+            return [f"{self.subject}: skipped, {self.skipped}"]
+        return [f"{self.subject}: {error}" for error in self.errors] or [f"{self.subject}: valid"]
+
+
+def judge(document: Any) -> Verdict:
+    """Validates one document; documents of other API groups are none of our business."""
+    if not isinstance(document, dict) or not document.get("kind"):
+        return Verdict("document", ("not a Kubernetes object: apiVersion and kind are missing",))
+    kind, version = document["kind"], str(document.get("apiVersion", ""))
+    name = (document.get("metadata") or {}).get("name") or "(no name)"
+    subject = f"{kind}/{name}"
+    if version.partition("/")[0] != GROUP:
+        return Verdict(subject, skipped=f"{version} is not {GROUP}")
+    if version != API_VERSION:
+        return Verdict(subject, (f"apiVersion: {version!r} is not served; use {API_VERSION}",))
+    if kind not in MODELS:
+        return Verdict(subject, (f"kind: unknown; use one of {', '.join(MODELS)}",))
+    try:
+        MODELS[kind].model_validate(document)
+    except ValidationError as error:
+        return Verdict(subject, tuple(str(item) for item in field_errors(error)))
+    return Verdict(subject)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.File("r", encoding="utf-8"))
+def validate(files: tuple[IO[str], ...]) -> None:
+    """Check FILES (YAML, - for standard input) as the operator would; exit 1 when something is wrong."""
+    failed = False
+    for file in files:
+        for verdict in _verdicts(file):
+            failed |= bool(verdict.errors)
+            for line in verdict.lines():
+                click.echo(f"{file.name}: {line}", err=bool(verdict.errors))
+    sys.exit(int(failed))
+
+
+def _verdicts(file: IO[str]) -> list[Verdict]:
+    try:
+        return [judge(document) for document in yaml.safe_load_all(file) if document is not None]
+    except yaml.YAMLError as error:
+        return [Verdict("file", (f"not YAML: {' '.join(str(error).split())}",))]

@@ -1,0 +1,118 @@
+"""Bad input gets an error that names the field, the value and the mend."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from finetune_api import FineTuneJob, ModelDeployment, ModelVersion
+from finetune_api.errors import field_errors
+
+
+def job(**changes: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "model": {"source": "hf://org/model"},
+        "task": "TextClassification",
+        "dataset": {"train": {"source": "s3://data/train.jsonl"}, "split": {"validation": 0.1, "test": 0.1}},
+        "method": {"lora": {"rank": 8}},
+    }
+    return {
+        "apiVersion": "finetune-operator.io/v1alpha1",
+        "kind": "FineTuneJob",
+        "metadata": {"name": "tickets", "namespace": "ml", "resourceVersion": "7"},
+        "spec": spec | changes,
+    }
+
+
+def errors_of(body: dict[str, Any]) -> list[str]:
+    with pytest.raises(ValidationError) as caught:
+        FineTuneJob.model_validate(body)
+    return [str(error) for error in field_errors(caught.value)]
+
+
+def test_the_shortest_useful_job_is_valid() -> None:
+    parsed = FineTuneJob.model_validate(job())
+    assert parsed.spec.training.batch_size == 32
+    assert parsed.spec.distributed.world_size == 1
+    assert parsed.spec.method.name == "lora"
+
+
+def test_a_resource_survives_the_round_trip_to_the_wire() -> None:
+    parsed = FineTuneJob.model_validate(job(training={"batchSize": 64}))
+    assert FineTuneJob.model_validate(parsed.wire()) == parsed
+
+
+GATE = {"metric": "f1", "operator": ">=", "value": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"bogus": 1}, "spec.bogus: unknown field; remove it or correct its spelling"),
+        (
+            {"task": "Poetry"},
+            "spec.task: input should be 'TextClassification' or 'TextGeneration'; got 'Poetry'",
+        ),
+        ({"training": {"epochs": -1}}, "spec.training.epochs: input should be greater than 0; got -1"),
+        ({"model": {"source": "org/model"}}, "spec.model.source: string should match pattern"),
+        ({"model": {}}, "spec.model.source: required"),
+        ({"method": {}}, "set exactly one of full, lora; got none"),
+        ({"method": {"lora": {}, "full": {}}}, "set exactly one of full, lora; got full, lora"),
+        ({"training": {"epochs": 1, "maxSteps": 5}}, "epochs and maxSteps are both set; keep one of them"),
+        (
+            {"training": {"batchSize": 6, "microBatchSize": 4}},
+            "batchSize (6) must be a multiple of microBatchSize (4)",
+        ),
+        ({"distributed": {"nodes": 3}}, "training.batchSize (32) must be a multiple of distributed.nodes"),
+        ({"evaluation": {"gate": [GATE | {"metric": "bleu"}]}}, "has no metric 'bleu'; use one of accuracy"),
+        (
+            {"evaluation": {"gate": [{"metric": "f1"}]}},
+            "set operator and value for a fixed bound, or baseline",
+        ),
+        ({"evaluation": {"gate": [{"metric": "f1", "value": 1}]}}, "operator and value belong together"),
+        ({"deploy": {"name": "tickets"}}, "deploy needs publish: set publish.modelName"),
+        ({"training": {"packing": True}}, "training.packing is for TextGeneration"),
+        ({"publish": {"modelName": "Not_A_Name"}}, "spec.publish.modelName: string should match pattern"),
+        (
+            {"checkpoint": {"storage": "hf://no/write"}},
+            "spec.checkpoint.storage: string should match pattern",
+        ),
+        (
+            {"failurePolicy": {"maxRestarts": {"user": -1}}},
+            "spec.failurePolicy.maxRestarts.user: input should be",
+        ),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_bad_input_is_refused_with_the_field_and_the_mend(changes: dict[str, Any], expected: str) -> None:
+    assert any(expected in error for error in errors_of(job(**changes))), errors_of(job(**changes))
+
+
+def test_held_out_data_must_leave_something_to_train_on() -> None:
+    dataset = {"train": {"source": "pvc://a/b.csv"}, "split": {"validation": 0.6, "test": 0.5}}
+    assert "must be below 1" in errors_of(job(dataset=dataset))[0]
+
+
+def test_gates_need_held_out_data() -> None:
+    dataset = {"train": {"source": "pvc://a/b.csv"}}
+    assert "needs held-out data" in errors_of(job(dataset=dataset, evaluation={"gate": [GATE]}))[0]
+
+
+def test_held_out_data_comes_from_one_place() -> None:
+    dataset = {
+        "train": {"source": "pvc://a/b.csv"},
+        "test": {"source": "pvc://a/t.csv"},
+        "split": {"validation": 0, "test": 0.1},
+    }
+    assert "test and split.test are both set; keep one of them" in errors_of(job(dataset=dataset))[0]
+
+
+def test_several_errors_come_at_once() -> None:
+    assert len(errors_of(job(bogus=1, task="Poetry"))) == 2
+
+
+def test_the_other_kinds_refuse_unknown_fields_too() -> None:
+    with pytest.raises(ValidationError):
+        ModelDeployment.model_validate({"kind": "ModelDeployment", "spec": {"modelName": "a", "weight": 3}})
+    with pytest.raises(ValidationError):
+        ModelVersion.model_validate({"kind": "ModelVersion", "spec": {"modelName": "a"}})
