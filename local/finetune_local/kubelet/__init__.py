@@ -1,0 +1,1 @@
+"""Runs pods as local processes: sandboxes, volumes, environment, probes, statuses."""

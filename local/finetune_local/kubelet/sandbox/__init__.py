@@ -1,0 +1,1 @@
+"""What runs around a container's process. Standard library only: it starts once for every container."""
