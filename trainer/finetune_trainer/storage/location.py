@@ -1,0 +1,51 @@
+"""The interface that every kind of place has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a place: its path relative to the place, and its size in bytes."""
+
+    path: str
+    size: int
+
+
+class Storage(Protocol):
+    """A file or a folder named by a URI.
+
+    Paths are relative to the URI, in POSIX form; "" is the place itself. All methods raise the errors of
+    `finetune_trainer.errors` with the URI in the message: NotFoundError and AccessDeniedError for what the author of
+    the job can mend, StorageError for what time may mend.
+    """
+
+    uri: str
+
+    def exists(self, path: str = "") -> bool:
+        """Whether there is a file or a folder that is not empty."""
+
+    def list(self, path: str = "") -> list[Entry]:
+        """Every file below a folder, sorted by path; [] when there is none. Unfinished files are left out."""
+
+    def folders(self) -> list[str]:
+        """Names of the folders directly in this place, sorted."""
+
+    def read(self, path: str) -> bytes:
+        """The content of a small file."""
+
+    def fetch(self, target: Path, path: str = "", patterns: Sequence[str] | None = None) -> Path:
+        """Bring a file or a folder to local disk and return where it is.
+
+        A place that is a local path already is returned as it is. A download appears under `target` in one go when it
+        is complete, so a process that is killed leaves nothing that looks finished. `patterns` (fnmatch, against
+        the relative paths) choose files of a folder.
+        """
+
+    def upload(self, source: Path, path: str = "") -> None:
+        """Copy a local folder to this place, replacing what is there; `manifest.json` goes last, all is verified."""
+
+    def delete(self, path: str = "") -> None:
+        """Remove a file or a folder; nothing happens when there is none."""

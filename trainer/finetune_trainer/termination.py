@@ -1,0 +1,104 @@
+"""The last word of a process: one JSON line that the kubelet puts into the pod's status."""
+
+import logging
+import os
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+from finetune_api import names
+from finetune_api.reports import MAX_TERMINATION_BYTES, TerminationMessage, TrainingResult
+from finetune_trainer.errors import Preempted, TrainerError, outcome_of
+
+log = logging.getLogger(__name__)
+
+TRACEBACK_FRAMES = 4
+CUT = " … "
+
+
+def termination_file(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the message goes: what the environment names, else the kubelet's default."""
+    return Path(environment.get(names.ENV_TERMINATION_FILE) or names.TERMINATION_FILE)
+
+
+def message_of(error: BaseException, rank: int = 0, step: int | None = None) -> TerminationMessage:
+    """What to say of an error: its own words when we know it, else also the end of its traceback."""
+    text = str(error) if isinstance(error, TrainerError) else _with_traceback(error)
+    return TerminationMessage(
+        outcome=outcome_of(error),
+        message=text,
+        rank=rank,
+        step=error.step if isinstance(error, Preempted) else step,
+    )
+
+
+def success(result: TrainingResult | None, rank: int = 0, step: int | None = None) -> TerminationMessage:
+    """What to say of a finished run."""
+    return TerminationMessage(outcome="Succeeded", rank=rank, step=step, result=result)
+
+
+def _with_traceback(error: BaseException) -> str:
+    summary = "".join(traceback.format_exception_only(error)).strip()
+    frames = traceback.extract_tb(error.__traceback__)[-TRACEBACK_FRAMES:]
+    places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames)]
+    return f"{summary} (at {' < '.join(places)})" if places else summary
+
+
+def encode(message: TerminationMessage, limit: int = MAX_TERMINATION_BYTES) -> bytes:
+    """One JSON line of at most `limit` bytes: the message is cut in its middle, then metrics are dropped from the end.
+
+    What the operator cannot do without (outcome, artifact, digest) always stays.
+    """
+    line = _line(message)
+    if len(line) <= limit:
+        return line
+    text, keep = message.message, len(message.message)
+    while len(line) > limit and keep > 200:
+        keep = max(200, keep - max(1, (len(line) - limit) // 2))
+        message = message.model_copy(update={"message": _cut(text, keep)})
+        line = _line(message)
+    while len(line) > limit and message.result and (message.result.metrics or message.result.versions):
+        message = message.model_copy(update={"result": _shorter(message.result)})
+        line = _line(message)
+    return line
+
+
+def _line(message: TerminationMessage) -> bytes:
+    return message.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
+
+
+def _cut(text: str, keep: int) -> str:
+    if len(text) <= keep:
+        return text
+    head = keep // 2
+    return text[:head] + CUT + text[len(text) - (keep - head) :]
+
+
+def _shorter(result: TrainingResult) -> TrainingResult:
+    if result.versions:
+        return result.model_copy(update={"versions": {}})
+    return result.model_copy(update={"metrics": dict(list(result.metrics.items())[:-1])})
+
+
+def write(message: TerminationMessage, path: Path) -> None:
+    """Put the message where the kubelet reads it.
+
+    The kubelet mounts the file itself, so it cannot be replaced by a rename: one write() of the whole line it is.
+    A place that cannot be written is no reason to end otherwise, so it only goes to the log.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            os.write(descriptor, encode(message))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        log.warning("no termination message: %s: %s", path, error)
+
+
+def read(path: Path) -> TerminationMessage | None:
+    """A message that was written, or None where there is none that can be understood."""
+    try:
+        return TerminationMessage.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
