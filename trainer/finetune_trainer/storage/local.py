@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from finetune_api import manifest
-
 from finetune_trainer.errors import AccessDeniedError, NotFoundError, StorageError
 from finetune_trainer.storage.location import Entry
 
@@ -32,7 +31,7 @@ class LocalStorage:
         with self._errors(path):
             return place.is_file() or (place.is_dir() and any(place.iterdir()))
 
-    def list(self, path: str = "") -> list[Entry]:
+    def files(self, path: str = "") -> list[Entry]:
         place = self.path(path)
         with self._errors(path):
             if place.is_file():

@@ -27,7 +27,7 @@ class Storage(Protocol):
     def exists(self, path: str = "") -> bool:
         """Whether there is a file or a folder that is not empty."""
 
-    def list(self, path: str = "") -> list[Entry]:
+    def files(self, path: str = "") -> list[Entry]:
         """Every file below a folder, sorted by path; [] when there is none. Unfinished files are left out."""
 
     def folders(self) -> list[str]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from finetune_api import names
-
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.storage.local import LocalStorage
 from finetune_trainer.storage.location import Storage
