@@ -10,9 +10,9 @@ from torch import Tensor
 class TrainState:
     """The state between two optimizer steps. No pickled objects: tensors by name, and plain JSON.
 
-    `weights`, `optimizer` and `best_weights` are the same on every rank, so rank 0 writes them;
-    `rng` belongs to one rank, so every rank writes its own. The learning rate and the data order are pure
-    functions of the step, so they need no state of their own.
+    `weights`, `optimizer`, `best_weights` and `counters` are the same on every rank, so rank 0's are kept;
+    `local` belongs to one rank, so every rank keeps its own. The learning rate and the data order are pure
+    functions of the step and need no state.
     """
 
     step: int
@@ -20,9 +20,9 @@ class TrainState:
     """Every parameter that is trained, by its name in the unwrapped model."""
     optimizer: dict[str, Tensor]
     """`PARAMETER/exp_avg`, `PARAMETER/exp_avg_sq`, `PARAMETER/step`."""
-    rng: dict[str, Tensor]
-    """Generator states of this rank: python, numpy, torch and, where there is one, cuda."""
+    local: dict[str, Tensor]
+    """Of this rank alone: generator states (python, numpy, torch, cuda) and the sum of losses since the last log."""
     counters: dict[str, Any] = field(default_factory=dict)
-    """JSON: position in the data, best metric, early stopping, loss history since the last log."""
-    best_weights: dict[str, Tensor] | None = None
-    """The weights of the best evaluation so far, when early stopping keeps them (rank 0 only)."""
+    """JSON: best metric, early stopping, metrics before training, tokens seen."""
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    """The weights of the best evaluation so far, when early stopping keeps them; else empty."""
