@@ -1,0 +1,74 @@
+"""A cluster with the operator: local mode by default, any other by --kubeconfig."""
+
+import asyncio
+import contextlib
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from e2e.user import CLAIM, User
+from finetune_operator.kube.client import HttpKubeApi
+from finetune_operator.kube.resources import NAMESPACES
+
+START_SECONDS = 90
+PREPARE_SCRIPT = Path(__file__).with_name("prepare.py")
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A cluster that has the operator; `process` is local mode's, None for any other."""
+
+    kubeconfig: str
+    process: asyncio.subprocess.Process | None = None
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def installation(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    if kubeconfig := request.config.getoption("--kubeconfig"):
+        yield Installation(kubeconfig)
+        return
+    folder = tmp_path_factory.mktemp("local-mode")
+    kubeconfig = str(folder / "kubeconfig")
+    command = [str(Path(sys.executable).with_name("finetune-operator")), "local", "--kubeconfig", kubeconfig]
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=log)
+    try:
+        assert process.stdout
+        line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
+        assert line.startswith(b"ready "), (folder / "log").read_text()[-4000:]
+        yield Installation(kubeconfig, process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def user(installation: Installation, request: pytest.FixtureRequest) -> AsyncIterator[User]:
+    """A user with a namespace of their own, in which the claim `e2e` holds a tiny model and data."""
+    api = await HttpKubeApi.connect(installation.kubeconfig)
+    namespace = f"e2e-{secrets.token_hex(3)}"
+    await api.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    somebody = User(api, namespace, request.config.getoption("--trainer-image"))
+    await somebody.apply(_claim())
+    await somebody.run("prepare", PREPARE_SCRIPT.read_text())
+    yield somebody
+    await api.delete(NAMESPACES, namespace)
+    await api.close()
+
+
+def _claim() -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": CLAIM},
+        "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
