@@ -1,0 +1,1 @@
+"""How a gang of pods is wired: one small module an engine."""

@@ -1,0 +1,1 @@
+"""What should exist and what comes next, as pure functions of what is observed."""

@@ -1,0 +1,154 @@
+"""The objects of one attempt: ConfigMap, headless Service, Indexed Job. They never change once made."""
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from finetune_api.names import (
+    ANNOTATION_DESIRED_HASH,
+    API_VERSION,
+    LABEL_ATTEMPT,
+    LABEL_JOB,
+)
+from finetune_operator.engines.gang import Gang
+from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name, master_port
+from finetune_operator.plan.pod_template import CONTAINER, attempt_labels, pod_template
+from finetune_operator.plan.resolution import ResolvedJob
+from finetune_operator.plan.settings import Settings
+from finetune_operator.plan.trainer_config import trainer_config
+from finetune_operator.plan.volumes import CA_KEY, CONFIG_KEY
+from finetune_operator.schedulers.scheduler import Scheduler
+
+SNAPSHOT_KEY = "snapshot.json"
+"""The job's and the runtime's spec as they were when the first attempt started."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a job started with: later edits of the job or the runtime don't change it."""
+
+    spec: dict[str, Any]
+    runtime: dict[str, Any] | None
+    model_source: str
+    """`spec.model.source` with a ModelVersion's name replaced by its artifact."""
+
+    def dump(self) -> str:
+        """For the ConfigMap."""
+        content = {"spec": self.spec, "runtime": self.runtime, "modelSource": self.model_source}
+        return json.dumps(content, sort_keys=True)
+
+    @classmethod
+    def load(cls, text: str) -> "Snapshot":
+        """From the ConfigMap."""
+        content = json.loads(text)
+        return cls(content["spec"], content["runtime"], content["modelSource"])
+
+
+def attempt_objects(
+    job: ResolvedJob, snapshot: Snapshot, number: int, settings: Settings, scheduler: Scheduler
+) -> list[dict[str, Any]]:
+    """In the order in which to make them: the pods need the other two."""
+    gang = _gang(job, number)
+    return [
+        _config_map(job, snapshot, number, settings),
+        _service(job, gang, number),
+        *scheduler.objects(gang.name, gang.namespace, gang.nodes),
+        _indexed_job(job, gang, number, settings, scheduler),
+    ]
+
+
+def _gang(job: ResolvedJob, number: int) -> Gang:
+    return Gang(
+        name=attempt_name(job.name, number),
+        namespace=job.namespace,
+        nodes=job.spec.distributed.nodes,
+        processes_per_node=job.spec.distributed.processes_per_node,
+        port=master_port(job.uid, number),
+    )
+
+
+def owned_metadata(job: ResolvedJob, number: int) -> dict[str, Any]:
+    """Name, labels and owner of an object of one attempt."""
+    return {
+        "name": attempt_name(job.name, number),
+        "namespace": job.namespace,
+        "labels": attempt_labels(job.name, number),
+        "annotations": {ANNOTATION_JOB: job.name},
+        "ownerReferences": [owner_reference(job.name, job.uid)],
+    }
+
+
+def owner_reference(name: str, uid: str) -> dict[str, Any]:
+    """The FineTuneJob as controller."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "FineTuneJob",
+        "name": name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _config_map(job: ResolvedJob, snapshot: Snapshot, number: int, settings: Settings) -> dict[str, Any]:
+    config = trainer_config(job, number).wire()
+    data = {CONFIG_KEY: json.dumps(config, sort_keys=True), SNAPSHOT_KEY: snapshot.dump()}
+    if settings.progress_ca is not None:
+        data[CA_KEY] = settings.progress_ca
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": owned_metadata(job, number),
+        "immutable": True,
+        "data": data,
+    }
+
+
+def _service(job: ResolvedJob, gang: Gang, number: int) -> dict[str, Any]:
+    labels = attempt_labels(job.name, number)
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": owned_metadata(job, number),
+        "spec": {
+            "clusterIP": "None",
+            "selector": {LABEL_JOB: labels[LABEL_JOB], LABEL_ATTEMPT: labels[LABEL_ATTEMPT]},
+            # The ranks must find each other before any of them is ready.
+            "publishNotReadyAddresses": True,
+            "ports": [{"name": "rendezvous", "port": gang.port, "protocol": "TCP"}],
+        },
+    }
+
+
+def _indexed_job(job: ResolvedJob, gang: Gang, number: int, settings: Settings, scheduler: Scheduler) -> dict[str, Any]:
+    spec = {
+        "completions": gang.nodes,
+        "parallelism": gang.nodes,
+        "completionMode": "Indexed",
+        "backoffLimit": 0,
+        "podFailurePolicy": {"rules": _failure_rules()},
+        "template": pod_template(job, gang, number, settings, scheduler),
+    }
+    metadata = owned_metadata(job, number)
+    metadata["annotations"][ANNOTATION_DESIRED_HASH] = desired_hash(spec)
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def _failure_rules() -> list[dict[str, Any]]:
+    """One pod lost is the gang lost: fail the Job at once, which stops the other pods."""
+    return [
+        {
+            "action": "FailJob",
+            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+        },
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": CONTAINER, "operator": "NotIn", "values": [0]},
+        },
+    ]
+
+
+def desired_hash(content: Any) -> str:
+    """Short and stable: tells what was asked for from what defaulting and others added."""
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,136 @@
+"""The pod of a training gang."""
+
+from typing import Any
+
+from finetune_api.names import (
+    CONFIG_FILE,
+    CONFIG_MOUNT,
+    ENV_PROGRESS_CA_FILE,
+    ENV_PROGRESS_TOKEN_FILE,
+    ENV_PROGRESS_URL,
+    LABEL_ATTEMPT,
+    LABEL_COMPONENT,
+    LABEL_JOB,
+    LABEL_MANAGED_BY,
+    MANAGER,
+    METRICS_PORT,
+    SCRATCH_MOUNT,
+    TOKEN_FILE,
+)
+from finetune_operator.engines.gang import Gang
+from finetune_operator.engines.registry import ENGINES
+from finetune_operator.plan.names import ANNOTATION_JOB, short_name
+from finetune_operator.plan.pod_security import container_security_context, pod_security_context
+from finetune_operator.plan.resolution import ResolvedJob
+from finetune_operator.plan.settings import Settings
+from finetune_operator.plan.strategic_merge import strategic_merge
+from finetune_operator.plan.volumes import CA_KEY, pod_volumes, volume_mounts
+from finetune_operator.schedulers.scheduler import Scheduler
+
+CONTAINER = "trainer"
+GRACE_SECONDS = 120
+"""Time to agree on a step, save and verify a checkpoint."""
+Env = list[dict[str, Any]]
+
+
+def attempt_labels(job: str, number: int) -> dict[str, str]:
+    """Labels of everything that belongs to one attempt."""
+    return {
+        LABEL_JOB: short_name(job),
+        LABEL_ATTEMPT: str(number),
+        LABEL_COMPONENT: "trainer",
+        LABEL_MANAGED_BY: MANAGER,
+    }
+
+
+def pod_template(job: ResolvedJob, gang: Gang, number: int, settings: Settings, scheduler: Scheduler) -> dict[str, Any]:
+    """Generated, then the runtime's template merged over it, then the job's. Identity is not negotiable."""
+    merged = _generated(job, gang, settings, scheduler)
+    for template in job.pod_templates:
+        merged = strategic_merge(merged, template)
+    return strategic_merge(
+        merged,
+        {
+            "metadata": {
+                "labels": attempt_labels(job.name, number) | scheduler.pod_labels(gang.name),
+                "annotations": {ANNOTATION_JOB: job.name},
+            },
+            # A pod that restarts by itself would meet a gang that has moved on.
+            "spec": {"restartPolicy": "Never", "subdomain": gang.name},
+        },
+    )
+
+
+def _generated(job: ResolvedJob, gang: Gang, settings: Settings, scheduler: Scheduler) -> dict[str, Any]:
+    progress = settings.progress_url is not None
+    return {
+        "metadata": {},
+        "spec": {
+            "restartPolicy": "Never",
+            "subdomain": gang.name,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "securityContext": pod_security_context(),
+            "containers": [_container(job, gang, settings)],
+            "volumes": pod_volumes(
+                job, gang.name, progress=progress, with_ca=progress and settings.progress_ca is not None
+            ),
+            **scheduler.pod_fields(gang.name),
+        },
+    }
+
+
+def _container(job: ResolvedJob, gang: Gang, settings: Settings) -> dict[str, Any]:
+    engine = ENGINES[job.spec.distributed.engine]
+    container: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": job.trainer_image,
+        "command": ["finetune-trainer", "--config", CONFIG_FILE],
+        "env": [*engine.environment(gang), *_identity(), *_paths(), *_progress(job, settings)],
+        "ports": [
+            *engine.ports(gang),
+            {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
+        ],
+        "volumeMounts": volume_mounts(job, progress=settings.progress_url is not None),
+        "securityContext": container_security_context(),
+        # Without a message of its own, a crash still leaves its last lines in the pod's status.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if job.resources:
+        container["resources"] = job.resources.wire()
+    if job.credentials:
+        container["envFrom"] = [{"secretRef": {"name": job.credentials.secret_name}}]
+    return container
+
+
+def _identity() -> Env:
+    fields = {"POD_NAME": "metadata.name", "POD_NAMESPACE": "metadata.namespace", "POD_IP": "status.podIP"}
+    return [{"name": k, "valueFrom": {"fieldRef": {"fieldPath": v}}} for k, v in fields.items()]
+
+
+def _paths() -> Env:
+    """Everything that libraries like to write goes to the scratch volume: the root is read-only."""
+    paths = {
+        "HOME": SCRATCH_MOUNT,
+        "TMPDIR": "/tmp",
+        "XDG_CACHE_HOME": f"{SCRATCH_MOUNT}/cache",
+        "HF_HOME": f"{SCRATCH_MOUNT}/huggingface",
+        "TORCHINDUCTOR_CACHE_DIR": f"{SCRATCH_MOUNT}/torchinductor",
+        "TRITON_CACHE_DIR": f"{SCRATCH_MOUNT}/triton",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return [{"name": name, "value": value} for name, value in paths.items()]
+
+
+def _progress(job: ResolvedJob, settings: Settings) -> Env:
+    if settings.progress_url is None:
+        return []
+    url = f"{settings.progress_url.rstrip('/')}/v1/jobs/{job.namespace}/{job.name}/progress"
+    env = [
+        {"name": ENV_PROGRESS_URL, "value": url},
+        {"name": ENV_PROGRESS_TOKEN_FILE, "value": TOKEN_FILE},
+    ]
+    if settings.progress_ca is not None:
+        env.append({"name": ENV_PROGRESS_CA_FILE, "value": f"{CONFIG_MOUNT}/{CA_KEY}"})
+    return env

@@ -1,0 +1,71 @@
+"""A job over its runtime: every value that an attempt needs, from the first of the two that sets it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from finetune_api.failure_policy import FailurePolicy
+from finetune_api.fine_tune_job import FineTuneJobSpec
+from finetune_api.model_reference import ModelReference
+from finetune_api.pods import Credentials, Resources
+from finetune_api.training import Checkpoint
+from finetune_api.training_runtime import TrainingRuntimeSpec
+from finetune_operator.plan.names import storage_suffix
+from finetune_operator.plan.settings import Settings
+
+
+@dataclass(frozen=True)
+class ResolvedJob:
+    """A valid job, nothing left open."""
+
+    name: str
+    namespace: str
+    uid: str
+    spec: FineTuneJobSpec
+    model: ModelReference
+    """As the trainer reads it: a modelversion:// source is replaced by its artifact."""
+    trainer_image: str
+    serving_image: str | None
+    resources: Resources | None
+    pod_templates: tuple[dict[str, Any], ...]
+    credentials: Credentials | None
+    checkpoint: Checkpoint
+    output: str
+    failure_policy: FailurePolicy
+    ttl_seconds: int | None
+
+
+def resolve(
+    metadata: dict[str, Any],
+    spec: FineTuneJobSpec,
+    runtime: TrainingRuntimeSpec | None,
+    model: ModelReference,
+    settings: Settings,
+) -> ResolvedJob:
+    """Merge what was validated before: `checkpoint` and `output` are set in one of the two."""
+    base = runtime or TrainingRuntimeSpec()
+    checkpoint, output = spec.checkpoint or base.checkpoint, spec.output or base.output
+    if checkpoint is None or output is None:
+        raise ValueError("resolve() wants a validated job: checkpoint and output must be set")
+    suffix = storage_suffix(metadata["name"], metadata["uid"])
+    ttl = spec.ttl_seconds_after_finished
+    return ResolvedJob(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        uid=metadata["uid"],
+        spec=spec,
+        model=model,
+        trainer_image=spec.trainer_image or base.trainer_image or settings.trainer_image,
+        serving_image=base.serving_image,
+        resources=spec.resources or base.resources,
+        pod_templates=tuple(t for t in (base.pod_template, spec.pod_template) if t),
+        credentials=spec.credentials or base.credentials,
+        checkpoint=checkpoint.model_copy(update={"storage": below(checkpoint.storage, suffix)}),
+        output=below(output.storage, suffix),
+        failure_policy=spec.failure_policy or base.failure_policy or FailurePolicy(),
+        ttl_seconds=ttl if ttl is not None else base.ttl_seconds_after_finished,
+    )
+
+
+def below(storage: str, folder: str) -> str:
+    """`storage/folder`."""
+    return f"{storage.rstrip('/')}/{folder}"

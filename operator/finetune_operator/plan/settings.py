@@ -1,0 +1,14 @@
+"""What the operator itself is told, as opposed to each job."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Defaults that neither the job nor its runtime sets."""
+
+    trainer_image: str
+    progress_url: str | None = None
+    """Base URL of the progress receiver as the pods see it; None: nobody listens."""
+    progress_ca: str | None = None
+    """PEM of the authority that signed the receiver's certificate, when it is HTTPS."""

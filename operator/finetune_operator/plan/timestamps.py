@@ -1,0 +1,19 @@
+"""Kubernetes timestamps: RFC 3339, UTC, whole seconds."""
+
+from datetime import UTC, datetime
+
+
+def rfc3339(moment: datetime) -> str:
+    """`2026-11-22T08:43:25Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """The moment, or None when there is none; micro-seconds and offsets are accepted."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def seconds_between(start: str | None, end: datetime) -> float:
+    """Seconds from `start` to `end`; 0 when `start` is unset."""
+    began = parse_time(start)
+    return (end - began).total_seconds() if began else 0.0

@@ -1,0 +1,20 @@
+"""job.json: the part of a job that the trainer reads."""
+
+from finetune_api.trainer_config import JobIdentity, TrainerConfig
+from finetune_operator.plan.resolution import ResolvedJob
+
+
+def trainer_config(job: ResolvedJob, attempt: int) -> TrainerConfig:
+    """Of one attempt; storage and output are final."""
+    spec = job.spec
+    return TrainerConfig(
+        job=JobIdentity(namespace=job.namespace, name=job.name, uid=job.uid, attempt=attempt),
+        model=job.model,
+        task=spec.task,
+        dataset=spec.dataset,
+        method=spec.method,
+        training=spec.training,
+        distributed=spec.distributed,
+        checkpoint=job.checkpoint,
+        output=job.output,
+    )

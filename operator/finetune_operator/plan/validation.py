@@ -1,0 +1,89 @@
+"""The verdict on a FineTuneJob: every error with its field path and the mend."""
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from finetune_api.errors import field_errors
+from finetune_api.fine_tune_job import FineTuneJobSpec
+from finetune_api.training_runtime import TrainingRuntimeSpec
+from finetune_operator.plan.strategic_merge import MergeError, strategic_merge
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class InvalidSpec(ValueError):
+    """The job can never run as it is written; the message names every field at fault."""
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A job and its runtime that fit together."""
+
+    spec: FineTuneJobSpec
+    runtime: TrainingRuntimeSpec | None
+
+
+def validate(spec: dict[str, Any], runtime: dict[str, Any] | None) -> Validated:
+    """The parsed job and runtime. Raises InvalidSpec with all errors, one a line."""
+    job = _parse(FineTuneJobSpec, spec, "spec")
+    defaults = _parse(TrainingRuntimeSpec, runtime, "runtime.spec") if runtime is not None else None
+    errors = [
+        *_storage_errors(job, defaults),
+        *_trust_errors(job, defaults),
+        *_source_errors(job),
+        *_template_errors(job, defaults),
+    ]
+    if errors:
+        raise InvalidSpec("\n".join(errors))
+    return Validated(job, defaults)
+
+
+def _parse(model: type[Model], raw: dict[str, Any], root: str) -> Model:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise InvalidSpec("\n".join(f"{root}.{each}" for each in field_errors(error))) from error
+
+
+def _storage_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:
+    errors = []
+    for field in ("checkpoint", "output"):
+        if getattr(job, field) is None and (runtime is None or getattr(runtime, field) is None):
+            errors.append(
+                f"spec.{field}.storage: required; set it here or in the TrainingRuntime, "
+                "to s3://BUCKET/PREFIX or pvc://CLAIM/PATH"
+            )
+    return errors
+
+
+def _trust_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:
+    if job.model.trust_remote_code and runtime is not None and not runtime.allow_trust_remote_code:
+        return [
+            "spec.model.trustRemoteCode: the runtime does not allow it (allowTrustRemoteCode: false); "
+            "set it to false, or ask for a runtime that allows it"
+        ]
+    return []
+
+
+def _source_errors(job: FineTuneJobSpec) -> list[str]:
+    parts = {name: getattr(job.dataset, name) for name in ("train", "validation", "test")}
+    return [
+        f"spec.dataset.{name}.source: modelversion:// names a model, not data; got {part.source!r}"
+        for name, part in parts.items()
+        if part is not None and part.source.startswith("modelversion://")
+    ]
+
+
+def _template_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:
+    """Both templates must merge; over an empty pod that shows what they hold wrong by themselves."""
+    templates = {"runtime.spec.podTemplate": runtime and runtime.pod_template}
+    templates["spec.podTemplate"] = job.pod_template
+    errors = []
+    for root, template in templates.items():
+        try:
+            strategic_merge({"metadata": {}, "spec": {"containers": []}}, template or {})
+        except MergeError as error:
+            errors.append(f"{root}.{error}")
+    return errors

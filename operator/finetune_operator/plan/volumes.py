@@ -1,0 +1,72 @@
+"""Volumes of a training pod, and where they appear."""
+
+from typing import Any
+
+from finetune_api.names import (
+    CONFIG_MOUNT,
+    PVC_MOUNT,
+    SCRATCH_MOUNT,
+    TOKEN_MOUNT,
+    progress_audience,
+)
+from finetune_api.sources import claim_of
+from finetune_operator.plan.names import claim_volume
+from finetune_operator.plan.resolution import ResolvedJob
+
+CONFIG_KEY = "job.json"
+CA_KEY = "ca.crt"
+TOKEN_LIFETIME_SECONDS = 3600
+
+
+def claims(job: ResolvedJob) -> dict[str, bool]:
+    """Every PersistentVolumeClaim of the job, and whether it is only read."""
+    data = job.spec.dataset
+    read = [job.model.source, *(part.source for part in (data.train, data.validation, data.test) if part)]
+    found = {claim: True for uri in read if (claim := claim_of(uri))}
+    for uri in (job.checkpoint.storage, job.output):
+        if claim := claim_of(uri):
+            found[claim] = False
+    return found
+
+
+def pod_volumes(job: ResolvedJob, attempt: str, *, progress: bool, with_ca: bool) -> list[dict[str, Any]]:
+    """The volumes of one attempt's pods."""
+    keys = [CONFIG_KEY, *([CA_KEY] if with_ca else [])]
+    volumes: list[dict[str, Any]] = [
+        {"name": "config", "configMap": {"name": attempt, "items": [{"key": k, "path": k} for k in keys]}},
+        {"name": "scratch", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
+    ]
+    if progress:
+        volumes.append({"name": "progress-token", "projected": {"sources": [_token_source(job)]}})
+    for claim, read_only in claims(job).items():
+        source = {"claimName": claim, **({"readOnly": True} if read_only else {})}
+        volumes.append({"name": claim_volume(claim), "persistentVolumeClaim": source})
+    return volumes
+
+
+def volume_mounts(job: ResolvedJob, *, progress: bool) -> list[dict[str, Any]]:
+    """The mounts of the trainer container."""
+    mounts: list[dict[str, Any]] = [
+        {"name": "config", "mountPath": CONFIG_MOUNT, "readOnly": True},
+        {"name": "scratch", "mountPath": SCRATCH_MOUNT},
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "shared-memory", "mountPath": "/dev/shm"},
+    ]
+    if progress:
+        mounts.append({"name": "progress-token", "mountPath": TOKEN_MOUNT, "readOnly": True})
+    for claim, read_only in claims(job).items():
+        mount: dict[str, Any] = {"name": claim_volume(claim), "mountPath": f"{PVC_MOUNT}/{claim}"}
+        mounts.append(mount | ({"readOnly": True} if read_only else {}))
+    return mounts
+
+
+def _token_source(job: ResolvedJob) -> dict[str, Any]:
+    return {
+        "serviceAccountToken": {
+            "path": "token",
+            "audience": progress_audience(job.namespace, job.name, job.uid),
+            "expirationSeconds": TOKEN_LIFETIME_SECONDS,
+        }
+    }

@@ -1,0 +1,1 @@
+"""Who places the pods of a gang: one small module a scheduler."""
