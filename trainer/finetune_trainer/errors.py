@@ -6,6 +6,8 @@ job (configuration, data), nobody but a bigger machine (memory), or time (everyt
 
 from typing import Literal
 
+from finetune_storage.errors import AccessDeniedError, NotFoundError, UriError
+
 from finetune_api.exit_codes import ExitCode
 
 Outcome = Literal["Succeeded", "ConfigurationError", "DataError", "OutOfMemory", "Preempted", "Hang", "Crash"]
@@ -64,33 +66,22 @@ class Preempted(TrainerError):
         super().__init__(f"stopped on request at step {step}, {saved}")
 
 
-class StorageError(TrainerError):
-    """A place could not be read or written; another attempt may find it well."""
-
-
-class NotFoundError(ConfigurationError):
-    """There is nothing at a URI."""
-
-
-class AccessDeniedError(ConfigurationError):
-    """The credentials are missing, wrong, or not enough."""
-
-
 class CheckpointError(TrainerError):
     """A checkpoint that had to be written could not be."""
 
 
 def exit_code_of(error: BaseException) -> int:
     """The exit code of a process that ends with this error."""
-    if isinstance(error, TrainerError):
-        return int(error.exit_code)
-    return int(ExitCode.OUT_OF_MEMORY) if is_out_of_memory(error) else CRASH
+    codes = {outcome: code for code, outcome in OUTCOME_OF_EXIT_CODE.items()}
+    return codes.get(outcome_of(error), CRASH)
 
 
 def outcome_of(error: BaseException) -> Outcome:
     """The outcome in the termination message of a process that ends with this error."""
     if isinstance(error, TrainerError):
         return error.outcome
+    if isinstance(error, (NotFoundError, AccessDeniedError, UriError)):
+        return "ConfigurationError"
     return "OutOfMemory" if is_out_of_memory(error) else "Crash"
 
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from finetune_api import manifest
-from finetune_trainer.errors import AccessDeniedError, NotFoundError, StorageError
-from finetune_trainer.storage.location import Entry
+from finetune_storage.errors import AccessDeniedError, NotFoundError, UnavailableError
+from finetune_storage.location import Entry
 
 TEMPORARY = "tmp-"
 """Names that begin with this are unfinished, and whoever finds them old may delete them."""
@@ -92,7 +92,7 @@ class LocalStorage:
         try:
             manifest.verify_folder(folder)
         except manifest.ManifestError as error:
-            raise StorageError(f"{self._name(path)}: verification after writing failed: {error}") from error
+            raise UnavailableError(f"{self._name(path)}: verification after writing failed: {error}") from error
 
     @contextmanager
     def _errors(self, path: str = "") -> Iterator[None]:
@@ -106,7 +106,7 @@ class LocalStorage:
                 f"let user {os.getuid()} of the pod read and write the volume (podTemplate securityContext.fsGroup)"
             ) from error
         except OSError as error:
-            raise StorageError(f"{self._name(path)}: {error.strerror or error}") from error
+            raise UnavailableError(f"{self._name(path)}: {error.strerror or error}") from error
 
     def _nothing(self, path: str) -> str:
         mend = "check the claim and the path, and that the data is on the volume"

@@ -6,9 +6,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from finetune_api import names
-from finetune_trainer.errors import ConfigurationError
-from finetune_trainer.storage.local import LocalStorage
-from finetune_trainer.storage.location import Storage
+from finetune_storage.errors import UriError
+from finetune_storage.local import LocalStorage
+from finetune_storage.location import Storage
 
 ENV_PVC_ROOT = "FINETUNE_PVC_ROOT"
 """Where `pvc://` claims are mounted, instead of `names.PVC_MOUNT`: for running outside a pod."""
@@ -18,7 +18,7 @@ def open_storage(uri: str, revision: str | None = None, environment: Mapping[str
     """The place that a URI names; nothing is read yet. `revision` is for `hf://` only.
 
     Raises:
-        ConfigurationError: The URI has a form or a scheme that we do not know.
+        UriError: The URI has a form or a scheme that we do not know.
     """
     parts = urlsplit(uri)
     if parts.scheme == "pvc":
@@ -26,18 +26,18 @@ def open_storage(uri: str, revision: str | None = None, environment: Mapping[str
     if parts.scheme == "file":
         return LocalStorage(uri, _file_path(uri))
     if parts.scheme == "s3":
-        from finetune_trainer.storage.s3 import S3Storage
+        from finetune_storage.s3 import S3Storage
 
         return S3Storage(uri, environment)
     if parts.scheme == "hf":
-        from finetune_trainer.storage.hub import HubStorage
+        from finetune_storage.hub import HubStorage
 
         return HubStorage(uri, revision)
     if parts.scheme == "modelversion":
-        raise ConfigurationError(
+        raise UriError(
             f"{uri}: a ModelVersion is looked up by the operator; outside a cluster give the URI of its artifact"
         )
-    raise ConfigurationError(
+    raise UriError(
         f"{uri}: unknown scheme {parts.scheme!r}; use hf://ORG/NAME, s3://BUCKET/KEY, pvc://CLAIM/PATH or file:///PATH"
     )
 
@@ -47,12 +47,12 @@ def claim_path(uri: str, environment: Mapping[str, str] = os.environ) -> Path:
     parts = urlsplit(uri)
     relative = Path(unquote(parts.path).lstrip("/"))
     if not parts.netloc or ".." in relative.parts:
-        raise ConfigurationError(f"{uri}: expected pvc://CLAIM/PATH, with no '..' in PATH")
+        raise UriError(f"{uri}: expected pvc://CLAIM/PATH, with no '..' in PATH")
     return Path(environment.get(ENV_PVC_ROOT) or names.PVC_MOUNT) / parts.netloc / relative
 
 
 def _file_path(uri: str) -> Path:
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise ConfigurationError(f"{uri}: expected file:///ABSOLUTE/PATH, with three slashes")
+        raise UriError(f"{uri}: expected file:///ABSOLUTE/PATH, with three slashes")
     return Path(unquote(parts.path))

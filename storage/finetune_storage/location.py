@@ -18,8 +18,8 @@ class Storage(Protocol):
     """A file or a folder named by a URI.
 
     Paths are relative to the URI, in POSIX form; "" is the place itself. All methods raise the errors of
-    `finetune_trainer.errors` with the URI in the message: NotFoundError and AccessDeniedError for what the author of
-    the job can mend, StorageError for what time may mend.
+    `finetune_storage.errors` with the URI in the message: NotFoundError and AccessDeniedError for what the author of
+    the job can mend, UnavailableError for what time may mend.
     """
 
     uri: str

@@ -1,0 +1,100 @@
+"""The files of a training state: tensors as safetensors and the rest as JSON, so a checkpoint cannot run code."""
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from finetune_trainer.errors import CheckpointError
+from finetune_trainer.train_state import TrainState
+
+WEIGHTS = "trainable.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+BEST_WEIGHTS = "best.safetensors"
+COUNTERS = "counters.json"
+
+
+def rank_file(rank: int) -> str:
+    """Name of the file that belongs to one rank."""
+    return f"rank-{rank:05d}.safetensors"
+
+
+def write_state(state: TrainState, folder: Path, rank: int) -> list[str]:
+    """Write this rank's own file, and on rank 0 the shared ones; returns their names.
+
+    Raises:
+        CheckpointError: They could not be written; a full disk is said to be one.
+    """
+    tensors = {rank_file(rank): state.local}
+    if rank == 0:
+        tensors |= {WEIGHTS: state.weights, OPTIMIZER: state.optimizer}
+        if state.best_weights:
+            tensors[BEST_WEIGHTS] = state.best_weights
+    try:
+        for name, content in tensors.items():
+            save_file(_separate(content), folder / name)
+        if rank == 0:
+            (folder / COUNTERS).write_text(json.dumps(state.counters, sort_keys=True))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(_why(error, folder)) from error
+    return [*tensors, COUNTERS] if rank == 0 else [*tensors]
+
+
+def read_state(folder: Path, step: int, rank: int) -> TrainState:
+    """The state in a verified folder; `local` is empty when there was no such rank."""
+    own, best = folder / rank_file(rank), folder / BEST_WEIGHTS
+    return TrainState(
+        step=step,
+        weights=load_file(folder / WEIGHTS),
+        optimizer=load_file(folder / OPTIMIZER),
+        local=load_file(own) if own.exists() else {},
+        counters=json.loads((folder / COUNTERS).read_bytes()),
+        best_weights=load_file(best) if best.exists() else {},
+    )
+
+
+def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weights in a verified folder; no weight is read."""
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weights of a model."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _separate(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Host copies that share no memory with each other, which safetensors cannot express."""
+    seen: set[int] = set()
+    apart: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        host = tensor.detach().cpu().contiguous()
+        address = host.untyped_storage().data_ptr()
+        apart[name] = host.clone() if address in seen else host
+        seen.add(address)
+    return apart
+
+
+def _why(error: OSError | SafetensorError, folder: Path) -> str:
+    number = error.errno if isinstance(error, OSError) else _errno_in(str(error))
+    if number not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{folder}: {error}"
+    free = shutil.disk_usage(folder).free // 2**20 if folder.exists() else 0
+    return (
+        f"{folder}: {os.strerror(number)}, {free} MiB free; enlarge the volume, delete what is not needed, or lower "
+        "checkpoint.keep"
+    )
+
+
+def _errno_in(text: str) -> int:
+    # safetensors writes in Rust, and its errors carry the number only in their text: "… (os error 28)".
+    match = re.search(r"\(os error (\d+)\)", text)
+    return int(match[1]) if match else 0
