@@ -1,7 +1,7 @@
 """finetune.json: what an exported model says about itself, read by the server.
 
-The artifact is a folder in Hugging Face's layout (config.json and model.safetensors, or adapter_config.json and
-adapter_model.safetensors, and the tokenizer's files) plus finetune.json, and manifest.json written last.
+The artifact is a folder in Hugging Face's layout (config.json and model.safetensors, or adapter_config.json with
+its adapter_model.safetensors, and the tokenizer's files) plus finetune.json, and manifest.json written last.
 """
 
 from typing import Literal

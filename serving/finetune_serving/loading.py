@@ -1,0 +1,134 @@
+"""From a verified artifact to a model in memory that answers."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
+
+from finetune_api.artifact import ArtifactDescription
+from finetune_api.exit_codes import ExitCode
+from finetune_serving.artifact import Artifact, open_artifact, verify
+from finetune_serving.settings import ModelSource
+from finetune_serving.sources import local_folder
+from finetune_serving.startup import StartupError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode, on its device, with its tokenizer."""
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    description: ArtifactDescription
+    digest: str
+    max_length: int
+    """Longest input, in tokens, that the model can take."""
+
+
+def load(source: ModelSource) -> LoadedModel:
+    """Fetch, verify and load. Raises StartupError; never leaves a half-loaded model behind."""
+    artifact = open_artifact(local_folder(source.uri, source.scratch), source.digest)
+    try:
+        model, tokenizer = _load(source, artifact)
+        model = model.to(_device()).eval().requires_grad_(False)
+    except torch.OutOfMemoryError as error:
+        raise StartupError(f"the model does not fit in memory: {error}", ExitCode.OUT_OF_MEMORY) from error
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise StartupError(f"{artifact.folder}: cannot be loaded: {error}") from error
+    _give_padding(model, tokenizer)
+    limit = _max_length(model, tokenizer, artifact.description)
+    return LoadedModel(model, tokenizer, artifact.description, artifact.digest, limit)
+
+
+def _load(source: ModelSource, artifact: Artifact) -> tuple[Any, PreTrainedTokenizerBase]:
+    if artifact.description.format == "Full":
+        tokenizer = _tokenizer(artifact.folder, source.trust_remote_code)
+        return _model(artifact.folder, artifact.description, source.trust_remote_code), tokenizer
+    base = _base_folder(source, artifact.description)
+    has_tokenizer = (artifact.folder / "tokenizer_config.json").exists()
+    tokenizer = _tokenizer(artifact.folder if has_tokenizer else base, source.trust_remote_code)
+    model = _model(base, artifact.description, source.trust_remote_code)
+    return _with_adapter(model, artifact.folder, len(tokenizer)), tokenizer
+
+
+def _base_folder(source: ModelSource, description: ArtifactDescription) -> Path:
+    named = description.base_model
+    uri = source.base_uri or (named.source if named else None)
+    if uri is None or uri.startswith("modelversion://"):
+        raise StartupError(
+            f"{source.uri}: an adapter needs its base model; pass --base-model (trained on {uri or 'unknown'})"
+        )
+    revision = source.base_revision or (named.revision if named and named.source == uri else None)
+    folder = local_folder(uri, source.scratch, revision)
+    if source.base_digest:
+        verify(folder, source.base_digest)
+    if not (folder / "config.json").exists():
+        raise StartupError(f"{uri}: the base model has no config.json at {folder}; check --base-model")
+    return folder
+
+
+def _tokenizer(folder: Path, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=trust_remote_code, local_files_only=True
+    )
+    # Batches are padded after encoding: the fast path would change the tokenizer while another thread decodes.
+    tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
+    return tokenizer
+
+
+def _model(folder: Path, description: ArtifactDescription, trust_remote_code: bool) -> Any:
+    options: dict[str, Any] = {
+        "trust_remote_code": trust_remote_code,
+        "local_files_only": True,
+        "dtype": "auto",
+    }
+    if description.task == "TextGeneration":
+        return AutoModelForCausalLM.from_pretrained(folder, **options)
+    labels = description.labels or []
+    return AutoModelForSequenceClassification.from_pretrained(
+        folder,
+        num_labels=len(labels),
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
+        **options,
+    )
+
+
+def _with_adapter(model: Any, folder: Path, vocabulary: int) -> Any:
+    from peft import PeftModel
+
+    if vocabulary > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(vocabulary)
+    adapted = PeftModel.from_pretrained(model, str(folder))
+    if adapted.peft_config["default"].is_prompt_learning:
+        return adapted
+    return adapted.merge_and_unload(safe_merge=True)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _give_padding(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Generators often have no padding token; the mask hides whatever stands there."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def _max_length(model: Any, tokenizer: PreTrainedTokenizerBase, description: ArtifactDescription) -> int:
+    positions = getattr(model.config, "max_position_embeddings", None)
+    # A tokenizer without a limit says 1e30.
+    limits = [n for n in (positions, tokenizer.model_max_length) if n and n < 10**9]
+    return min(limits) if limits else description.max_length or 512
