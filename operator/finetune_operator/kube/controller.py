@@ -74,6 +74,8 @@ class Controller:
         self.name = name
         self.queue: WorkQueue[Key] = WorkQueue(name, limit)
         self.informers: list[Informer] = []
+        self.gate: Callable[[], None] | None = None
+        """Called before each reconcile; raises when this process may not act (any more), which ends it."""
         self._reconcile = reconcile
         self._workers = workers
         self._resync = resync
@@ -133,6 +135,8 @@ class Controller:
                 self.queue.done(key)
 
     async def _process(self, key: Key) -> None:
+        if self.gate:
+            self.gate()
         if self._expectations and (wait := self._expectations.remaining(key)) > 0:
             # The cache does not show our own last write yet; its arrival enqueues the key, or else this does.
             self.queue.add_after(key, wait)

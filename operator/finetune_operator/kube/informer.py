@@ -108,6 +108,7 @@ class Informer:
 
     async def run(self) -> None:
         """Until cancelled. Failures are logged, counted and tried again; none ends it."""
+        self._heard()
         while True:
             try:
                 await self._list_and_watch()

@@ -1,0 +1,102 @@
+"""What the kubelet and Prometheus ask: /healthz, /readyz, /metrics."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from finetune_operator.kube.informer import Informer
+from finetune_operator.kube.metrics import REGISTRY
+
+Check = Callable[[], str | None]
+"""None when all is well, else what is wrong."""
+
+
+@dataclass
+class LoopLag:
+    """How late the event loop runs timers: code that blocks it makes everything deaf, leases and probes included."""
+
+    interval: float = 1.0
+    limit: float = 5.0
+    _due: float = field(default_factory=lambda: time.monotonic() + 1.0)
+    worst: float = 0.0
+    """Seconds, of the last two intervals."""
+
+    async def run(self) -> None:
+        before = 0.0
+        while True:
+            self._due = time.monotonic() + self.interval
+            await asyncio.sleep(self.interval)
+            late = max(0.0, time.monotonic() - self._due)
+            self.worst, before = max(late, before), late
+
+    def check(self) -> str | None:
+        late = max(self.worst, time.monotonic() - self._due)
+        return f"the event loop runs {late:.1f} s late" if late >= self.limit else None
+
+
+class Probes:
+    """Alive = the loop turns and every informer hears the API server. Ready = caches full, not shutting down.
+
+    Leadership is no part of either: a standby is ready, its webhooks serve.
+    """
+
+    def __init__(
+        self,
+        informers: Sequence[Informer],
+        *,
+        silence_limit: float = 150.0,
+        registry: CollectorRegistry = REGISTRY,
+        lag: LoopLag | None = None,
+    ) -> None:
+        self._informers = informers
+        self._silence_limit = silence_limit
+        self._registry = registry
+        self.lag = lag or LoopLag()
+        self.shutting_down = False
+        self._live: dict[str, Check] = {"event-loop": self.lag.check}
+        self._ready: dict[str, Check] = {"shutdown": self._stopping}
+
+    def add_ready_check(self, name: str, check: Check) -> None:
+        """E.g. the webhook's certificate is loaded."""
+        self._ready[name] = check
+
+    def add_live_check(self, name: str, check: Check) -> None:
+        self._live[name] = check
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        return app
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        heard = {f"informer-{i.kind.plural}": self._silence(i) for i in self._informers}
+        return _verdict({name: check() for name, check in self._live.items()} | heard)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        synced = {f"informer-{i.kind.plural}": self._unsynced(i) for i in self._informers}
+        return _verdict({name: check() for name, check in self._ready.items()} | synced)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    def _stopping(self) -> str | None:
+        return "shutting down" if self.shutting_down else None
+
+    def _silence(self, informer: Informer) -> str | None:
+        age = informer.last_event_age()
+        return f"nothing heard for {age:.0f} s" if age >= self._silence_limit else None
+
+    def _unsynced(self, informer: Informer) -> str | None:
+        return None if informer.synced.is_set() else "not yet listed"
+
+
+def _verdict(results: dict[str, str | None]) -> web.Response:
+    lines = [f"[+]{name} ok" if wrong is None else f"[-]{name} failed: {wrong}" for name, wrong in results.items()]
+    healthy = not any(results.values())
+    return web.Response(text="\n".join([*lines, ""]), status=200 if healthy else 503)
