@@ -39,7 +39,7 @@ class ExecResult:
 
 
 class ContainerProcess:
-    """One run of one container. `await exited` tells how it ended; by then no process of it is left."""
+    """One run of one container. `await wait()` tells how it ended; by then no process of it is left."""
 
     def __init__(self, supervisor: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: Any) -> None:
         self._supervisor = supervisor
@@ -48,9 +48,8 @@ class ContainerProcess:
         self._ids = itertools.count(1)
         self._execs: dict[int, asyncio.Future[ExecResult]] = {}
         loop = asyncio.get_running_loop()
-        self.started: asyncio.Future[int | None] = loop.create_future()
-        """PID (in the container's namespace) once the command runs; None when it could not be started."""
-        self.exited: asyncio.Future[Exit] = loop.create_future()
+        self._started: asyncio.Future[bool] = loop.create_future()
+        self._exited: asyncio.Future[Exit] = loop.create_future()
         self._task = asyncio.create_task(self._listen())
 
     @classmethod
@@ -77,13 +76,24 @@ class ContainerProcess:
         """The supervisor's PID on the host."""
         return self._supervisor.pid
 
+    @property
+    def ended(self) -> bool:
+        return self._exited.done()
+
+    async def started(self) -> bool:
+        """Waits until the command runs; False when it could not be started."""
+        return await asyncio.shield(self._started)
+
+    async def wait(self) -> Exit:
+        return await asyncio.shield(self._exited)
+
     def signal(self, number: int) -> None:
-        if not self.exited.done():
+        if not self.ended:
             self._send({"signal": int(number)})
 
     async def exec(self, argv: list[str], timeout: float) -> ExecResult:
         """Runs a command in the container; exit code 137 and `timed_out` when it took longer than `timeout` s."""
-        if self.exited.done():
+        if self.ended:
             return ExecResult(LOST, "container is not running")
         number = next(self._ids)
         future: asyncio.Future[ExecResult] = asyncio.get_running_loop().create_future()
@@ -95,7 +105,7 @@ class ContainerProcess:
         """Ends every process of the container and waits for that."""
         self._supervisor.send_signal(signal.SIGCONT)
         self._writer.close()
-        await self.exited
+        await self.wait()
 
     def _send(self, message: dict[str, Any]) -> None:
         if not self._writer.is_closing():
@@ -115,7 +125,7 @@ class ContainerProcess:
     def _handle(self, event: dict[str, Any]) -> Exit | None:
         match event["event"]:
             case "started":
-                self.started.set_result(event["pid"])
+                self._started.set_result(True)
             case "exited":
                 return Exit(event["code"])
             case "failed":
@@ -126,12 +136,12 @@ class ContainerProcess:
         return None
 
     def _settle(self, ended: Exit) -> None:
-        if not self.started.done():
-            self.started.set_result(None)
+        if not self._started.done():
+            self._started.set_result(False)
         for future in self._execs.values():
             future.set_result(ExecResult(LOST, "container ended"))
         self._execs.clear()
-        self.exited.set_result(ended)
+        self._exited.set_result(ended)
 
 
 async def find_isolation(folder: Path) -> str:
@@ -141,6 +151,6 @@ async def find_isolation(folder: Path) -> str:
     spec = Spec(argv=["true"], env={"PATH": os.defpath}, root=str(root))
     for isolation in (FULL, MOUNTS) if sys.platform.startswith("linux") else ():
         process = await ContainerProcess.start(replace(spec, isolation=isolation), subprocess.DEVNULL)
-        if (await process.exited).code == 0:
+        if (await process.wait()).code == 0:
             return isolation
     return NONE

@@ -1,0 +1,1 @@
+"""Addresses and names of pods and Services on one machine's loopback interface."""
