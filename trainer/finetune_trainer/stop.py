@@ -5,14 +5,18 @@ others would wait for it in a collective for ever. So each rank's wish goes into
 step, and all of them act on the same answer at the same step.
 """
 
+from __future__ import annotations
+
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from finetune_api.training import Checkpoint
-from finetune_trainer.ranks import Ranks
+if TYPE_CHECKING:  # a process takes its signals before it spends seconds on importing PyTorch
+    from finetune_api.training import Checkpoint
+    from finetune_trainer.ranks import Ranks
 
 DEFAULT_MINUTES = 10.0
 
@@ -23,7 +27,7 @@ class StopSignal:
     def __init__(self) -> None:
         self.requested = False
 
-    def install(self) -> "StopSignal":
+    def install(self) -> StopSignal:
         """Take SIGTERM and SIGINT of this process; call it from the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)

@@ -1,0 +1,150 @@
+"""A small training program with the real contract: supervisor, agreement, checkpoints, termination message.
+
+    standin.py --config FILE             the launcher of a pod
+    standin.py --config FILE --worker    one process
+
+The model is tiny, and everything that a resume can get wrong matters to its losses: dropout draws random numbers that
+differ by rank, AdamW has moments, the learning rate decays, and the data is shuffled anew each epoch. The environment
+says what goes wrong: STANDIN_FAULT is "RANK:STEP:WHAT", with WHAT a signal's name or the name of a function here.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from finetune_api.reports import TrainingResult
+from finetune_trainer import termination
+from finetune_trainer.errors import DataError, Preempted
+from finetune_trainer.launch import configuration, verdict
+from finetune_trainer.launch.supervisor import Supervisor, Timing
+from finetune_trainer.launch.topology import topology_of
+from finetune_trainer.launch.worker import configure_logging, prepare_process, scratch_folder, work
+from finetune_trainer.stop import StepAgreement, StopSignal
+
+EXAMPLES, BATCH = 20, 4
+
+
+def train(config, run):
+    import torch
+    import torch.distributed as dist
+    from finetune_trainer.checkpoint import CheckpointStore, Lineage
+    from finetune_trainer.ranks import Ranks
+    from finetune_trainer.train_state import TrainState
+
+    if run.world_size > 1:
+        dist.init_process_group("gloo")
+    ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
+    torch.manual_seed(7)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.Dropout(0.3), torch.nn.Linear(16, 1))
+    if config.method.name == "lora":
+        model[0].requires_grad_(False)
+    data, target = torch.randn(EXAMPLES, 6), torch.randn(EXAMPLES, 1)
+    torch.manual_seed(100 + run.rank)
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    optimizer = torch.optim.AdamW(trained.values(), lr=0.05)
+    wrapped = torch.nn.parallel.DistributedDataParallel(model) if run.world_size > 1 else model
+    store = CheckpointStore(
+        config.checkpoint.storage, config.checkpoint.keep, ranks, run.scratch, Lineage("data-1", {"lr": 0.05}), run.metrics
+    )
+    state = store.restore(trained)
+    total = config.training.max_steps
+    if state is not None:
+        for name, parameter in trained.items():
+            parameter.data.copy_(state.weights[name])
+            kept = {k.rpartition("/")[2]: v for k, v in state.optimizer.items() if k.startswith(f"{name}/")}
+            optimizer.state[parameter] = kept
+        torch.set_rng_state(state.local["torch"])
+    agreement = StepAgreement(ranks, run.stop, config.checkpoint)
+    start = state.step if state else 0
+    losses = Path(os.environ["STANDIN_LOSSES"] + f".{run.rank}").open("a")
+    per_epoch = EXAMPLES // BATCH
+    for step in range(start + 1, total + 1):
+        order = torch.randperm(EXAMPLES, generator=torch.Generator().manual_seed((step - 1) // per_epoch))
+        batch = order[(step - 1) % per_epoch * BATCH :][:BATCH][run.rank :: run.world_size]
+        optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / (total + 1))
+        loss = torch.nn.functional.mse_loss(wrapped(data[batch]), target[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.write(f"{step} {loss.item().hex()}\n")
+        losses.flush()
+        run.reporter.update(step=step, total_steps=total, loss=loss.item())
+        misbehave(run, step)
+        decision = agreement.at(step)
+        if decision.save or step == total:
+            now = TrainState(
+                step,
+                weights={name: parameter.data for name, parameter in trained.items()},
+                optimizer={f"{n}/{k}": v for n, p in trained.items() for k, v in optimizer.state[p].items()},
+                local={"torch": torch.get_rng_state()},
+            )
+            saved = store.save(now, final=decision.stop or step == total)
+            agreement.saved()
+            if decision.stop and step < total:
+                raise Preempted(step, saved.uri)
+    if run.world_size > 1:
+        ranks.barrier()
+        dist.destroy_process_group()
+    return TrainingResult(artifact_uri=config.output, artifact_digest="sha256:0", metrics={"failures": store.failures})
+
+
+def misbehave(run, step):
+    rank, at, what = (os.environ.get("STANDIN_FAULT") or "-1:0:").split(":")
+    if run.rank != int(rank) or step != int(at):
+        return
+    if what.startswith("SIG"):
+        os.kill(os.getpid(), getattr(signal, what))
+        return
+    globals()[what]()
+
+
+def launcher_sigterm():
+    os.kill(int(os.environ["FINETUNE_LAUNCHER_PID"]), signal.SIGTERM)
+
+
+def launcher_sigkill():
+    os.kill(int(os.environ["FINETUNE_LAUNCHER_PID"]), signal.SIGKILL)
+    time.sleep(60)
+
+
+def bad_line():
+    raise DataError("train.jsonl:3: not JSON")
+
+
+def crash():
+    raise ZeroDivisionError("a bug")
+
+
+def never_stop():
+    os.kill(int(os.environ["FINETUNE_LAUNCHER_PID"]), signal.SIGTERM)
+    while True:
+        signal.pause()
+
+
+def dump_stacks():
+    os.kill(int(os.environ["FINETUNE_LAUNCHER_PID"]), signal.SIGUSR1)
+    time.sleep(1)
+
+
+def main() -> int:
+    stop = StopSignal().install()
+    path = Path(sys.argv[sys.argv.index("--config") + 1])
+    config = configuration.load(path)
+    topology = topology_of()
+    if "--worker" in sys.argv or topology is None:
+        prepare_process()
+        return work(config, train, stop)
+    configure_logging(0, 1)
+    command = [sys.executable, __file__, "--config", str(path), "--worker"]
+    message = Supervisor(topology, command, "run", scratch_folder(), Timing.from_environment(), stop).run()
+    termination.write(message, termination.termination_file())
+    return verdict.exit_code(message)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

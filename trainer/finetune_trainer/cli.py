@@ -1,0 +1,91 @@
+"""`finetune-trainer --config FILE`: the same command in every training pod."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finetune_trainer.stop import StopSignal
+
+if TYPE_CHECKING:
+    from finetune_api.reports import TrainingResult
+    from finetune_api.trainer_config import TrainerConfig
+    from finetune_trainer.launch.topology import Topology
+    from finetune_trainer.run import Run
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    # Before any slow import: process 1 of a container never sees a signal that it has no handler for.
+    stop = StopSignal().install()
+    code = run(sys.argv[1:], stop)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code:  # threads of libraries, or of an agent that waits for pods, must not hold up the end of a failed run
+        os._exit(code)
+
+
+def run(arguments: list[str], stop: StopSignal) -> int:
+    """Do what the command line says and return the exit code (`finetune_api.exit_codes`)."""
+    options = _parser().parse_args(arguments)
+
+    from finetune_trainer import termination
+    from finetune_trainer.errors import TrainerError, exit_code_of
+    from finetune_trainer.launch import configuration
+    from finetune_trainer.launch.topology import topology_of
+
+    try:
+        config = configuration.load(options.config)
+        topology = None if options.worker else topology_of()
+        if topology is None:
+            return _work(config, stop)
+        return _supervise(config, topology, options.config, stop)
+    except TrainerError as error:
+        print(f"finetune-trainer: {error}", file=sys.stderr)
+        termination.write(termination.message_of(error), termination.termination_file())
+        return exit_code_of(error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="finetune-trainer",
+        description="Fine-tune a model as job.json says. With PET_* variables set, this pod is one of a gang and the "
+        "command starts its worker processes; without them it trains in this process.",
+        epilog="Exit codes: 0 done, 2 configuration, 3 data, 4 out of memory, 75 stopped on request; else a crash.",
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the job, as JSON")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def _work(config: "TrainerConfig", stop: StopSignal) -> int:
+    from finetune_trainer.launch.worker import prepare_process, work
+
+    prepare_process()
+    return work(config, _train, stop)
+
+
+def _train(config: "TrainerConfig", run: "Run") -> "TrainingResult | None":
+    from finetune_trainer.recipe import train  # PyTorch and transformers: seconds
+
+    return train(config, run)
+
+
+def _supervise(config: "TrainerConfig", topology: "Topology", path: Path, stop: StopSignal) -> int:
+    from finetune_trainer import termination
+    from finetune_trainer.launch import verdict
+    from finetune_trainer.launch.supervisor import Supervisor, Timing
+    from finetune_trainer.launch.worker import configure_logging, scratch_folder
+
+    configure_logging(0, 1)
+    command = [sys.executable, "-m", "finetune_trainer.cli", "--config", str(path.absolute()), "--worker"]
+    run_id = f"{config.job.uid}-{config.job.attempt}"
+    message = Supervisor(topology, command, run_id, scratch_folder(), Timing.from_environment(), stop).run()
+    termination.write(message, termination.termination_file())
+    print(f"finetune-trainer: {message.outcome}. {message.message}".rstrip(), file=sys.stderr)
+    return verdict.exit_code(message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""The launcher of a pod: starts the workers, passes signals on, ends everything in time, and reports once."""
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from finetune_api.reports import TerminationMessage
+from finetune_trainer import termination
+from finetune_trainer.errors import ConfigurationError, TrainerError
+from finetune_trainer.launch import verdict
+from finetune_trainer.launch.discovery import wait_until_resolvable
+from finetune_trainer.launch.topology import Topology, threads_per_process, usable_cores
+from finetune_trainer.launch.worker import ENV_LAUNCHER_PID, ENV_MESSAGES, message_file
+from finetune_trainer.stop import StopSignal
+
+if TYPE_CHECKING:
+    from finetune_trainer.launch.agent import AgentRun
+
+log = logging.getLogger(__name__)
+
+ENV_STOP_GRACE = "FINETUNE_STOP_GRACE_SECONDS"
+"""How long the workers may take to save after SIGTERM. Must be below the pod's terminationGracePeriodSeconds."""
+ENV_PEER_GRACE = "FINETUNE_PEER_GRACE_SECONDS"
+"""How long the peers of a dead worker may take to end; they cannot do anything useful any more."""
+ENV_RENDEZVOUS_TIMEOUT = "FINETUNE_RENDEZVOUS_TIMEOUT_SECONDS"
+"""How long to wait for pod 0's name and for the other pods, which may start minutes apart."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Patience, in seconds."""
+
+    stop_grace: float = 110.0
+    peer_grace: float = 10.0
+    rendezvous: float = 900.0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Timing":
+        """The defaults, but for what the environment says.
+
+        Raises:
+            ConfigurationError: A variable is no positive number.
+        """
+        return cls(
+            _seconds(environment, ENV_STOP_GRACE, cls.stop_grace),
+            _seconds(environment, ENV_PEER_GRACE, cls.peer_grace),
+            _seconds(environment, ENV_RENDEZVOUS_TIMEOUT, cls.rendezvous),
+        )
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    text = environment.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e6:
+        raise ConfigurationError(f"{name}: expected a positive number of seconds; got {text!r}")
+    return value
+
+
+class Supervisor:
+    """Runs one pod's workers to their end. Make it and call `run` in the main thread: it takes the signals."""
+
+    def __init__(
+        self, topology: Topology, command: list[str], run_id: str, scratch: Path, timing: Timing, stop: StopSignal
+    ) -> None:
+        self._topology = topology
+        self._command = command
+        self._run_id = run_id
+        self._timing = timing
+        self._scratch = scratch
+        self._stop = threading.Event()
+        self._asked_before = stop
+        self._agent: AgentRun | None = None
+
+    def run(self) -> TerminationMessage:
+        """Wait for the gang, run the workers, and judge how they ended. Never raises for what workers do."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGUSR1, self._on_dump)
+        if self._asked_before.requested:
+            self._stop.set()
+        if not wait_until_resolvable(self._topology.master_addr, self._timing.rendezvous, self._stop):
+            return verdict.preempted_early("asked to stop while waiting for pod 0")
+        folder = Path(tempfile.mkdtemp(prefix="launch-", dir=self._scratch))
+        try:
+            return self._run_workers(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _run_workers(self, folder: Path) -> TerminationMessage:
+        self._prepare_environment(folder)
+        killed_before = verdict.oom_kills()
+        from finetune_trainer.launch.agent import start_agent  # PyTorch: seconds, in which the name was waited for
+
+        self._agent = start_agent(
+            self._topology,
+            self._command,
+            self._run_id,
+            folder,
+            rendezvous_timeout=self._timing.rendezvous,
+            peer_grace=self._timing.peer_grace,
+            stop_grace=self._timing.stop_grace,
+        )
+        self._await_agent(self._agent)
+        if not self._agent.workers.pids:
+            return self._never_started(self._agent)
+        around = verdict.Surroundings(self._stop.is_set(), verdict.oom_kills() - killed_before)
+        return verdict.judge(self._ends(self._agent, folder), around)
+
+    def _prepare_environment(self, folder: Path) -> None:
+        os.environ[ENV_MESSAGES] = str(folder)
+        os.environ[ENV_LAUNCHER_PID] = str(os.getpid())
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads_per_process(self._topology.processes, usable_cores())))
+
+    def _await_agent(self, agent: "AgentRun") -> None:
+        """Wait for the agent; after a stop request, no longer than the grace."""
+        while agent.thread.is_alive() and not self._stop.is_set():
+            agent.thread.join(0.2)
+        if not self._stop.is_set():
+            return
+        if not agent.workers.pids:
+            agent.thread.join(1.0)  # it may be just about to start them; they then get the signal below
+            if not agent.workers.pids:
+                return
+        agent.workers.signal(signal.SIGTERM)
+        agent.thread.join(self._timing.stop_grace)
+        if agent.thread.is_alive():
+            log.error("no checkpoint within %g s of the stop request; ending the workers", self._timing.stop_grace)
+            agent.workers.signal(signal.SIGKILL)
+            agent.thread.join(10.0)
+
+    def _never_started(self, agent: "AgentRun") -> TerminationMessage:
+        if self._stop.is_set():
+            return verdict.preempted_early("asked to stop while waiting for the other pods")
+        where = f"{self._topology.master_addr}:{self._topology.master_port}"
+        error = TrainerError(
+            f"the {self._topology.nodes} pods did not meet at {where} within {self._timing.rendezvous:g} s: "
+            f"{type(agent.error).__name__}: {agent.error}"
+        )
+        return termination.message_of(error)
+
+    def _ends(self, agent: "AgentRun", folder: Path) -> list[verdict.WorkerEnd]:
+        first = self._topology.node_rank * self._topology.processes
+        ends = []
+        for local_rank in agent.workers.pids:
+            rank = first + local_rank
+            path = message_file(folder, rank)
+            ends.append(
+                verdict.WorkerEnd(
+                    rank=rank,
+                    status=self._status(agent, rank),
+                    message=termination.read(path),
+                    when=path.stat().st_mtime if path.exists() else 0.0,
+                    by_us=local_rank in agent.workers.killed,
+                )
+            )
+        return ends
+
+    def _status(self, agent: "AgentRun", rank: int) -> int:
+        if agent.error is not None:
+            log.error("the elastic agent failed: %s: %s", type(agent.error).__name__, agent.error)
+            return agent.failures.get(rank, -signal.SIGKILL)
+        return agent.failures.get(rank, 0)
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stop.set()
+
+    def _on_dump(self, number: int, frame: FrameType | None) -> None:
+        if self._agent is not None:
+            self._agent.workers.signal(signal.SIGUSR1)

@@ -1,0 +1,106 @@
+"""One verdict on a pod from the ends of its workers: whose failure came first, and what to call it."""
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune_api.reports import TerminationMessage
+from finetune_trainer.errors import CRASH, OUTCOME_OF_EXIT_CODE
+
+CUT_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "DistBackendError", "DistNetworkError")
+"""What the peers of a dead rank die of; never the root of a failure while another rank has a better reason."""
+
+
+@dataclass(frozen=True)
+class WorkerEnd:
+    """How one worker ended."""
+
+    rank: int
+    status: int
+    """Exit status; negative for a signal."""
+    message: TerminationMessage | None = None
+    """Its own last words, if it had any."""
+    when: float = 0.0
+    """When it said them, seconds since the epoch."""
+    by_us: bool = False
+    """Ended by our own SIGKILL or SIGTERM."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the launcher knows beyond the workers' own words."""
+
+    stop_requested: bool = False
+    oom_kills: int = 0
+    """Processes of this container that the kernel killed for memory during the run."""
+
+
+def judge(ends: list[WorkerEnd], around: Surroundings) -> TerminationMessage:
+    """The termination message of the pod."""
+    if all(end.status == 0 for end in ends):
+        first = min(ends, key=lambda end: end.rank)
+        return first.message or TerminationMessage(outcome="Succeeded", rank=first.rank)
+    failed = [end for end in ends if end.status != 0]
+    root = min(failed, key=lambda end: (_suspicion(end, around), end.when, end.rank))
+    return _describe(root, around)
+
+
+def exit_code(message: TerminationMessage) -> int:
+    """The exit status that goes with an outcome."""
+    codes = {outcome: code for code, outcome in OUTCOME_OF_EXIT_CODE.items()}
+    return codes.get(message.outcome, CRASH)
+
+
+def _suspicion(end: WorkerEnd, around: Surroundings) -> int:
+    """How likely this end is the root of the others: the lower, the more."""
+    if end.message is None:
+        return 5 if end.by_us else 1
+    match end.message.outcome:
+        case "Preempted":
+            return 3
+        case "Crash":
+            cut = any(sign in end.message.message for sign in CUT_CONNECTION)
+            return 4 if cut else 2
+        case "Succeeded":
+            return 2  # it said that it was done and then did not end well
+        case _:
+            return 0
+
+
+def _describe(end: WorkerEnd, around: Surroundings) -> TerminationMessage:
+    if end.message is not None and end.message.outcome != "Succeeded":
+        return end.message
+    text = f"rank {end.rank} {_how(end.status)}"
+    if end.status == -signal.SIGKILL and around.oom_kills:
+        mend = "raise resources.limits.memory, or lower training.microBatchSize or dataset.maxLength"
+        return TerminationMessage(
+            outcome="OutOfMemory", message=f"{text}: the container ran out of memory; {mend}", rank=end.rank
+        )
+    if around.stop_requested and end.status in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL):
+        why = "before it reached a checkpoint" if end.by_us else "while it was starting"
+        return TerminationMessage(outcome="Preempted", message=f"asked to stop; {text} {why}", rank=end.rank)
+    known = OUTCOME_OF_EXIT_CODE.get(end.status, "Crash") if end.status > 0 else "Crash"
+    return TerminationMessage(outcome=known, message=f"{text} without a word", rank=end.rank)
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"ended with exit code {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"
+
+
+def oom_kills(events: Path = Path("/sys/fs/cgroup/memory.events")) -> int:
+    """How many processes of this cgroup the kernel has killed for memory so far; 0 where it cannot be known."""
+    try:
+        lines = events.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def preempted_early(why: str) -> TerminationMessage:
+    """Stopped before any worker ran; the pod lost nothing."""
+    return TerminationMessage(outcome="Preempted", message=why)
