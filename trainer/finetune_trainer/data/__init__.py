@@ -1,0 +1,1 @@
+"""From files to encoded examples: read, split, clean, tokenise, order, batch."""

@@ -1,0 +1,66 @@
+"""An example, and how a row's columns become one."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from finetune_trainer.data.reading import Row, Where
+from finetune_trainer.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example before tokenisation. `content` is a text, a (prompt, completion) pair or a list of turns."""
+
+    content: Any
+    where: Where
+    label: str | None = None
+    stratum: str | None = None
+
+    @property
+    def identity(self) -> bytes:
+        """Equal for examples with the same input, whatever their label."""
+        return hashlib.sha256(orjson.dumps(self.content)).digest()
+
+
+def column(row: Row, name: str, field: str) -> Any:
+    """The value of a column, which must be there. `field` is the name under `dataset.columns`."""
+    value = row.values.get(name)
+    if value is None and name not in row.values:
+        there = ", ".join(row.values) or "none"
+        raise DataError(f"{row.where}: no column {name!r}; the columns are: {there}. Set {field} to one of them")
+    return value
+
+
+def text_column(row: Row, name: str, field: str) -> str:
+    """The value of a column that must hold text that is not empty."""
+    value = column(row, name, field)
+    if not isinstance(value, str):
+        raise DataError(f"{row.where}: column {name!r} holds {_shown(value)}, not text")
+    if not value.strip():
+        raise DataError(f"{row.where}: column {name!r} is empty; remove the row or give it a text")
+    return value
+
+
+def label_column(row: Row, name: str, field: str) -> str:
+    """A class as text: a string, an integer or a boolean."""
+    value = column(row, name, field)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str | int):
+        raise DataError(f"{row.where}: column {name!r} holds {_shown(value)}; a label is a string or an integer")
+    if not str(value).strip():
+        raise DataError(f"{row.where}: column {name!r} is empty; every example needs a label")
+    return str(value)
+
+
+def stratum_column(row: Row, name: str | None) -> str | None:
+    """The group that `split.stratifyBy` keeps in proportion."""
+    return None if name is None else label_column(row, name, "dataset.split.stratifyBy")
+
+
+def _shown(value: Any) -> str:
+    text = "null" if value is None else f"{type(value).__name__} {value!r}"
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,139 @@
+"""From the job's sources to encoded parts, once a node, cached by the content of everything that matters."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from finetune_api.dataset import DataFile, DataFormat, Dataset, Split
+from finetune_trainer.data.cache import built_once
+from finetune_trainer.data.cleaning import duplicates, without_leakage
+from finetune_trainer.data.encoded import Encoded
+from finetune_trainer.data.encoding import LengthLimit, encode_part
+from finetune_trainer.data.examples import Example
+from finetune_trainer.data.fingerprint import fingerprint
+from finetune_trainer.data.reading import read_rows
+from finetune_trainer.data.report import part_report
+from finetune_trainer.data.split import Parts, split_examples
+from finetune_trainer.errors import DataError
+from finetune_trainer.tasks.task import Task
+
+FORM = 1
+"""Raised when the cached files change their meaning."""
+PARTS = ("train", "validation", "test")
+
+Fetch = Callable[[str], Path]
+"""Brings a URI to local disk."""
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Encoded parts; validation and test may be empty."""
+
+    train: Encoded
+    validation: Encoded
+    test: Encoded
+    labels: list[str]
+    fingerprint: str
+    report: dict[str, Any]
+
+    @property
+    def held_out(self) -> tuple[str, Encoded] | None:
+        """What the finished model is evaluated on: the test data, else the validation data."""
+        if len(self.test):
+            return "test", self.test
+        return ("validation", self.validation) if len(self.validation) else None
+
+
+def prepare(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, scratch: Path, fetch: Fetch) -> PreparedData:
+    """Reads, splits, cleans, tokenises, or finds that another process of this node did.
+
+    Raises:
+        DataError: The data cannot be read or used; names file and line.
+    """
+    sources = {name: (fetch(f.source), f.format) for name in PARTS if (f := _file(dataset, name))}
+    digest = fingerprint(sources)
+    limit = LengthLimit(max_length, dataset.over_length)
+    key = _key(digest, dataset, task, tokenizer, limit)
+
+    def build(folder: Path) -> None:
+        parts = _read_parts(sources, dataset.split, task)
+        _write(folder, parts, task, tokenizer, limit, digest)
+
+    return _load(built_once(scratch / "data" / key, build))
+
+
+def _file(dataset: Dataset, part: str) -> DataFile | None:
+    file: DataFile | None = getattr(dataset, part)
+    return file
+
+
+def _read_parts(sources: dict[str, tuple[Path, DataFormat]], split: Split | None, task: Task) -> Parts:
+    read = {part: _read(part, *source, task) for part, source in sources.items()}
+    parts = Parts(read["train"], read.get("validation", []), read.get("test", []))
+    if split is not None and split.validation + split.test > 0:
+        cut = split_examples(parts.train, split)
+        parts = Parts(cut.train, parts.validation + cut.validation, parts.test + cut.test)
+    return parts
+
+
+def _read(part: str, path: Path, data_format: DataFormat, task: Task) -> list[Example]:
+    examples = [task.read(row) for row in read_rows(path, data_format, part)]
+    if not examples:
+        raise DataError(f"dataset.{part}: {path.name} has no examples")
+    return examples
+
+
+def _write(folder: Path, read: Parts, task: Task, tokenizer: Any, limit: LengthLimit, digest: str) -> None:
+    parts, leaked = without_leakage(read)
+    labels = task.labels(parts)
+    report: dict[str, Any] = {
+        "fingerprint": digest,
+        "maxLength": limit.max_length,
+        "overLength": limit.over_length,
+        "labels": labels,
+        "parts": {},
+    }
+    for (name, examples), (_, before) in zip(parts.items(), read.items(), strict=True):
+        encoded, losses = encode_part(name, examples, task, tokenizer, limit, labels)
+        (folder / name).mkdir()
+        encoded.save(folder / name)
+        report["parts"][name] = part_report(
+            encoded, labels, len(before), leaked[name], duplicates(before), losses.report()
+        )
+    (folder / "report.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+
+def _load(folder: Path) -> PreparedData:
+    report = orjson.loads((folder / "report.json").read_bytes())
+    parts = {name: Encoded.load(folder / name) for name in PARTS}
+    return PreparedData(**parts, labels=report["labels"], fingerprint=report["fingerprint"], report=report)
+
+
+def _key(digest: str, dataset: Dataset, task: Task, tokenizer: Any, limit: LengthLimit) -> str:
+    """Everything that the encoded arrays depend on."""
+    parts = [
+        FORM,
+        digest,
+        task.name,
+        dataset.columns.wire(),
+        dataset.split.wire() if dataset.split else None,
+        [limit.max_length, limit.over_length],
+        _tokenizer_identity(tokenizer),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _tokenizer_identity(tokenizer: Any) -> list[Any]:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    model = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return [
+        hashlib.sha256(model.encode()).hexdigest(),
+        tokenizer.chat_template,
+        tokenizer.eos_token,
+        tokenizer.bos_token,
+    ]

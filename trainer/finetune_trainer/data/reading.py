@@ -1,0 +1,166 @@
+"""Reads jsonl, csv and parquet row by row; every error names the file and the line."""
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow
+import pyarrow.parquet
+
+from finetune_api.dataset import DataFormat
+from finetune_trainer.errors import DataError
+
+ENDINGS: dict[str, DataFormat] = {
+    ".jsonl": "Jsonl",
+    ".ndjson": "Jsonl",
+    ".csv": "Csv",
+    ".parquet": "Parquet",
+}
+LONGEST_CSV_FIELD = 1 << 30
+"""Python's own limit of 128 KiB is shorter than a long document."""
+
+
+class Where(NamedTuple):
+    """The place of a row, for error messages."""
+
+    file: str
+    line: int
+    unit: str = "line"
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.unit} {self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record, as it stands in the file."""
+
+    values: dict[str, Any]
+    where: Where
+
+
+def read_rows(path: Path, data_format: DataFormat, field: str) -> Iterator[Row]:
+    """All rows of a file or folder, files in the order of their names. `field` names the source in errors."""
+    for file, form in data_files(path, data_format, field):
+        name = str(file.relative_to(path.parent if path.is_file() else path))
+        yield from READERS[form](file, name)
+
+
+def data_files(path: Path, data_format: DataFormat, field: str) -> list[tuple[Path, DataFormat]]:
+    """The files to read with the format of each."""
+    if not path.exists():
+        raise DataError(f"{field}: {path} does not exist; correct dataset.{field}.source")
+    if path.is_file():
+        return [(path, format_of(path, data_format, field))]
+    wanted = [ending for ending, form in ENDINGS.items() if data_format in ("Auto", form)]
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in wanted and not _hidden(p, path))
+    if not files:
+        raise DataError(f"{field}: no {' or '.join(wanted)} file in the folder {path}")
+    formats = {ENDINGS[p.suffix.lower()] for p in files}
+    if len(formats) > 1:
+        raise DataError(
+            f"{field}: the folder holds files of several formats ({', '.join(sorted(formats))}); "
+            f"set dataset.{field}.format to the one to read"
+        )
+    return [(p, ENDINGS[p.suffix.lower()]) for p in files]
+
+
+def format_of(file: Path, data_format: DataFormat, field: str) -> DataFormat:
+    """The format asked for, or the one that the file's ending says."""
+    if data_format != "Auto":
+        return data_format
+    try:
+        return ENDINGS[file.suffix.lower()]
+    except KeyError:
+        raise DataError(
+            f"{field}: {file.name} ends in {file.suffix or 'nothing'}, which says no format; "
+            f"set dataset.{field}.format to Jsonl, Csv or Parquet"
+        ) from None
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.relative_to(root).parts)
+
+
+def read_jsonl(file: Path, name: str) -> Iterator[Row]:
+    """One JSON object a line; empty lines are passed over."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            where = Where(name, number)
+            values = _parse_json(line, where)
+            if not isinstance(values, dict):
+                raise DataError(f"{where}: a {type(values).__name__} where a JSON object like {{...}} belongs")
+            yield Row(values, where)
+
+
+def _parse_json(line: bytes, where: Where) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        half = "" if line.endswith(b"\n") else "; the line has no end: the file may be half-written"
+        raise DataError(f"{where}: not valid JSON ({error}){half}") from None
+
+
+def read_csv(file: Path, name: str) -> Iterator[Row]:
+    """RFC 4180 with a header line, UTF-8."""
+    csv.field_size_limit(LONGEST_CSV_FIELD)
+    with file.open("rb") as raw:
+        reader = csv.reader(_decoded(raw, name), strict=True)
+        header = _next_record(reader, name)
+        if header is None:
+            return
+        _check_header(header, name)
+        while (record := _next_record(reader, name)) is not None:
+            if not record:
+                continue
+            where = Where(name, reader.line_num)
+            if len(record) != len(header):
+                raise DataError(f"{where}: {len(record)} values, but the header has {len(header)} columns")
+            yield Row(dict(zip(header, record, strict=True)), where)
+
+
+def _decoded(raw: Any, name: str) -> Iterator[str]:
+    for number, line in enumerate(raw, start=1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{Where(name, number)}: not UTF-8 ({error.reason})") from None
+
+
+def _next_record(reader: Any, name: str) -> list[str] | None:
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        raise DataError(
+            f"{Where(name, reader.line_num)}: not valid CSV ({error}); the file may be half-written"
+        ) from None
+
+
+def _check_header(header: list[str], name: str) -> None:
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise DataError(f"{Where(name, 1)}: the header names {', '.join(map(repr, twice))} twice")
+
+
+def read_parquet(file: Path, name: str) -> Iterator[Row]:
+    """Row by row, a batch in memory at a time."""
+    number = 0
+    try:
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=4096):
+            for values in batch.to_pylist():
+                number += 1
+                yield Row(values, Where(name, number, "row"))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{name}: not a readable Parquet file ({error}); it may be half-written or damaged") from None
+
+
+READERS: dict[DataFormat, Callable[[Path, str], Iterator[Row]]] = {
+    "Jsonl": read_jsonl,
+    "Csv": read_csv,
+    "Parquet": read_parquet,
+}

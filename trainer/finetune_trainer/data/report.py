@@ -1,0 +1,67 @@
+"""What became of the data: the numbers of data_report.json."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from finetune_trainer.data.encoded import Encoded
+
+BUCKETS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+
+
+def part_report(
+    encoded: Encoded, labels: list[str], read: int, leaked: int, repeats: dict[str, int], losses: dict[str, Any]
+) -> dict[str, Any]:
+    """One part of the data, from what was read to what is used."""
+    report: dict[str, Any] = {
+        "read": read,
+        "kept": len(encoded),
+        "dropped": {"alsoHeldOut": leaked, **losses["dropped"]},
+        "truncated": losses["truncated"],
+        "duplicates": repeats["duplicate"],
+        "contradictoryDuplicates": repeats["contradictory"],
+        "tokens": int(encoded.lengths.sum()),
+        "targets": int(encoded.targets().sum()),
+        "lengths": length_report(np.asarray(encoded.lengths)),
+    }
+    if labels and encoded.labels is not None:
+        counts = Counter(np.asarray(encoded.labels).tolist())
+        report["labels"] = {label: counts[index] for index, label in enumerate(labels)}
+    return report
+
+
+def length_report(lengths: np.ndarray) -> dict[str, Any]:
+    """Quantiles, and how many examples have at most so many tokens (each counted in its smallest bucket)."""
+    if not len(lengths):
+        return {}
+    places = np.searchsorted(BUCKETS, lengths)
+    counts = Counter(places.tolist())
+    names = [*map(str, BUCKETS), "longer"]
+    return {
+        "shortest": int(lengths.min()),
+        "median": float(np.median(lengths)),
+        "mean": round(float(lengths.mean()), 1),
+        "p95": float(np.percentile(lengths, 95)),
+        "longest": int(lengths.max()),
+        "histogram": {names[place]: counts[place] for place in sorted(counts)},
+    }
+
+
+def summary(report: dict[str, Any]) -> list[str]:
+    """Lines for the log: what was kept, and every kind of loss that happened."""
+    lines = []
+    for part, numbers in report["parts"].items():
+        if not numbers["read"]:
+            continue
+        notes = [f"{count} dropped ({reason})" for reason, count in numbers["dropped"].items() if count]
+        if numbers["truncated"]["examples"]:
+            cut = numbers["truncated"]
+            notes.append(f"{cut['examples']} truncated ({cut['tokens']} tokens lost)")
+        if numbers["duplicates"]:
+            notes.append(
+                f"{numbers['duplicates']} duplicates kept, {numbers['contradictoryDuplicates']} with another label"
+            )
+        kept = f"data {part}: {numbers['kept']} of {numbers['read']} examples, {numbers['tokens']} tokens"
+        lines.append("; ".join([kept, *notes]))
+    return lines

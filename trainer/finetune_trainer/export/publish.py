@@ -1,0 +1,103 @@
+"""From the trained model in memory to the artifact at its place."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune_storage import open_storage
+
+from finetune_api.artifact import ArtifactDescription
+from finetune_api.trainer_config import TrainerConfig
+from finetune_trainer.data.encoded import Encoded
+from finetune_trainer.data.prepare import PreparedData
+from finetune_trainer.export.artifact import (
+    DATA_REPORT_FILE,
+    EVALUATION_FILE,
+    package_versions,
+    seal,
+    write_artifact,
+)
+from finetune_trainer.export.verification import verify_export
+from finetune_trainer.metrics.scores import Evaluation
+from finetune_trainer.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+COMPARED = 4
+"""Examples that the exported model must answer as the trained one does."""
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """Writes, verifies and uploads; rank 0 alone."""
+
+    config: TrainerConfig
+    task: Task
+    tokenizer: Any
+    base: Path
+    max_length: int
+    scratch: Path
+
+    def export(self, model: Any, data: PreparedData, evaluation: Evaluation, baseline: dict[str, Any]) -> str:
+        """Publishes the artifact at `output` and returns its digest.
+
+        Raises:
+            ExportError: The files do not hold the trained model; nothing was uploaded.
+            StorageError: The upload failed.
+        """
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        reports = {
+            DATA_REPORT_FILE: data.report,
+            EVALUATION_FILE: self._evaluation_report(data, evaluation, baseline),
+        }
+        model.config.use_cache = True
+        write_artifact(self.scratch, model, self.tokenizer, self._description(data), reports)
+        self._verify(model, data)
+        digest = seal(self.scratch)
+        open_storage(self.config.output).upload(self.scratch)
+        log.info("artifact %s, %s", self.config.output, digest)
+        return digest
+
+    def _description(self, data: PreparedData) -> ArtifactDescription:
+        adapter = self.config.method.lora is not None
+        return ArtifactDescription(
+            task=self.config.task,
+            format="Adapter" if adapter else "Full",
+            labels=data.labels or None,
+            base_model=self.config.model if adapter else None,
+            max_length=self.max_length,
+            versions=package_versions(),
+        )
+
+    def _evaluation_report(
+        self, data: PreparedData, evaluation: Evaluation, baseline: dict[str, Any]
+    ) -> dict[str, Any]:
+        return {
+            "task": self.config.task,
+            "evaluatedOn": data.held_out[0] if data.held_out else "none",
+            "metrics": evaluation.metrics,
+            "baselineMetrics": baseline,
+            **evaluation.details,
+        }
+
+    def _verify(self, model: Any, data: PreparedData) -> None:
+        encoded = data.held_out[1] if data.held_out else data.train
+        batch = self.task.batch(encoded, _shortest(encoded), self.tokenizer.pad_token_id)
+        adapter = self.config.method.lora is not None
+        difference = verify_export(
+            self.scratch,
+            self.base if adapter else None,
+            model,
+            self.task,
+            batch,
+            self.config.model.trust_remote_code,
+        )
+        log.info("the exported model answers as the trained one (greatest difference %.1e)", difference)
+
+
+def _shortest(encoded: Encoded) -> list[list[int]]:
+    """Short examples compare as well as long ones, and cost less memory beside two models."""
+    order = sorted(range(len(encoded)), key=lambda index: int(encoded.lengths[index]))
+    return [[index] for index in order[:COMPARED]]

@@ -1,0 +1,65 @@
+"""Reads an artifact back and compares its answers with the trained model's, before anybody can use it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+
+from finetune_trainer.data.batches import Batch
+from finetune_trainer.errors import TrainerError
+from finetune_trainer.loop.forward import selected_logits
+from finetune_trainer.tasks.task import Task
+
+TOLERANCE = 1e-4
+"""Greatest difference of a logit; float32 on the same device gives 0 or rounding."""
+
+
+class ExportError(TrainerError):
+    """What was written is not the model that was trained."""
+
+
+def verify_export(
+    folder: Path, base: Path | None, model: Any, task: Task, batch: Batch, trust_remote_code: bool = False
+) -> float:
+    """Loads `folder` (on `base`, for an adapter) and returns the greatest difference of its logits.
+
+    Raises:
+        ExportError: It answers otherwise than `model`.
+    """
+    device = next(model.parameters()).device
+    expected = _answers(model, batch.to(device))
+    again = reload(folder, base, task, model, trust_remote_code).to(device)
+    difference = float((_answers(again, batch.to(device)) - expected).abs().max())
+    if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
+        raise ExportError(
+            f"the exported model answers otherwise than the trained one: its logits differ by {difference:.3g}; "
+            "nothing was published"
+        )
+    return difference
+
+
+def reload(folder: Path, base: Path | None, task: Task, model: Any, trust_remote_code: bool) -> Any:
+    """The model as a server loads it: from the files alone."""
+    options: dict[str, Any] = {
+        "dtype": torch.float32,
+        "local_files_only": True,
+        "trust_remote_code": trust_remote_code,
+    }
+    if base is None:
+        return task.model_class.from_pretrained(str(folder), **options)
+    if getattr(model.config, "problem_type", None):
+        options["num_labels"] = model.config.num_labels
+    return PeftModel.from_pretrained(
+        task.model_class.from_pretrained(str(base), ignore_mismatched_sizes=True, **options), str(folder)
+    )
+
+
+def _answers(model: Any, batch: Batch) -> Tensor:
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        logits = selected_logits(model, batch)
+    model.train(training)
+    return logits

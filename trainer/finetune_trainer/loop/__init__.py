@@ -1,0 +1,1 @@
+"""The training loop: one optimizer step after another, the same on one process and on many."""

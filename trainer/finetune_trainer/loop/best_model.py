@@ -1,0 +1,42 @@
+"""Which evaluation was the best, and whether it is time to stop."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from finetune_api.metrics import better
+
+
+@dataclass
+class BestModel:
+    """Follows one metric over the evaluations."""
+
+    metric: str = "loss"
+    patience: int | None = None
+    """Evaluations without improvement before the run ends; None never ends it."""
+    value: float | None = None
+    step: int = 0
+    without_improvement: int = 0
+
+    def note(self, value: float | None, step: int) -> bool:
+        """Takes in an evaluation; True when it is the best so far. A metric that has no value never is."""
+        usable = value is not None and math.isfinite(value)
+        if usable and (self.value is None or better(self.metric, value, self.value)):
+            self.value, self.step, self.without_improvement = value, step, 0
+            return True
+        self.without_improvement += 1
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether early stopping ends the run."""
+        return self.patience is not None and self.without_improvement >= self.patience
+
+    def counters(self) -> dict[str, Any]:
+        """JSON for a checkpoint."""
+        return asdict(self)
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Goes on from a checkpoint; metric and patience are the job's."""
+        self.value, self.step = saved["value"], saved["step"]
+        self.without_improvement = saved["without_improvement"]

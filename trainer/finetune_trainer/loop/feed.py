@@ -1,0 +1,95 @@
+"""The batches of each step, for one rank: computed from the step's number, so any step can be had at once."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from finetune_trainer.data.batches import Batch
+from finetune_trainer.data.encoded import Encoded, Ints
+from finetune_trainer.data.order import DataOrder, micro_batches
+from finetune_trainer.loop.plan import StepPlan
+from finetune_trainer.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class StepData:
+    """This rank's micro-batches, and the sizes of the whole global batch, which every rank knows without asking."""
+
+    micro: list[Batch]
+    targets: int
+    """Predictions in the loss, over all ranks: what the sum of losses is divided by."""
+    tokens: int
+    """Over all ranks, padding excluded."""
+
+
+@dataclass
+class Feed:
+    """Training data in the order that (seed, epoch, place) says."""
+
+    task: Task
+    encoded: Encoded
+    rows: list[list[int]]
+    plan: StepPlan
+    batch_size: int
+    seed: int
+    rank: int
+    pad: int
+    row_tokens: Ints = field(init=False)
+    row_targets: Ints = field(init=False)
+    _epoch: int = field(init=False, default=-1)
+    _batches: list[Ints] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        lengths, targets = np.asarray(self.encoded.lengths), self.encoded.targets()
+        self.row_tokens = np.asarray([lengths[row].sum() for row in self.rows], dtype=np.int64)
+        self.row_targets = np.asarray([targets[row].sum() for row in self.rows], dtype=np.int64)
+        self._order = DataOrder(self.row_tokens, self.batch_size, self.seed)
+
+    def at(self, step: int) -> StepData:
+        """Everything that step `step` (from 0) needs."""
+        epoch, place = self.plan.epoch_of(step)
+        if epoch != self._epoch:
+            self._batches, self._epoch = self._order.batches(epoch), epoch
+        chosen = self._batches[place]
+        shares = micro_batches(chosen, self.rank, self.plan.world_size, self.plan.accumulation)
+        return StepData(
+            micro=[self._batch(share, chosen) for share in shares],
+            targets=int(self.row_targets[chosen].sum()),
+            tokens=int(self.row_tokens[chosen].sum()),
+        )
+
+    def longest(self) -> Batch:
+        """The micro-batch that needs most memory."""
+        longest = np.argsort(-self.row_tokens, kind="stable")[: self.plan.micro_batch_size]
+        return self._batch(longest, longest)
+
+    def _batch(self, share: Ints, chosen: Ints) -> Batch:
+        if len(share):
+            return self.task.batch(self.encoded, [self.rows[i] for i in share], self.pad)
+        # A short last batch leaves ranks without a row; they take one without targets to stay in step.
+        return self.task.batch(self.encoded, [self.rows[chosen[0]]], self.pad).without_targets()
+
+
+class DeviceFeed:
+    """The batches of the feed on the device; on a GPU those of the next step are made while this one computes."""
+
+    def __init__(self, feed: Feed, device: torch.device) -> None:
+        self._feed = feed
+        self._device = device
+        self._ahead = ThreadPoolExecutor(1, "feed") if device.type == "cuda" else None
+        self._next: tuple[int, Future[StepData]] | None = None
+
+    def at(self, step: int) -> StepData:
+        """As `Feed.at`."""
+        if self._ahead is None:
+            return self._feed.at(step)
+        data = self._next[1].result() if self._next and self._next[0] == step else self._feed.at(step)
+        self._next = (step + 1, self._ahead.submit(self._feed.at, step + 1))
+        return StepData([batch.to(self._device) for batch in data.micro], data.targets, data.tokens)
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._ahead is not None:
+            self._ahead.shutdown(cancel_futures=True)

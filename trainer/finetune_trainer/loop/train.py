@@ -1,0 +1,302 @@
+"""The training loop, from the first step to the last."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from finetune_api.training import Training
+from finetune_trainer.checkpoint import CheckpointStore
+from finetune_trainer.errors import Preempted
+from finetune_trainer.loop.best_model import BestModel
+from finetune_trainer.loop.feed import DeviceFeed, Feed, StepData
+from finetune_trainer.loop.forward import loss_sum, precision_context
+from finetune_trainer.loop.generators import generator_states, restore_generators, seed_everything
+from finetune_trainer.loop.optimizer import (
+    build_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+    trained_parameters,
+)
+from finetune_trainer.loop.plan import StepPlan
+from finetune_trainer.loop.process_group import sum_over_ranks
+from finetune_trainer.loop.schedule import schedule_of
+from finetune_trainer.loop.throughput import Throughput
+from finetune_trainer.loop.watchdog import FiniteWatchdog
+from finetune_trainer.metrics.scores import Evaluation
+from finetune_trainer.run import Run
+from finetune_trainer.stop import StepAgreement
+from finetune_trainer.train_state import TrainState
+
+log = logging.getLogger(__name__)
+
+LOSS_SUM = "loss_sum"
+
+
+@dataclass
+class TrainingLoop:
+    """Trains `model` in place.
+
+    One global batch a step: gradients are summed over micro-batches and ranks and divided by the number of targets
+    of the whole batch, so the result does not depend on how the batch was cut up. All state that a resumed run
+    needs goes into `TrainState`; everything else is a function of the step.
+    """
+
+    model: nn.Module
+    training: Training
+    plan: StepPlan
+    feed: Feed
+    device: torch.device
+    run: Run
+    checkpoints: CheckpointStore
+    agreement: StepAgreement
+    evaluate: Callable[[], Evaluation] | None = None
+    """Evaluates on the validation data, when there is any."""
+    step: int = 0
+    """Optimizer steps done."""
+    baseline: dict[str, Any] = field(default_factory=dict)
+    """Metrics before training, kept over restarts."""
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    """(step, loss) of every log line of this attempt."""
+
+    def __post_init__(self) -> None:
+        training = self.training
+        stopping = training.early_stopping
+        self.named = trained_parameters(self.model)
+        self.optimizer = build_optimizer(self.named, training.learning_rate, training.weight_decay)
+        self.schedule = schedule_of(training, self.plan.total_steps)
+        self.best = BestModel(stopping.metric, stopping.patience) if stopping else BestModel()
+        self.best_weights: dict[str, Tensor] = {}
+        self.watchdog = FiniteWatchdog(self.device)
+        self.throughput = Throughput()
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.targets = self.tokens = 0
+        self.gradient_norm = torch.zeros((), device=self.device)
+        self.parallel = self._in_parallel()
+        self.batches = DeviceFeed(self.feed, self.device)
+
+    def prepare(self) -> None:
+        """Warms up, then restores the newest checkpoint or starts from the seed."""
+        self.model.train()
+        self._warm_up()
+        seed_everything(self.training.seed, self.run.rank)
+        state = self.checkpoints.restore({name: p.detach() for name, p in self.named.items()})
+        if state is not None:
+            self._restore(state)
+            log.info("resumed at step %d of %d", self.step, self.plan.total_steps)
+            self.run.reporter.update(step=self.step, resumed_from_step=self.step)
+        self.run.metrics.total_steps.set(self.plan.total_steps)
+        self.run.reporter.update(stage="Training", total_steps=self.plan.total_steps)
+
+    def train(self) -> None:
+        """All remaining steps; leaves the best weights in the model when early stopping asks for them.
+
+        Raises:
+            Preempted: A stop was agreed; a verified checkpoint holds everything.
+            NotFiniteError: The loss is NaN or infinite.
+        """
+        self.throughput.read()
+        while self.step < self.plan.total_steps and not self.best.exhausted:
+            self._take_step(self.batches.at(self.step))
+            if self._logs_at(self.step):
+                self._log()
+            if self._evaluates_at(self.step):
+                self._evaluate()
+            decision = self.agreement.at(self.step)
+            if decision.save and not self._finished():
+                self._save(stopping=decision.stop)
+            if decision.stop and not self._finished():
+                raise Preempted(self.step, self.checkpoints.last.uri if self.checkpoints.last else None)
+        self.batches.close()
+        self._restore_best()
+
+    def save_finished(self) -> None:
+        """A checkpoint of the finished training: whatever fails later starts again from here."""
+        if self.checkpoints.last is None or self.checkpoints.last.step != self.step:
+            self._save(stopping=False)
+
+    def _take_step(self, data: StepData) -> None:
+        rate = self.schedule.at(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        step_loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        for place, batch in enumerate(data.micro, start=1):
+            with self._gradients_stay_here(place < len(data.micro)):
+                with precision_context(self.training.precision, self.device):
+                    loss = loss_sum(self.parallel, batch, self.training.label_smoothing)
+                # DDP averages over ranks; times world_size makes it the sum that the division expects.
+                (loss * (self.plan.world_size / max(1, data.targets))).backward()
+            step_loss += loss.detach()
+        self.gradient_norm = self._clip()
+        self.watchdog.observe(self.step + 1, step_loss, self.gradient_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.loss_sum += step_loss
+        self.targets += data.targets
+        self.tokens += data.tokens
+        self.throughput.count(data.tokens)
+        self.run.metrics.tokens.inc(data.tokens)
+
+    def _clip(self) -> Tensor:
+        gradients = [p.grad for p in self.named.values() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self.training.max_grad_norm > 0:
+            nn.utils.clip_grads_with_norm_(self.named.values(), self.training.max_grad_norm, norm)
+        return norm
+
+    def _gradients_stay_here(self, accumulating: bool) -> AbstractContextManager[Any]:
+        if accumulating and isinstance(self.parallel, DistributedDataParallel):
+            return self.parallel.no_sync()
+        return nullcontext()
+
+    def _logs_at(self, step: int) -> bool:
+        return step == 1 or step % self.training.log_every_steps == 0 or step == self.plan.total_steps
+
+    def _evaluates_at(self, step: int) -> bool:
+        return self.evaluate is not None and (step % self.plan.evaluate_every == 0 or step == self.plan.total_steps)
+
+    def _finished(self) -> bool:
+        return self.step >= self.plan.total_steps or self.best.exhausted
+
+    def _log(self) -> None:
+        self.watchdog.check()
+        loss = float(sum_over_ranks(self.loss_sum.clone())) / max(1, self.targets)
+        self.loss_sum.zero_()
+        self.targets = 0
+        self.losses.append((self.step, loss))
+        rate, norm = self.schedule.at(self.step - 1), float(self.gradient_norm)
+        tokens_per_second = self.throughput.read()
+        left = round((self.plan.total_steps - self.step) * self.throughput.seconds_per_step)
+        epoch = self.step / self.plan.steps_per_epoch
+        metrics = self.run.metrics
+        for gauge, value in (
+            (metrics.step, self.step),
+            (metrics.epoch, epoch),
+            (metrics.loss, loss),
+            (metrics.learning_rate, rate),
+            (metrics.gradient_norm, norm),
+            (metrics.tokens_per_second, tokens_per_second),
+        ):
+            gauge.set(value)
+        self.run.reporter.update(
+            stage="Training",
+            step=self.step,
+            epoch=epoch,
+            loss=loss,
+            learning_rate=rate,
+            tokens_per_second=tokens_per_second,
+            eta_seconds=left,
+        )
+        if self.run.rank == 0:
+            log.info(
+                "step %d/%d  epoch %.2f  loss %.4f  lr %.2e  grad %.2f  %.0f tok/s  %ds left",
+                *(self.step, self.plan.total_steps, epoch, loss, rate, norm, tokens_per_second, left),
+            )
+
+    def _evaluate(self) -> None:
+        assert self.evaluate is not None
+        with self.throughput.paused():
+            self.watchdog.check()
+            self.run.reporter.update(stage="Evaluating", step=self.step)
+            metrics = self.evaluate().metrics
+        value = metrics.get(self.best.metric)
+        improved = self.best.note(value, self.step)
+        if improved and self.best.patience is not None:
+            self.best_weights = {name: p.detach().cpu().clone() for name, p in self.named.items()}
+        if self.best.value is not None:
+            self.run.reporter.update(best_metric={self.best.metric: self.best.value})
+        if self.run.rank == 0:
+            shown = "  ".join(f"{name} {number:.4f}" for name, number in metrics.items())
+            log.info("step %d  validation: %s%s", self.step, shown, "  (best so far)" if improved else "")
+            if self.best.exhausted:
+                log.info("early stopping: %s has not improved in %d evaluations", self.best.metric, self.best.patience)
+
+    def _save(self, stopping: bool) -> None:
+        with self.throughput.paused():
+            self.watchdog.check()
+            saved = self.checkpoints.save(self._state(), final=stopping)
+            self.agreement.saved()
+        if saved is not None:
+            self.run.reporter.update(checkpoint={"step": saved.step, "uri": saved.uri})
+
+    def _state(self) -> TrainState:
+        return TrainState(
+            step=self.step,
+            weights={name: p.detach() for name, p in self.named.items()},
+            optimizer=optimizer_tensors(self.optimizer, self.named),
+            local={**generator_states(), LOSS_SUM: self.loss_sum.reshape(1)},
+            counters={
+                "targets": self.targets,
+                "tokens": self.tokens,
+                "best": self.best.counters(),
+                "baseline": self.baseline,
+            },
+            best_weights=self.best_weights,
+        )
+
+    def _restore(self, state: TrainState) -> None:
+        self.step = state.step
+        load_weights(self.named, state.weights)
+        restore_optimizer(self.optimizer, self.named, state.optimizer)
+        self.best.restore(state.counters["best"])
+        self.best_weights = state.best_weights
+        self.baseline = state.counters["baseline"]
+        self.tokens = state.counters["tokens"]
+        if state.local:
+            restore_generators(state.local)
+            self.loss_sum.copy_(state.local[LOSS_SUM][0])
+            self.targets = state.counters["targets"]
+        else:  # another number of ranks: new random numbers, though not those of the first step again
+            seed_everything(self.training.seed + state.step, self.run.rank)
+
+    def _restore_best(self) -> None:
+        if self.best_weights:
+            load_weights(self.named, self.best_weights)
+            if self.run.rank == 0:
+                log.info("the weights of step %d, the best, are restored", self.best.step)
+
+    def _in_parallel(self) -> nn.Module:
+        if self.plan.world_size == 1:
+            return self.model
+        return DistributedDataParallel(
+            self.model,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=False,
+        )
+
+    def _warm_up(self) -> None:
+        """One pass over the longest rows, without effect.
+
+        DDP settles the order in which it sums gradients after its first backward pass: with this one behind it, the
+        first step of a resumed run sums exactly as the same step of an unbroken run. It also finds out at once
+        whether the memory suffices.
+        """
+        if self.plan.world_size == 1 and self.device.type == "cpu":
+            return
+        batch = self.feed.longest().to(self.device)
+        with precision_context(self.training.precision, self.device):
+            loss = loss_sum(self.parallel, batch)
+        (loss * 0.0).backward()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def load_weights(named: dict[str, nn.Parameter], saved: dict[str, Tensor]) -> None:
+    """Copies saved weights into the model; the names must be the same.
+
+    Raises:
+        ValueError: They are of another model.
+    """
+    strangers = set(named) ^ set(saved)
+    if strangers:
+        raise ValueError(f"the saved weights do not fit the model: {sorted(strangers)[:3]}")
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(saved[name])

@@ -1,0 +1,42 @@
+"""Notices the first step whose loss or gradient is not a number, without waiting for the device at each step."""
+
+import torch
+from torch import Tensor
+
+from finetune_trainer.errors import TrainerError
+from finetune_trainer.loop.process_group import sum_over_ranks
+
+
+class NotFiniteError(TrainerError):
+    """The loss or a gradient became NaN or infinite; going on would only waste time."""
+
+
+class FiniteWatchdog:
+    """Remembers on the device when it went wrong; `check` asks, where the loop waits for the device anyway.
+
+    The gradient norm is the same on every rank, the loss is not: `check` reduces, so all ranks stop together.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._first_bad = torch.zeros((), dtype=torch.int64, device=device)
+
+    def observe(self, step: int, loss: Tensor, gradient_norm: Tensor) -> None:
+        """Step `step` (from 1) is about to change the weights."""
+        fine = torch.isfinite(loss) & torch.isfinite(gradient_norm)
+        self._first_bad = torch.where(fine | (self._first_bad > 0), self._first_bad, step)
+
+    def check(self) -> None:
+        """Every rank calls it at the same step.
+
+        Raises:
+            NotFiniteError: Names the step.
+        """
+        steps = sum_over_ranks((self._first_bad > 0).to(torch.int64))
+        if int(steps) == 0:
+            return
+        own = int(self._first_bad)
+        at = f"at step {own}" if own else "on another rank"
+        raise NotFiniteError(
+            f"the loss or its gradient is not a finite number since {at}; lower training.learningRate, add "
+            "training.warmup, keep training.maxGradNorm above 0, or look for broken examples"
+        )

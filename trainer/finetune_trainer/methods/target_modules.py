@@ -1,0 +1,90 @@
+"""Which layers LoRA adapts in each family of models, unless the job names them."""
+
+from typing import Any
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from finetune_trainer.errors import ConfigurationError
+
+BERT = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
+LLAMA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
+
+FAMILIES: dict[str, list[str]] = {
+    **dict.fromkeys(["bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie", "megatron-bert"], BERT),
+    **dict.fromkeys(
+        [
+            "llama",
+            "mistral",
+            "qwen2",
+            "qwen3",
+            "gemma",
+            "gemma2",
+            "gemma3_text",
+            "smollm3",
+            "olmo2",
+            "granite",
+            "cohere",
+        ],
+        LLAMA,
+    ),
+    **dict.fromkeys(["phi3"], FUSED),
+    "distilbert": ["q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"],
+    "deberta-v2": [
+        "query_proj",
+        "key_proj",
+        "value_proj",
+        "attention.output.dense",
+        "intermediate.dense",
+        "output.dense",
+    ],
+    "modernbert": ["Wqkv", "Wo", "Wi"],
+    "mpnet": ["attn.q", "attn.k", "attn.v", "attn.o", "intermediate.dense", "output.dense"],
+    "gpt2": ["c_attn", "c_proj", "c_fc"],
+    "gpt_neox": ["query_key_value", "attention.dense", "dense_h_to_4h", "dense_4h_to_h"],
+    "opt": ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"],
+    "phi": ["q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"],
+    "falcon": ["query_key_value", "self_attention.dense", "dense_h_to_4h", "dense_4h_to_h"],
+    "bloom": ["query_key_value", "self_attention.dense", "dense_h_to_4h", "dense_4h_to_h"],
+}
+"""Attention and MLP layers. The routers and fused experts of mixtures are left out on purpose."""
+
+
+def target_modules(model: Any, asked_for: list[str] | None) -> list[str]:
+    """Layer names for LoRA, each of which is in the model.
+
+    Raises:
+        ConfigurationError: A name fits no layer, or the family is unknown; lists the layers there are.
+    """
+    candidates = adaptable(model)
+    if asked_for is None:
+        known = FAMILIES.get(model.config.model_type)
+        if known is None:
+            raise ConfigurationError(
+                f"method.lora.targetModules: no default for models of the type {model.config.model_type!r}; set it to "
+                f"some of: {', '.join(leaf_names(candidates))}"
+            )
+        return known
+    for name in asked_for:
+        if not any(layer == name or layer.endswith(f".{name}") for layer in candidates):
+            raise ConfigurationError(
+                f"method.lora.targetModules: the model has no layer {name!r} that LoRA can adapt; "
+                f"it has: {', '.join(leaf_names(candidates))}"
+            )
+    return asked_for
+
+
+def adaptable(model: Any) -> list[str]:
+    """Full names of the layers that LoRA can adapt, without the output head."""
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D | torch.nn.Embedding) and module is not head
+    ]
+
+
+def leaf_names(layers: list[str]) -> list[str]:
+    """Last parts of the names, each once, in the order of the model."""
+    return list(dict.fromkeys(layer.rsplit(".", 1)[-1] for layer in layers))

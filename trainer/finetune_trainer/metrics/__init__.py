@@ -1,0 +1,1 @@
+"""Metrics of each task, from what all ranks saw."""

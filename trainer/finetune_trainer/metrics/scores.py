@@ -1,0 +1,30 @@
+"""What an evaluation gathers and gives."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from finetune_trainer.data.batches import Batch
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics by name, and what a person wants to see beside them."""
+
+    metrics: dict[str, float]
+    details: dict[str, Any]
+
+
+class Scores(Protocol):
+    """Gathers what an evaluation needs, batch by batch; adding must not wait for the device."""
+
+    def add(self, logits: Tensor, batch: Batch, rows: np.ndarray) -> None:
+        """Take in one batch; `rows` are its places in the held-out data."""
+
+    def share(self) -> Any:
+        """What this rank found, to be gathered with the other ranks'."""
+
+    def result(self, shares: list[Any]) -> Evaluation:
+        """Metrics over all ranks' shares."""

@@ -1,0 +1,1 @@
+"""Pre-trained models from a folder, checked before anything is trained."""

@@ -1,0 +1,113 @@
+"""A model from its folder, in float32, with the head that the task needs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig
+
+from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.models.suitability import check_suitable
+from finetune_trainer.tasks.task import Task
+
+WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
+UNUSED_FROM_PRETRAINING = ("pooler",)
+"""Modules on the way to a new head that some checkpoints lack; trained with the head."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model, and the names of the modules that start from random weights."""
+
+    model: Any
+    new_modules: list[str]
+
+
+def load_config(folder: Path, task: Task, trust_remote_code: bool = False) -> Any:
+    """The model's configuration, if the model is one for the task.
+
+    Raises:
+        ConfigurationError: No model there, or one that is not for the task.
+    """
+    if not (folder / "config.json").exists():
+        adapter = (
+            " It holds an adapter: merge it into its base model first." * (folder / "adapter_config.json").exists()
+        )
+        raise ConfigurationError(f"model.source: {folder} has no config.json, so it is no model folder.{adapter}")
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code, local_files_only=True)
+    except Exception as error:
+        raise ConfigurationError(f"model.source: config.json of {folder} cannot be used: {error}") from error
+    check_suitable(config, task.name, trust_remote_code)
+    if not any(file for pattern in WEIGHT_FILES for file in folder.glob(pattern)):
+        raise ConfigurationError(f"model.source: {folder} has no weights (model.safetensors)")
+    return config
+
+
+def load_model(
+    folder: Path, config: Any, task: Task, labels: list[str], tokenizer: Any, trust_remote_code: bool = False
+) -> LoadedModel:
+    """Float32 whatever the files hold: weights that are trained in bfloat16 lose most small updates.
+
+    Raises:
+        ConfigurationError: The files are damaged, or hold weights of another model.
+    """
+    if labels:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+        config.problem_type = "single_label_classification"
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
+    try:
+        model, info = task.model_class.from_pretrained(
+            str(folder),
+            config=config,
+            dtype=torch.float32,
+            trust_remote_code=trust_remote_code,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=bool(labels),
+        )
+    except Exception as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            raise
+        raise ConfigurationError(f"model.source: the weights in {folder} cannot be loaded: {error}") from error
+    missing = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+    new = new_modules(missing, bool(labels))
+    _check_vocabulary(model, tokenizer)
+    return LoadedModel(model, new)
+
+
+def new_modules(missing: list[str], has_head: bool) -> list[str]:
+    """Modules whose weights are not in the files. Only a head, and a pooler below it, may be new.
+
+    Raises:
+        ConfigurationError: Weights of the pre-trained part are missing.
+    """
+    modules: set[str] = set()
+    stray = []
+    for key in missing:
+        first, *rest = key.split(".")
+        below = next((part for part in rest if part in UNUSED_FROM_PRETRAINING), None)
+        if has_head and below:
+            modules.add(below)
+        elif has_head and first in ("classifier", "score", "pre_classifier", "pooler", "dropout", "head"):
+            modules.add(first)
+        else:
+            stray.append(key)
+    if stray:
+        raise ConfigurationError(
+            f"model.source: the files lack {len(stray)} weights of the model ({', '.join(stray[:3])} …), which would "
+            "be random; give the folder of the whole pre-trained model"
+        )
+    return sorted(modules)
+
+
+def _check_vocabulary(model: Any, tokenizer: Any) -> None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ConfigurationError(
+            f"model.source: the tokenizer has {len(tokenizer)} tokens but the model only {rows} embeddings; "
+            "they do not belong together"
+        )

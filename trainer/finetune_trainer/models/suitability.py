@@ -1,0 +1,60 @@
+"""Whether a model can do a task, decided from its configuration before the weights are read."""
+
+from typing import Any
+
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
+
+from finetune_trainer.errors import ConfigurationError
+
+
+def check_suitable(config: Any, task: str, trust_remote_code: bool) -> None:
+    """Raises ConfigurationError with what to do instead."""
+    kind = config.model_type
+    if getattr(config, "is_encoder_decoder", False) and task == "TextGeneration":
+        raise ConfigurationError(
+            f"model.source: {kind} is an encoder-decoder model; TextGeneration needs a decoder such as Llama, Qwen "
+            "or GPT-2"
+        )
+    if task == "TextGeneration" and is_encoder(config):
+        raise ConfigurationError(
+            f"model.source: {kind} is an encoder, it cannot generate text; use a decoder such as Llama, Qwen or "
+            "GPT-2, or set task to TextClassification"
+        )
+    if not (_known(config, task) or (trust_remote_code and getattr(config, "auto_map", None))):
+        raise ConfigurationError(
+            f"model.source: transformers has no {task} model of the type {kind!r}; use another model"
+            + ("" if trust_remote_code else ", or set model.trustRemoteCode if its own code brings one")
+        )
+
+
+def is_encoder(config: Any) -> bool:
+    """BERT and its kin: they see the whole text at once, so they cannot continue it."""
+    masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return masked and not getattr(config, "is_decoder", False)
+
+
+def _known(config: Any, task: str) -> bool:
+    names = (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        if task == "TextGeneration"
+        else MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    )
+    return config.model_type in names
+
+
+def longest_input(config: Any) -> int | None:
+    """Positions that the model has, or None when it says none."""
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            # RoBERTa's positions start after its padding index.
+            offset = config.pad_token_id + 1 if config.model_type in ROBERTA_POSITIONS else 0
+            return value - offset
+    return None
+
+
+ROBERTA_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "esm"})

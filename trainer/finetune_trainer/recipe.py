@@ -1,0 +1,157 @@
+"""Fine-tuning from end to end: model, data, method, training, evaluation, artifact."""
+
+import hashlib
+import logging
+from typing import Any
+
+from finetune_api.reports import TrainingResult
+from finetune_api.trainer_config import TrainerConfig
+from finetune_trainer.checkpoint import CheckpointStore, Lineage
+from finetune_trainer.data.prepare import PreparedData, prepare
+from finetune_trainer.data.report import summary
+from finetune_trainer.export.artifact import package_versions
+from finetune_trainer.export.publish import Exporter
+from finetune_trainer.loop.evaluation import Evaluator
+from finetune_trainer.loop.feed import Feed
+from finetune_trainer.loop.generators import seed_everything
+from finetune_trainer.loop.plan import plan_steps
+from finetune_trainer.loop.process_group import device_of, process_group
+from finetune_trainer.loop.train import TrainingLoop
+from finetune_trainer.methods import apply_method
+from finetune_trainer.metrics.scores import Evaluation
+from finetune_trainer.models.load import load_config, load_model
+from finetune_trainer.models.suitability import longest_input
+from finetune_trainer.models.tokenizer import load_tokenizer
+from finetune_trainer.ranks import Ranks
+from finetune_trainer.run import Run
+from finetune_trainer.sources import fetch_data, fetch_model
+from finetune_trainer.stop import StepAgreement
+from finetune_trainer.tasks.selection import task_of
+
+log = logging.getLogger(__name__)
+
+
+def run_recipe(config: TrainerConfig, run: Run) -> TrainingResult:
+    """Everything that one process of a job does; every rank returns the same result.
+
+    Raises:
+        ConfigurationError, DataError: The job or its data is wrong; names the field, or file and line.
+        Preempted: A stop was asked for and a checkpoint is saved.
+        CheckpointError, NotFiniteError, ExportError: See there.
+    """
+    run.reporter.update(stage="Preparing")
+    device = device_of(run.local_rank)
+    task = task_of(config)
+
+    # The model's own files first: they are small to check, and decide how the data is tokenised.
+    base = fetch_model(config.model, run)
+    trust = config.model.trust_remote_code
+    model_config = load_config(base, task, trust)
+    tokenizer = load_tokenizer(base, task, trust)
+    max_length = min(config.dataset.max_length, longest_input(model_config) or config.dataset.max_length)
+
+    data = prepare(config.dataset, task, tokenizer, max_length, run.scratch, lambda uri: fetch_data(uri, run))
+    if run.rank == 0:
+        _describe(data, config, max_length)
+
+    # The same seed on every rank: a new head and new adapters start out equal.
+    seed_everything(config.training.seed)
+    loaded = load_model(base, model_config, task, data.labels, tokenizer, trust)
+    model = apply_method(loaded, config.method).to(device)
+    _save_memory(model, config)
+
+    rows = task.rows(data.train, max_length)
+    plan = plan_steps(config.training, len(rows), run.world_size)
+    feed = Feed(
+        task=task,
+        encoded=data.train,
+        rows=rows,
+        plan=plan,
+        batch_size=config.training.batch_size,
+        seed=config.training.seed,
+        rank=run.rank,
+        pad=tokenizer.pad_token_id,
+    )
+    with process_group(run.world_size, device):
+        ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
+        evaluator = Evaluator(
+            task=task,
+            labels=data.labels,
+            max_length=max_length,
+            batch_size=plan.micro_batch_size,
+            pad=tokenizer.pad_token_id,
+            precision=config.training.precision,
+            device=device,
+            ranks=ranks,
+        )
+        loop = TrainingLoop(
+            model=model,
+            training=config.training,
+            plan=plan,
+            feed=feed,
+            device=device,
+            run=run,
+            checkpoints=_checkpoints(config, data, ranks, run),
+            agreement=StepAgreement(ranks, run.stop, config.checkpoint),
+            evaluate=(lambda: evaluator.evaluate(model, data.validation)) if len(data.validation) else None,
+        )
+        loop.prepare()
+        if not loop.baseline and data.held_out:
+            loop.baseline = evaluator.evaluate(model, data.held_out[1]).metrics
+        loop.train()
+        loop.save_finished()
+
+        run.reporter.update(stage="Evaluating", step=loop.step)
+        evaluation = evaluator.evaluate(model, data.held_out[1]) if data.held_out else Evaluation({}, {})
+        _describe_evaluation(evaluation, loop.baseline, run)
+
+        run.reporter.update(stage="Exporting")
+        exporter = Exporter(config, task, tokenizer, base, max_length, run.scratch / "artifact")
+        digest = ranks.broadcast(exporter.export(model, data, evaluation, loop.baseline) if run.rank == 0 else None)
+    return TrainingResult(
+        artifact_uri=config.output,
+        artifact_digest=digest,
+        format="Adapter" if config.method.lora else "Full",
+        metrics=evaluation.metrics,
+        evaluated_on=data.held_out[0] if data.held_out else "none",
+        dataset_fingerprint=data.fingerprint,
+        versions=package_versions(),
+    )
+
+
+def _describe(data: PreparedData, config: TrainerConfig, max_length: int) -> None:
+    for line in summary(data.report):
+        log.info(line)
+    if max_length < config.dataset.max_length:
+        log.info("the model has %d positions, so dataset.maxLength is %d here", max_length, max_length)
+    if data.labels:
+        log.info("labels: %s", ", ".join(data.labels))
+
+
+def _describe_evaluation(evaluation: Evaluation, baseline: dict[str, Any], run: Run) -> None:
+    if run.rank == 0:
+        for name, value in evaluation.metrics.items():
+            log.info("%s %.4f (before training %.4f)", name, value, baseline.get(name, float("nan")))
+
+
+def _save_memory(model: Any, config: TrainerConfig) -> None:
+    model.config.use_cache = False
+    if config.training.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _checkpoints(config: TrainerConfig, data: PreparedData, ranks: Ranks, run: Run) -> CheckpointStore:
+    lineage = Lineage(
+        fingerprint=_order_fingerprint(config, data),
+        hyperparameters=config.training.wire(),
+        versions=package_versions(),
+    )
+    return CheckpointStore(config.checkpoint.storage, config.checkpoint.keep, ranks, run.scratch, lineage, run.metrics)
+
+
+def _order_fingerprint(config: TrainerConfig, data: PreparedData) -> str:
+    """Of the data and everything that decides which examples a step sees."""
+    training = config.training
+    parts = [data.fingerprint, data.report["maxLength"], data.report["overLength"], config.dataset.wire()]
+    order = [training.seed, training.batch_size, training.packing]
+    return hashlib.sha256(repr([*parts, *order]).encode()).hexdigest()

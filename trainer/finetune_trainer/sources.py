@@ -1,0 +1,37 @@
+"""Brings a job's model and data to local disk, once a node."""
+
+import hashlib
+from pathlib import Path
+
+from finetune_storage import Storage, open_storage
+
+from finetune_api.model_reference import ModelReference
+from finetune_trainer.data.cache import locked
+from finetune_trainer.run import Run
+
+MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
+"""Not the same weights again for other frameworks, which many repositories hold beside the safetensors."""
+
+
+def fetch_model(model: ModelReference, run: Run) -> Path:
+    """The folder of a pre-trained model."""
+    storage = open_storage(model.source, model.revision)
+    patterns = list(MODEL_FILES)
+    if not any(entry.path.endswith(".safetensors") for entry in storage.files()):
+        patterns.append("*.bin")
+    if model.trust_remote_code:
+        patterns.append("*.py")
+    return _fetch(storage, f"{model.source}@{model.revision}", run, patterns)
+
+
+def fetch_data(uri: str, run: Run) -> Path:
+    """A data file or a folder of them."""
+    return _fetch(open_storage(uri), uri, run)
+
+
+def _fetch(storage: Storage, identity: str, run: Run, patterns: list[str] | None = None) -> Path:
+    name = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    # A file keeps its name, whose ending says its format.
+    target = run.scratch / "sources" / name / (Path(storage.uri).name or "source")
+    with locked(run.scratch / "sources" / f"{name}.lock"):
+        return storage.fetch(target, patterns=patterns)

@@ -1,0 +1,1 @@
+"""What differs between tasks: which columns, which model class, how a batch looks, which metrics."""

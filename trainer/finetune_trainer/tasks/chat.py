@@ -1,0 +1,85 @@
+"""Chat turns as tokens; only what the assistant says is learnt."""
+
+from functools import lru_cache
+from typing import Any
+
+from trl.chat_template_utils import get_training_chat_template
+
+from finetune_trainer.data.examples import Example
+from finetune_trainer.data.reading import Where
+from finetune_trainer.errors import ConfigurationError, DataError
+from finetune_trainer.tasks.task import Tokens
+
+
+def check_turns(value: Any, where: Where, column: str) -> list[dict[str, Any]]:
+    """Turns with role and content, one of them the assistant's.
+
+    Raises:
+        DataError: Names the row, the turn and what is wrong.
+    """
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{where}: column {column!r} must be a list of {{role, content}} turns")
+    for number, turn in enumerate(value):
+        if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
+            raise DataError(f"{where}: {column}[{number}] has no role; a turn is {{role, content}}")
+        if not isinstance(turn.get("content"), str) and not turn.get("tool_calls"):
+            raise DataError(f"{where}: {column}[{number}].content must be text")
+    if not any(turn["role"] == "assistant" for turn in value):
+        raise DataError(f"{where}: {column} has no assistant turn, so there is nothing to learn")
+    return value
+
+
+def chat_tokens(example: Example, tokenizer: Any) -> Tokens:
+    """The conversation in the model's own format, with its assistant turns marked as learnt."""
+    template, marked = _template(tokenizer)
+    if not marked:
+        return _by_prefixes(example, tokenizer)
+    encoded = tokenizer.apply_chat_template(
+        example.content,
+        chat_template=template,
+        tokenize=True,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    return Tokens(list(encoded["input_ids"]), [int(flag) for flag in encoded["assistant_masks"]])
+
+
+@lru_cache(maxsize=4)
+def _template(tokenizer: Any) -> tuple[str | None, bool]:
+    """A template with generation markers, ours or TRL's, and whether there is one."""
+    if not tokenizer.chat_template:
+        raise ConfigurationError(
+            "model.source: the tokenizer has no chat template, so messages have no form; use an instruction-tuned "
+            "model, or data with prompt and completion"
+        )
+    try:
+        return get_training_chat_template(tokenizer) or tokenizer.chat_template, True
+    except ValueError:
+        return None, False
+
+
+def _by_prefixes(example: Example, tokenizer: Any) -> Tokens:
+    """For templates without markers: what an assistant turn adds to the conversation before it is learnt.
+
+    Raises:
+        ConfigurationError: The template renders earlier turns anew when later ones follow.
+    """
+    turns = example.content
+    whole = _rendered(tokenizer, turns)
+    trained = [0] * len(whole)
+    for number, turn in enumerate(turns):
+        if turn["role"] != "assistant":
+            continue
+        before = _rendered(tokenizer, turns[:number], add_generation_prompt=True)
+        after = _rendered(tokenizer, turns[: number + 1])
+        if whole[: len(before)] != before or whole[: len(after)] != after:
+            raise ConfigurationError(
+                "model.source: the chat template has no {% generation %} markers and changes earlier turns when later "
+                "ones follow, so the assistant's tokens cannot be told; add the markers to the template"
+            )
+        trained[len(before) : len(after)] = [1] * (len(after) - len(before))
+    return Tokens(whole, trained)
+
+
+def _rendered(tokenizer: Any, turns: list[dict[str, Any]], **options: Any) -> list[int]:
+    return list(tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True, **options)["input_ids"])
