@@ -33,9 +33,7 @@ async def server() -> AsyncIterator[FaultServer]:
 
 
 @pytest.fixture
-async def connect(
-    server: FaultServer, tmp_path: Path
-) -> AsyncIterator[Callable[..., Awaitable[HttpKubeApi]]]:
+async def connect(server: FaultServer, tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[HttpKubeApi]]]:
     """`await connect(watch_idle=0.3)`: a client of the fault server, closed after the test."""
     clients: list[HttpKubeApi] = []
 

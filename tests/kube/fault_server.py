@@ -11,7 +11,10 @@ from typing import Any
 from aiohttp import web
 
 Object = dict[str, Any]
-PATH = re.compile(r"^/apis?/(?:[^/]+/)?v[^/]+(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?$")
+PATH = re.compile(
+    r"^/apis?/(?:[^/]+/)?v[^/]+(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?$"
+)
+BODY = web.RequestKey("body", dict)
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -71,14 +74,15 @@ class FaultServer:
     async def stop(self) -> None:
         """The process is gone: connections cut, port closed. `start` brings it back with its objects."""
         self.thawed.set()
-        self.cut()
         if self._runner:
+            self.cut()
             await self._runner.cleanup()
             self._runner = None
 
     def cut(self) -> None:
         """Every open connection breaks, as when a load balancer restarts."""
-        assert self._runner and self._runner.server
+        assert self._runner
+        assert self._runner.server
         for connection in list(self._runner.server.connections):
             if connection.transport is not None:
                 connection.transport.abort()
@@ -155,6 +159,7 @@ class FaultServer:
     async def _faults(self, request: web.Request, handler: Any) -> web.StreamResponse:
         body = await request.json() if request.can_read_body else None
         seen = Seen(request.method, request.path, dict(request.query), request.headers.get("Authorization"), body)
+        request[BODY] = body or {}
         self.seen.append(seen)
         async with self.requested:
             self.requested.notify_all()
@@ -205,7 +210,7 @@ class FaultServer:
 
     async def _object(self, request: web.Request, plural: str, namespace: str, name: str | None) -> web.Response:
         collection = self.collections[plural]
-        body = await request.json() if request.can_read_body else {}
+        body = dict(request[BODY])
         key = (namespace, name or body.get("metadata", {}).get("name", ""))
         old = collection.items.get(key)
         if request.method == "POST":

@@ -178,9 +178,7 @@ async def test_event_cut_in_half_is_delivered_by_the_next_watch(api: HttpKubeApi
 
 
 @pytest.mark.parametrize("garbage", [b"not json\n", b'{"type": "ADDED", "object": {}}\n', b'"text"\n', b"[]\n"])
-async def test_garbage_in_the_stream_is_a_failed_watch(
-    api: HttpKubeApi, server: FaultServer, garbage: bytes
-) -> None:
+async def test_garbage_in_the_stream_is_a_failed_watch(api: HttpKubeApi, server: FaultServer, garbage: bytes) -> None:
     server.script("watch", streaming(garbage))
     async with Watcher(api) as watcher:
         await server.until_seen("watch", 2)

@@ -9,6 +9,7 @@ from typing import Any
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 from kubernetes.aio.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, _is_expired
+from yaml import YAMLError
 
 
 class KubeConfigError(Exception):
@@ -94,7 +95,7 @@ async def load_credentials(
         loader: Any = await load_kube_config(  # type: ignore[no-untyped-call]
             path, context, configuration, persist_config=False
         )
-    except (ConfigException, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+    except (ConfigException, KeyError, TypeError, AttributeError, ValueError, OSError, YAMLError) as error:
         raise KubeConfigError(f"kubeconfig {path} can't be used: {error}") from error
     credentials = Credentials(configuration, loader, refresh_seconds)
     if "exec" in credentials._user and not (configuration.api_key or configuration.cert_file):
