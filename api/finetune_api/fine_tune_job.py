@@ -203,6 +203,12 @@ class Artifact(StatusSchema):
     uri: str
     """Its folder."""
     digest: str = Field(description="sha256 of the manifest, which holds the sha256 of every file.")
+    format: Literal["Full", "Adapter"] = "Full"
+    """An adapter is served together with its base model."""
+    dataset_fingerprint: str | None = None
+    """Of the data that it was trained on."""
+    versions: dict[str, str] | None = None
+    """Of the packages that trained it."""
 
 
 class GateResult(StatusSchema):
@@ -260,6 +266,8 @@ class FineTuneJobStatus(StatusSchema):
     """When the first attempt was created."""
     completion_time: str | None = None
     """When the job succeeded or failed."""
+    suspended_seconds: int = 0
+    """Time spent suspended after the start; activeDeadlineSeconds does not count it."""
 
 
 class FineTuneJob(Resource):

@@ -25,12 +25,15 @@ class Validated:
     runtime: TrainingRuntimeSpec | None
 
 
-def validate(spec: dict[str, Any], runtime: dict[str, Any] | None) -> Validated:
-    """The parsed job and runtime. Raises InvalidSpec with all errors, one a line."""
+def validate(spec: dict[str, Any], runtime: dict[str, Any] | None, *, complete: bool = True) -> Validated:
+    """The parsed job and runtime. Raises InvalidSpec with all errors, one a line.
+
+    Not `complete`: the runtime is unknown, what it may still give is not asked for.
+    """
     job = _parse(FineTuneJobSpec, spec, "spec")
     defaults = _parse(TrainingRuntimeSpec, runtime, "runtime.spec") if runtime is not None else None
     errors = [
-        *_storage_errors(job, defaults),
+        *(_storage_errors(job, defaults) if complete else ()),
         *_trust_errors(job, defaults),
         *_source_errors(job),
         *_template_errors(job, defaults),

@@ -1,0 +1,150 @@
+"""The end of an attempt: start again, or give up, by the cause's budget."""
+
+from datetime import timedelta
+
+from finetune_api.failure_policy import FailurePolicy
+from finetune_operator.plan.causes import Cause, CauseClass, Ending, class_of, root_place
+from finetune_operator.plan.names import attempt_name
+from finetune_operator.plan.observation import AttemptFacts
+from finetune_operator.plan.reasons import Reason
+from finetune_operator.plan.status_draft import StatusDraft
+from finetune_operator.plan.timestamps import rfc3339
+from finetune_operator.plan.world import Delete, Resource
+
+SETTLE = timedelta(seconds=10)
+"""How long the other pods of a failed gang may take to show that they are the root cause."""
+STUCK = timedelta(seconds=60)
+"""Past its grace period, a pod on a lost node is deleted by force."""
+MAX_BACKOFF_SECONDS = 300.0
+
+
+def backoff_seconds(policy: FailurePolicy, restarts: int) -> float:
+    """Wait before the n-th restart of a class: doubles each time, up to five minutes."""
+    return float(min(policy.backoff_seconds * 2 ** min(restarts - 1, 32), MAX_BACKOFF_SECONDS))
+
+
+def is_settled(facts: AttemptFacts, ending: Ending, draft: StatusDraft) -> bool:
+    """Whether the cause is known for good, or has been waited for long enough."""
+    if ending.certain or facts.failed or facts.job is None or facts.deleting:
+        return True
+    if all(pod.ended for pod in facts.pods):
+        return True
+    pod = ending.pod
+    seen = pod and (pod.deleting_at or pod.finished_at)
+    if not seen:
+        return True
+    wait = (seen + SETTLE - draft.now).total_seconds()
+    if wait > 0:
+        draft.wake_after(wait)
+    return wait <= 0
+
+
+def describe_root(draft: StatusDraft, ending: Ending) -> None:
+    """Keeps the cause nearest to the root: a pod that showed it may be gone by now."""
+    record = draft.record or {}
+    known = record.get("cause")
+    disrupted = bool(ending.pod and ending.pod.disruption)
+    if not known or root_place(ending.cause, disrupted=disrupted) < root_place(known):
+        draft.describe_ending(ending)
+
+
+def restart_or_fail(draft: StatusDraft, policy: FailurePolicy) -> None:
+    """After a failure that is described in the record. Ends the attempt and stops what is left of it."""
+    record = draft.record
+    assert record is not None, "only an attempt that began can end"
+    draft.end_attempt(Cause(record["cause"]))
+    kind = class_of(record["cause"])
+    used, allowed = int(draft.status["restarts"][kind]), int(getattr(policy.max_restarts, kind))
+    what = describe(record)
+    preempted = kind == "preemption"
+    draft.event(Reason.ATTEMPT_PREEMPTED if preempted else Reason.ATTEMPT_FAILED, what)
+    if used >= allowed:
+        _give_up(draft, kind, allowed, what)
+        return
+    draft.status["restarts"][kind] = used + 1
+    draft.status["phase"] = "Restarting"
+    draft.set("Running", False, Reason.RESTARTING, what)
+    wait = backoff_seconds(policy, used + 1)
+    draft.event(Reason.RESTARTING, f"{kind} restart {used + 1} of {allowed}, in {wait:g} s at the earliest")
+    stop_gang(draft)
+
+
+def _give_up(draft: StatusDraft, kind: CauseClass, allowed: int, what: str) -> None:
+    record = draft.record or {}
+    if allowed == 0:
+        fail(draft, str(record["cause"]), what)
+        return
+    advice = f"all {allowed} restarts for {kind} causes are used (spec.failurePolicy.maxRestarts.{kind})"
+    fail(draft, Reason.RESTARTS_EXHAUSTED, f"{what}; {advice}")
+
+
+def fail(draft: StatusDraft, reason: str, message: str) -> None:
+    """The terminal state: the job never runs again."""
+    draft.status["phase"] = "Failed"
+    draft.status["completionTime"] = draft.now_text
+    draft.set("Failed", True, reason, message)
+    if draft.condition("Running"):
+        draft.set("Running", False, reason, "")
+    if draft.condition("Suspended"):
+        draft.set("Suspended", False, reason, "")
+    draft.event(Reason.FAILED, f"{reason}: {message}")
+    stop_active(draft)
+
+
+def describe(record: Resource) -> str:
+    """One line: which attempt, which rank, where, why."""
+    where = f"rank {record['rank']}" if record.get("rank") is not None else ""
+    where += f" on node {record['node']}" if record.get("node") else ""
+    return f"attempt {record['number']}: {record['cause']}{f' at {where.strip()}' if where else ''}: " + (
+        record.get("reason") or "no further detail"
+    )
+
+
+def stop_gang(draft: StatusDraft) -> None:
+    """Deletes every Job there is, its pods first, and what belongs to its attempt alone."""
+    for facts in draft.world.attempts.values():
+        if facts.job is not None and not facts.deleting:
+            draft.writes.append(_delete_job(draft, facts))
+    draft.writes.extend(leftovers(draft, keep=0))
+
+
+def stop_active(draft: StatusDraft) -> None:
+    """Deletes Jobs that would go on running; a Job that has ended stays, for its logs."""
+    for facts in draft.world.attempts.values():
+        over = facts.complete or facts.failing or facts.deleting
+        if facts.job is not None and not over:
+            draft.writes.append(_delete_job(draft, facts))
+
+
+def leftovers(draft: StatusDraft, keep: int) -> list[Delete]:
+    """Services and ConfigMaps of attempts that are over. The first ConfigMap stays: it holds the snapshot."""
+    names = {attempt_name(draft.world.name, keep)} if keep else set()
+    first = attempt_name(draft.world.name, 1)
+    return [
+        Delete(part["kind"], draft.world.namespace, part["metadata"]["name"], part["metadata"]["uid"])
+        for part in draft.world.parts
+        if part["metadata"]["name"] not in names
+        and not (part["kind"] == "ConfigMap" and part["metadata"]["name"] == first)
+        and not part["metadata"].get("deletionTimestamp")
+    ]
+
+
+def delete_stuck_pods(draft: StatusDraft) -> None:
+    """Pods of a lost node never confirm their end; the gang must not wait for them for ever."""
+    for facts in draft.world.attempts.values():
+        for pod in facts.pods:
+            if pod.deleting_at is None or pod.ended:
+                continue
+            wait = (pod.deleting_at + STUCK - draft.now).total_seconds()
+            if wait > 0:
+                draft.wake_after(wait)
+                continue
+            note = f"pod {pod.name} did not end within {STUCK.seconds} s of {rfc3339(pod.deleting_at)}"
+            draft.event(Reason.STUCK_POD_DELETED, f"{note}: deleted by force; its node {pod.node} may be lost")
+            draft.writes.append(Delete("Pod", draft.world.namespace, pod.name, pod.uid, grace_seconds=0))
+
+
+def _delete_job(draft: StatusDraft, facts: AttemptFacts) -> Delete:
+    assert facts.job is not None
+    metadata = facts.job["metadata"]
+    return Delete("Job", draft.world.namespace, metadata["name"], metadata["uid"], propagation="Foreground")

@@ -1,0 +1,76 @@
+"""Whether a model is good enough to publish."""
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from finetune_api.evaluation import Gate
+from finetune_api.metrics import LOWER_IS_BETTER
+
+COMPARE: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    ">": operator.gt,
+    "<=": operator.le,
+    "<": operator.lt,
+}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The version that serves now."""
+
+    name: str
+    metrics: dict[str, float] | None
+    """None when the version no longer exists."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate, decided."""
+
+    metric: str
+    passed: bool
+    message: str
+
+
+def decide_gates(gates: Sequence[Gate], metrics: dict[str, float], baseline: Baseline | None) -> list[Verdict]:
+    """In the order of the spec. A metric that is missing or not a number never passes."""
+    return [_decide(gate, metrics.get(gate.metric), baseline) for gate in gates]
+
+
+def _decide(gate: Gate, value: float | None, baseline: Baseline | None) -> Verdict:
+    if value is None:
+        return Verdict(gate.metric, False, f"{gate.metric} was not reported by the evaluation")
+    if value != value:
+        return Verdict(gate.metric, False, f"{gate.metric} is not a number")
+    if gate.baseline is not None:
+        return _against_baseline(gate, value, baseline)
+    assert gate.operator is not None
+    assert gate.value is not None
+    passed = COMPARE[gate.operator](value, gate.value)
+    return Verdict(gate.metric, passed, _text(gate.metric, value, gate.operator, gate.value, passed))
+
+
+def _against_baseline(gate: Gate, value: float, baseline: Baseline | None) -> Verdict:
+    if baseline is None:
+        return Verdict(gate.metric, True, f"{gate.metric} is {value:.4g}; nothing is deployed to compare it with")
+    if baseline.metrics is None:
+        return Verdict(
+            gate.metric, False, f"the deployed ModelVersion {baseline.name} no longer exists to compare with"
+        )
+    deployed = baseline.metrics.get(gate.metric)
+    if deployed is None or deployed != deployed:
+        return Verdict(gate.metric, False, f"the deployed ModelVersion {baseline.name} has no metric {gate.metric}")
+    lower = gate.metric in LOWER_IS_BETTER
+    bound = deployed + gate.max_regression if lower else deployed - gate.max_regression
+    sign = "<=" if lower else ">="
+    # 0.7 - 0.1 is a hair above 0.6 in binary: a model exactly at the bound passes.
+    passed = COMPARE[sign](value, bound) or math.isclose(value, bound, rel_tol=1e-9)
+    what = f"{deployed:.4g} of {baseline.name} with a regression of {gate.max_regression:.4g} allowed"
+    return Verdict(gate.metric, passed, f"{_text(gate.metric, value, sign, bound, passed)} ({what})")
+
+
+def _text(metric: str, value: float, sign: str, bound: float, passed: bool) -> str:
+    head = f"{metric} is {value:.4g}, required {sign} {bound:.4g}"
+    return head if passed else f"{head}: missed by {abs(value - bound):.4g}"

@@ -1,0 +1,202 @@
+"""The next step of a FineTuneJob: one function from what is observed to what should be.
+
+Level-triggered: the state is the status and the objects, never the event that woke us. A step first fixes its
+decision in the status, by compare-and-swap, and only then acts, so a crash between any two writes repeats the
+rest of the same step; see `controllers.fine_tune_job`.
+"""
+
+from finetune_operator.plan.attempt import attempt_objects
+from finetune_operator.plan.basis import Basis, NotYet, basis
+from finetune_operator.plan.causes import Cause, class_of
+from finetune_operator.plan.deadline import deadline_passed, fail_deadline
+from finetune_operator.plan.endings import (
+    backoff_seconds,
+    delete_stuck_pods,
+    fail,
+    leftovers,
+    stop_active,
+    stop_gang,
+)
+from finetune_operator.plan.publication import publish
+from finetune_operator.plan.reasons import Reason
+from finetune_operator.plan.running import attend
+from finetune_operator.plan.spec_change import changed_fields, ignored_message
+from finetune_operator.plan.status_draft import StatusDraft
+from finetune_operator.plan.timestamps import seconds_between
+from finetune_operator.plan.validation import InvalidSpec
+from finetune_operator.plan.world import Create, Delete, Plan, World
+
+
+def plan_job(world: World) -> Plan:
+    """What to do now."""
+    draft = StatusDraft(world)
+    if draft.finished:
+        _after_finish(draft)
+        return draft.plan()
+    try:
+        base = basis(world)
+    except InvalidSpec as error:
+        _refuse(draft, str(error))
+    except NotYet as missing:
+        _wait_for(draft, missing)
+    else:
+        _accept(draft, base)
+        _step(draft, base)
+    return draft.plan()
+
+
+def reject(world: World, message: str) -> Plan:
+    """The API server refuses the attempt's objects for what they are: trying again cannot help."""
+    draft = StatusDraft(world)
+    draft.end_attempt(Cause.REJECTED, message)
+    fail(draft, Reason.INVALID_SPEC, f"the API server refuses the pods of this job: {message}")
+    return draft.plan()
+
+
+def cannot_create(world: World, message: str) -> Plan:
+    """The API server does not take the attempt's objects now: quota, admission, an outage."""
+    draft = StatusDraft(world)
+    if draft.condition("Running").get("message") != message[:1024]:
+        draft.event(Reason.CREATE_FAILED, message)
+    draft.set("Running", False, Reason.CREATE_FAILED, message)
+    return draft.plan()
+
+
+def _refuse(draft: StatusDraft, errors: str) -> None:
+    draft.set("Validated", False, Reason.INVALID_SPEC, errors)
+    draft.event(Reason.INVALID_SPEC, errors)
+    draft.end_attempt(Cause.REJECTED, errors)
+    fail(draft, Reason.INVALID_SPEC, errors)
+
+
+def _wait_for(draft: StatusDraft, missing: NotYet) -> None:
+    if draft.condition("Validated").get("reason") != missing.reason:
+        draft.event(missing.reason, str(missing))
+    draft.set("Validated", False, missing.reason, str(missing))
+
+
+def _accept(draft: StatusDraft, base: Basis) -> None:
+    started = draft.world.snapshot is not None
+    paths = changed_fields(base.snapshot.spec, draft.world.job["spec"]) if started else []
+    if not paths:
+        draft.set("Validated", True, Reason.VALID)
+        return
+    message = ignored_message(paths)
+    if draft.condition("Validated").get("message") != message:
+        draft.event(Reason.SPEC_CHANGE_IGNORED, message)
+    draft.set("Validated", True, Reason.SPEC_CHANGE_IGNORED, message)
+
+
+def _step(draft: StatusDraft, base: Basis) -> None:
+    record = draft.record
+    if record is None or (record.get("endedAt") and record["cause"] != Cause.SUCCEEDED):
+        _between_attempts(draft, base)
+    elif record["cause"] == Cause.SUCCEEDED and record.get("endedAt"):
+        publish(draft, base)
+    elif _recreate(draft, base):
+        return
+    else:
+        attend(draft, base)
+
+
+def _between_attempts(draft: StatusDraft, base: Basis) -> None:
+    gone = all(facts.gone for facts in draft.world.attempts.values())
+    delete_stuck_pods(draft)
+    if draft.is_true("Suspended") and not base.job.spec.suspend:
+        _resume(draft)
+    if not gone:
+        stop_gang(draft)
+    if base.job.spec.suspend:
+        _rest(draft, gone)
+    elif deadline_passed(draft, base):
+        fail_deadline(draft, base)
+    elif gone and not _backing_off(draft, base):
+        _start(draft, base)
+
+
+def _rest(draft: StatusDraft, gone: bool) -> None:
+    if not gone:
+        draft.set("Suspended", False, "Stopping", "waiting for the pods to save a checkpoint and end")
+        return
+    if not draft.is_true("Suspended"):
+        draft.event(Reason.SUSPENDED, "no pods run until spec.suspend is false")
+    draft.status["phase"] = "Suspended"
+    draft.set("Suspended", True, Reason.SUSPENDED, "spec.suspend is true")
+
+
+def _backing_off(draft: StatusDraft, base: Basis) -> bool:
+    record = draft.record
+    if record is None or record["cause"] == Cause.SUSPENDED:
+        return False
+    restarts = int(draft.status["restarts"][class_of(record["cause"])])
+    wait = backoff_seconds(base.job.failure_policy, max(restarts, 1)) - draft.seconds_since_end()
+    if wait > 0:
+        draft.wake_after(wait)
+    return wait > 0
+
+
+def _start(draft: StatusDraft, base: Basis) -> None:
+    checkpoint = (draft.world.job.get("status") or {}).get("lastCheckpoint") or {}
+    number = draft.begin_attempt(checkpoint.get("step"))
+    draft.status["phase"] = "Starting"
+    draft.set("Admitted", True, "NotQueued", "no queue is asked for")
+    draft.set("Running", False, "Starting", "")
+    start = f"from the checkpoint of step {checkpoint['step']}" if checkpoint else "from the beginning"
+    draft.event(Reason.ATTEMPT_STARTED, f"attempt {number} on {base.job.spec.distributed.nodes} nodes, {start}")
+    draft.writes.extend(leftovers(draft, keep=number))
+    draft.writes.extend(_objects(draft, base))
+
+
+def _resume(draft: StatusDraft) -> None:
+    if draft.attempt:  # before the first start no clock runs
+        paused = seconds_between(draft.condition("Suspended").get("lastTransitionTime"), draft.now)
+        draft.status["suspendedSeconds"] = int(draft.status.get("suspendedSeconds", 0) + paused)
+    draft.set("Suspended", False, Reason.RESUMED, "")
+    draft.event(Reason.RESUMED, "spec.suspend is false")
+
+
+def _recreate(draft: StatusDraft, base: Basis) -> bool:
+    """An attempt that was announced but whose Job was never seen: make what is missing."""
+    record, facts = draft.record, draft.world.facts(draft.attempt)
+    if record is None or record.get("startedAt") or facts.job is not None:
+        return False
+    if base.job.spec.suspend or deadline_passed(draft, base):
+        return False
+    if all(one.gone for one in draft.world.attempts.values()):
+        draft.writes.extend(_objects(draft, base))
+    delete_stuck_pods(draft)
+    return True
+
+
+def _objects(draft: StatusDraft, base: Basis) -> list[Create | Delete]:
+    world = draft.world
+    objects = attempt_objects(base.job, base.snapshot, draft.attempt, world.settings, world.scheduler)
+    return [Create(body) for body in objects]
+
+
+def _after_finish(draft: StatusDraft) -> None:
+    """A finished job never runs again: what is left is to stop strays, to tell of edits, and to expire."""
+    stop_active(draft)
+    world = draft.world
+    if world.snapshot and draft.generation != draft.status.get("observedGeneration"):
+        paths = changed_fields(world.snapshot.spec, world.job["spec"])
+        if paths:
+            draft.set("Validated", True, Reason.SPEC_CHANGE_IGNORED, ignored_message(paths))
+            draft.event(Reason.SPEC_CHANGE_IGNORED, ignored_message(paths))
+    ttl = _ttl_seconds(world)
+    if ttl is None:
+        return
+    wait = ttl - seconds_between(draft.status.get("completionTime"), draft.now)
+    if wait > 0:
+        draft.wake_after(wait)
+        return
+    draft.event(Reason.EXPIRED, f"finished more than {ttl} s ago (ttlSecondsAfterFinished)")
+    draft.writes.append(Delete("FineTuneJob", world.namespace, world.name, world.uid))
+
+
+def _ttl_seconds(world: World) -> int | None:
+    runtime = world.snapshot.runtime if world.snapshot else None
+    own = world.job["spec"].get("ttlSecondsAfterFinished")
+    inherited = (runtime or {}).get("ttlSecondsAfterFinished")
+    ttl = own if own is not None else inherited
+    return ttl if isinstance(ttl, int) and ttl >= 0 else None

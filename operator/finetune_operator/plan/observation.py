@@ -1,0 +1,182 @@
+"""What the cluster shows of a job's attempts, as plain facts."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from finetune_api.names import LABEL_ATTEMPT
+from finetune_api.reports import TerminationMessage
+from finetune_operator.plan.conditions import find_condition, is_true
+from finetune_operator.plan.pod_template import CONTAINER
+from finetune_operator.plan.timestamps import parse_time
+
+Resource = dict[str, Any]
+INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+
+
+@dataclass(frozen=True)
+class PodFacts:
+    """One pod of a gang."""
+
+    name: str
+    uid: str
+    rank: int
+    node: str | None
+    phase: str
+    deleting_at: datetime | None
+    """When its grace period ends, once its deletion was asked for."""
+    running: bool
+    waiting_reason: str
+    """Why it does not run yet: Unschedulable, ImagePullBackOff …; empty when nothing is wrong."""
+    waiting_message: str
+    exit_code: int | None
+    finished_at: datetime | None
+    oom_killed: bool
+    message: TerminationMessage | None
+    """What the trainer said at its end."""
+    log_tail: str
+    disruption: str
+    """Reason of the DisruptionTarget condition, or the pod's own reason such as Evicted."""
+    disruption_message: str
+
+    @property
+    def failed(self) -> bool:
+        return self.phase == "Failed" or (self.exit_code or 0) != 0
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True)
+class AttemptFacts:
+    """The Indexed Job of one attempt, and its pods."""
+
+    number: int
+    job: Resource | None = None
+    pods: tuple[PodFacts, ...] = ()
+
+    @property
+    def gone(self) -> bool:
+        """Nothing is left, so the next gang may start."""
+        return self.job is None and not self.pods
+
+    @property
+    def deleting(self) -> bool:
+        return bool(self.job and self.job["metadata"].get("deletionTimestamp"))
+
+    @property
+    def complete(self) -> bool:
+        return self._is("Complete")
+
+    @property
+    def failed(self) -> bool:
+        return self._is("Failed")
+
+    @property
+    def failing(self) -> bool:
+        """The Job controller has given it up; its pods may still be stopping."""
+        return self._is("FailureTarget") or self.failed
+
+    @property
+    def failure(self) -> str:
+        """The Job controller's own words."""
+        conditions = (self.job or {}).get("status", {}).get("conditions")
+        found = find_condition(conditions, "Failed") or find_condition(conditions, "FailureTarget") or {}
+        return f"{found.get('reason', '')}: {found.get('message', '')}".strip(": ")
+
+    def running(self, nodes: int) -> bool:
+        """Every pod of the gang runs."""
+        return sum(pod.running for pod in self.pods) >= nodes
+
+    def _is(self, condition: str) -> bool:
+        return is_true((self.job or {}).get("status", {}).get("conditions"), condition)
+
+
+def observe_attempts(jobs: list[Resource], pods: list[Resource]) -> dict[int, AttemptFacts]:
+    """Facts by attempt number, of the Jobs and pods that belong to one FineTuneJob."""
+    numbers = {_number(item) for item in (*jobs, *pods)}
+    return {
+        number: AttemptFacts(
+            number=number,
+            job=next((job for job in jobs if _number(job) == number), None),
+            pods=tuple(
+                sorted(
+                    (pod_facts(pod) for pod in pods if _number(pod) == number),
+                    key=lambda pod: (pod.rank, pod.name),
+                )
+            ),
+        )
+        for number in sorted(numbers)
+    }
+
+
+def pod_facts(pod: Resource) -> PodFacts:
+    """What one pod's status says."""
+    metadata, status = pod["metadata"], pod.get("status", {})
+    container = _trainer(status)
+    state = container.get("state", {})
+    ended = state.get("terminated") or {}
+    waiting_reason, waiting_message = _waiting(status, state)
+    disruption, disruption_message = _disruption(status)
+    text = ended.get("message") or ""
+    message = parse_termination(text)
+    return PodFacts(
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        rank=int(metadata.get("annotations", {}).get(INDEX_ANNOTATION, -1)),
+        node=pod.get("spec", {}).get("nodeName"),
+        phase=status.get("phase", "Pending"),
+        deleting_at=parse_time(metadata.get("deletionTimestamp")),
+        running=status.get("phase") == "Running" and "running" in state,
+        waiting_reason=waiting_reason,
+        waiting_message=waiting_message,
+        exit_code=ended.get("exitCode"),
+        finished_at=parse_time(ended.get("finishedAt")),
+        oom_killed=ended.get("reason") == "OOMKilled",
+        message=message,
+        log_tail=(message.message if message else text).strip(),
+        disruption=disruption,
+        disruption_message=disruption_message,
+    )
+
+
+def parse_termination(text: str) -> TerminationMessage | None:
+    """The trainer's last word; None when the text is something else, such as the end of a log."""
+    line = text.strip()
+    if not line.startswith("{"):
+        return None
+    try:
+        return TerminationMessage.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def _number(item: Resource) -> int:
+    return int(item["metadata"].get("labels", {}).get(LABEL_ATTEMPT, 0))
+
+
+def _trainer(status: Resource) -> Resource:
+    statuses: list[Resource] = status.get("containerStatuses") or []
+    return next((one for one in statuses if one.get("name") == CONTAINER), {})
+
+
+def _waiting(status: Resource, state: Resource) -> tuple[str, str]:
+    scheduled = find_condition(status.get("conditions"), "PodScheduled")
+    if scheduled and scheduled.get("status") == "False":
+        return scheduled.get("reason", "Unschedulable"), scheduled.get("message", "")
+    waiting = state.get("waiting") or {}
+    if waiting.get("reason") in ("", None, "ContainerCreating", "PodInitializing"):
+        return "", ""
+    return waiting["reason"], waiting.get("message", "")
+
+
+def _disruption(status: Resource) -> tuple[str, str]:
+    target = find_condition(status.get("conditions"), "DisruptionTarget")
+    if target and target.get("status") == "True":
+        return target.get("reason", ""), target.get("message", "")
+    if status.get("reason") in ("Evicted", "NodeLost", "NodeShutdown", "Terminated", "Preempting"):
+        return status["reason"], status.get("message", "")
+    return "", ""

@@ -1,0 +1,59 @@
+"""Reasons of events and conditions: one table, so that people and alerts can rely on the names."""
+
+from enum import StrEnum
+from typing import Literal
+
+EventType = Literal["Normal", "Warning"]
+
+
+class Reason(StrEnum):
+    """CamelCase, past tense for what happened."""
+
+    VALID = "Valid"
+    INVALID_SPEC = "InvalidSpec"
+    RUNTIME_NOT_FOUND = "RuntimeNotFound"
+    MODEL_VERSION_NOT_FOUND = "ModelVersionNotFound"
+    SPEC_CHANGE_IGNORED = "SpecChangeIgnored"
+    ATTEMPT_STARTED = "AttemptStarted"
+    ATTEMPT_RUNNING = "AttemptRunning"
+    ATTEMPT_FAILED = "AttemptFailed"
+    ATTEMPT_PREEMPTED = "AttemptPreempted"
+    RESTARTING = "Restarting"
+    RESTARTS_EXHAUSTED = "RestartsExhausted"
+    CREATE_FAILED = "CreateFailed"
+    NAME_TAKEN = "NameTaken"
+    STUCK_POD_DELETED = "StuckPodDeleted"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    GATES_PASSED = "GatesPassed"
+    GATE_FAILED = "GateFailed"
+    PUBLISHED = "Published"
+    DEPLOYED = "Deployed"
+    ALREADY_DEPLOYED = "AlreadyDeployed"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    EXPIRED = "Expired"
+
+
+WARNINGS = frozenset(
+    {
+        Reason.INVALID_SPEC,
+        Reason.RUNTIME_NOT_FOUND,
+        Reason.MODEL_VERSION_NOT_FOUND,
+        Reason.SPEC_CHANGE_IGNORED,
+        Reason.ATTEMPT_FAILED,
+        Reason.RESTARTS_EXHAUSTED,
+        Reason.CREATE_FAILED,
+        Reason.NAME_TAKEN,
+        Reason.STUCK_POD_DELETED,
+        Reason.GATE_FAILED,
+        Reason.FAILED,
+        Reason.DEADLINE_EXCEEDED,
+    }
+)
+
+
+def event_type(reason: Reason) -> EventType:
+    """Whether a person should look."""
+    return "Warning" if reason in WARNINGS else "Normal"

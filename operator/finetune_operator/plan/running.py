@@ -1,0 +1,107 @@
+"""An attempt whose gang exists: watch it start, run and end."""
+
+from finetune_api.reports import TrainingResult
+from finetune_operator.plan.basis import Basis
+from finetune_operator.plan.causes import Cause, Ending, find_ending
+from finetune_operator.plan.deadline import deadline_passed, fail_deadline
+from finetune_operator.plan.endings import (
+    delete_stuck_pods,
+    describe_root,
+    is_settled,
+    restart_or_fail,
+    stop_gang,
+)
+from finetune_operator.plan.observation import AttemptFacts
+from finetune_operator.plan.publication import evaluate
+from finetune_operator.plan.reasons import Reason
+from finetune_operator.plan.status_draft import StatusDraft
+
+
+def attend(draft: StatusDraft, base: Basis) -> None:
+    """The next step of the current attempt. A result that is there counts, whatever else was asked for."""
+    facts = draft.world.facts(draft.attempt)
+    if facts.complete:
+        _completed(draft, base, facts)
+    elif base.job.spec.suspend:
+        _suspend(draft)
+    elif deadline_passed(draft, base):
+        fail_deadline(draft, base)
+    elif ending := _known_ending(draft, facts):
+        _ended(draft, base, facts, ending)
+    else:
+        _show_progress(draft, base, facts)
+
+
+def _known_ending(draft: StatusDraft, facts: AttemptFacts) -> Ending | None:
+    """What the pods show now, else what they showed before they went."""
+    record = draft.record or {}
+    if (ending := find_ending(facts)) is not None:
+        return ending
+    if record.get("cause"):
+        return Ending(Cause(record["cause"]), record["reason"])
+    return None
+
+
+def _ended(draft: StatusDraft, base: Basis, facts: AttemptFacts, ending: Ending) -> None:
+    describe_root(draft, ending)
+    _mark_started(draft, facts)
+    delete_stuck_pods(draft)
+    if is_settled(facts, ending, draft):
+        restart_or_fail(draft, base.job.failure_policy)
+    else:
+        draft.set("Running", False, Reason.ATTEMPT_FAILED, (draft.record or {}).get("reason", ""))
+
+
+def _completed(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None:
+    _mark_started(draft, facts)
+    result = result_of(facts)
+    if result is not None:
+        evaluate(draft, base, result)
+        return
+    reason = "the pods ended with exit code 0, but rank 0 left no result in its termination message"
+    draft.describe_ending(Ending(Cause.NO_RESULT, reason))
+    restart_or_fail(draft, base.job.failure_policy)
+
+
+def result_of(facts: AttemptFacts) -> TrainingResult | None:
+    """What rank 0 said that it made."""
+    for pod in facts.pods:
+        if pod.rank == 0 and pod.exit_code == 0 and pod.message and pod.message.result:
+            return pod.message.result
+    return None
+
+
+def _suspend(draft: StatusDraft) -> None:
+    """SIGTERM makes the ranks agree on a step and save; the next attempt goes on from there."""
+    _mark_started(draft, draft.world.facts(draft.attempt))
+    draft.end_attempt(Cause.SUSPENDED, "spec.suspend is true")
+    draft.status["phase"] = "Suspended"
+    draft.set("Running", False, Reason.SUSPENDED, "")
+    draft.set("Suspended", False, "Stopping", "waiting for the pods to save a checkpoint and end")
+    stop_gang(draft)
+
+
+def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None:
+    nodes = base.job.spec.distributed.nodes
+    if facts.running(nodes):
+        _mark_started(draft, facts)
+        if not draft.is_true("Running"):
+            draft.event(Reason.ATTEMPT_RUNNING, f"attempt {draft.attempt}: all {nodes} pods run")
+        draft.status["phase"] = "Running"
+        draft.set("Running", True, Reason.ATTEMPT_RUNNING, f"all {nodes} pods run")
+        return
+    if draft.is_true("Running"):
+        return  # pods that end one after the other
+    waiting = next((pod for pod in facts.pods if pod.waiting_reason), None)
+    if waiting:
+        draft.set("Running", False, waiting.waiting_reason, f"pod {waiting.name}: {waiting.waiting_message}")
+    else:
+        draft.set("Running", False, "Starting", "")
+    draft.status["phase"] = "Starting"
+
+
+def _mark_started(draft: StatusDraft, facts: AttemptFacts) -> None:
+    """From here on a missing Job means a lost one."""
+    if draft.record is not None and not draft.record.get("startedAt"):
+        created = (facts.job or {}).get("metadata", {}).get("creationTimestamp")
+        draft.record["startedAt"] = created or draft.now_text

@@ -1,0 +1,136 @@
+"""The status as it will be: a copy that the steps of a plan fill in, and the events of what changed."""
+
+import copy
+import math
+from datetime import datetime
+from typing import Any
+
+from finetune_operator.plan.causes import Cause, Ending
+from finetune_operator.plan.conditions import find_condition, is_true, with_condition
+from finetune_operator.plan.reasons import Reason
+from finetune_operator.plan.timestamps import parse_time, rfc3339, seconds_between
+from finetune_operator.plan.world import Create, Delete, Event, Plan, Resource, World
+
+REPORTED = ("progress", "lastCheckpoint", "bestMetric")
+"""Fields of the status that belong to the progress receiver."""
+KEPT_ATTEMPTS = 10
+MESSAGE_LIMIT = 1024
+
+
+class StatusDraft:
+    """One plan in the making."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        old = world.job.get("status") or {}
+        self.status: Resource = copy.deepcopy({k: v for k, v in old.items() if k not in REPORTED})
+        self.generation: int = world.job["metadata"].get("generation", 0)
+        self.now: datetime = world.now
+        self.now_text = rfc3339(world.now)
+        self.events: list[Event] = []
+        self.writes: list[Create | Delete] = []
+        self.requeue_after = math.inf
+
+    @property
+    def attempt(self) -> int:
+        return int(self.status.get("attempt", 0))
+
+    @property
+    def record(self) -> Resource | None:
+        """The current attempt's entry in `status.attempts`."""
+        records = self.status.get("attempts") or []
+        return records[-1] if records and records[-1]["number"] == self.attempt else None
+
+    @property
+    def finished(self) -> bool:
+        return self.is_true("Succeeded") or self.is_true("Failed")
+
+    def is_true(self, condition: str) -> bool:
+        return is_true(self.status.get("conditions"), condition)
+
+    def condition(self, type_: str) -> Resource:
+        """The condition of that type; empty when there is none."""
+        return find_condition(self.status.get("conditions"), type_) or {}
+
+    def set(self, type_: str, status: bool, reason: str, message: str = "") -> None:
+        """Sets a condition."""
+        self.status["conditions"] = with_condition(
+            self.status.get("conditions"),
+            type_,
+            status,
+            reason,
+            message[:MESSAGE_LIMIT],
+            now=self.now_text,
+            generation=self.generation,
+        )
+
+    def event(self, reason: Reason, note: str) -> None:
+        self.events.append(Event(reason, note))
+
+    def wake_after(self, seconds: float) -> None:
+        """Look again by then at the latest."""
+        self.requeue_after = min(self.requeue_after, max(seconds, 0.1))
+
+    def active_seconds(self) -> float:
+        """Time since the first start that was not spent suspended."""
+        total = seconds_between(self.status.get("startTime"), self.now)
+        return total - int(self.status.get("suspendedSeconds", 0))
+
+    def begin_attempt(self, resumed_from: int | None) -> int:
+        """The next attempt, as an intention: it is `started` once its Job was seen."""
+        number = self.attempt + 1
+        record: dict[str, Any] = {"number": number, "cause": "", "reason": ""}
+        if resumed_from is not None:
+            record["resumedFromStep"] = resumed_from
+        self.status["attempt"] = number
+        self.status["attempts"] = [*(self.status.get("attempts") or []), record][-KEPT_ATTEMPTS:]
+        self.status.setdefault("startTime", self.now_text)
+        self.status.setdefault("restarts", {"user": 0, "infrastructure": 0, "preemption": 0})
+        return number
+
+    def describe_ending(self, ending: Ending) -> None:
+        """What is known so far of the current attempt's end."""
+        record, pod = self.record, ending.pod
+        if record is None:
+            return
+        record.update(cause=str(ending.cause), reason=ending.reason[:MESSAGE_LIMIT])
+        if pod:
+            details = {
+                "pod": pod.name,
+                "node": pod.node,
+                "rank": pod.rank if pod.rank >= 0 else None,
+                "exitCode": pod.exit_code,
+                "lastLogLines": pod.log_tail or None,
+            }
+            record.update({name: value for name, value in details.items() if value is not None})
+
+    def end_attempt(self, cause: Cause, reason: str = "") -> None:
+        """Closes the current attempt's entry; what was described before stays when nothing is given."""
+        record = self.record
+        if record is None:
+            return
+        if not record.get("cause") or reason:
+            record.update(cause=str(cause), reason=reason[:MESSAGE_LIMIT])
+        record["endedAt"] = self.now_text
+
+    def seconds_since_end(self) -> float:
+        """Since the current attempt ended."""
+        ended = parse_time((self.record or {}).get("endedAt"))
+        return (self.now - ended).total_seconds() if ended else math.inf
+
+    def plan(self) -> Plan:
+        """The plan as drafted, with the summary conditions that kstatus reads."""
+        self.status["observedGeneration"] = self.generation
+        self._summarize()
+        wait = self.requeue_after
+        return Plan(self.status, tuple(self.writes), tuple(self.events), None if wait == math.inf else wait)
+
+    def _summarize(self) -> None:
+        """https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus"""
+        phase: str = self.status.setdefault("phase", "Pending")
+        failure = self.condition("Failed") if phase == "Failed" else {}
+        moving = phase not in ("Succeeded", "Failed", "Suspended")
+        reason, message = failure.get("reason") or phase, failure.get("message", "")
+        self.set("Ready", phase == "Succeeded", reason, message)
+        self.set("Reconciling", moving, phase)
+        self.set("Stalled", bool(failure), reason, message)

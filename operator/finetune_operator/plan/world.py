@@ -1,0 +1,97 @@
+"""What a plan looks at, and what it asks for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from finetune_operator.plan.attempt import Snapshot
+from finetune_operator.plan.observation import AttemptFacts
+from finetune_operator.plan.reasons import Reason
+from finetune_operator.plan.settings import Settings
+from finetune_operator.schedulers.default import DefaultScheduler
+from finetune_operator.schedulers.scheduler import Scheduler
+
+Resource = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class World:
+    """One FineTuneJob and everything around it that its next step depends on. Nothing here is ever changed."""
+
+    job: Resource
+    now: datetime
+    settings: Settings
+    attempts: Mapping[int, AttemptFacts] = field(default_factory=dict)
+    parts: tuple[Resource, ...] = ()
+    """ConfigMaps and Services of the attempts."""
+    snapshot: Snapshot | None = None
+    runtime: Resource | None = None
+    """The runtime that `spec.runtimeRef` names now."""
+    source_version: Resource | None = None
+    """The ModelVersion that a modelversion:// source names."""
+    versions: tuple[Resource, ...] = ()
+    """ModelVersions that this job has made."""
+    deployment: Resource | None = None
+    """The ModelDeployment that `spec.deploy` names."""
+    serving: Resource | None = None
+    """The ModelDeployment that serves the model now: that one, or else another of the same model."""
+    deployed_version: Resource | None = None
+    scheduler: Scheduler = field(default_factory=DefaultScheduler)
+
+    @property
+    def name(self) -> str:
+        return str(self.job["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        return str(self.job["metadata"]["namespace"])
+
+    @property
+    def uid(self) -> str:
+        return str(self.job["metadata"]["uid"])
+
+    def facts(self, number: int) -> AttemptFacts:
+        """Of one attempt; empty when nothing of it is there."""
+        return self.attempts.get(number) or AttemptFacts(number)
+
+
+@dataclass(frozen=True)
+class Create:
+    """Make the object unless it is there already; an object of the same name that is not ours is left alone."""
+
+    body: Resource
+    fallback: Resource | None = None
+    """Made instead when the name is taken."""
+    shared: bool = False
+    """Whose object has the name does not matter."""
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete exactly this object: one made anew under its name is spared."""
+
+    kind: Literal["Job", "Pod", "Service", "ConfigMap", "FineTuneJob"]
+    namespace: str
+    name: str
+    uid: str
+    propagation: Literal["Foreground", "Background"] = "Background"
+    grace_seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a person may want to know."""
+
+    reason: Reason
+    note: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The next step: first the status, then the writes, then the events."""
+
+    status: Resource
+    writes: tuple[Create | Delete, ...] = ()
+    events: tuple[Event, ...] = ()
+    requeue_after: float | None = None
