@@ -97,33 +97,35 @@ def misbehave(run, step):
     if what.startswith("SIG"):
         os.kill(os.getpid(), getattr(signal, what))
         return
-    globals()[what]()
+    globals()[what](run)
 
 
-def launcher_sigterm():
+def launcher_sigterm(run):
     os.kill(int(os.environ["FINETUNE_LAUNCHER_PID"]), signal.SIGTERM)
+    while not run.stop.requested:
+        time.sleep(0.01)
 
 
-def launcher_sigkill():
+def launcher_sigkill(run):
     os.kill(int(os.environ["FINETUNE_LAUNCHER_PID"]), signal.SIGKILL)
     time.sleep(60)
 
 
-def bad_line():
+def bad_line(run):
     raise DataError("train.jsonl:3: not JSON")
 
 
-def crash():
+def crash(run):
     raise ZeroDivisionError("a bug")
 
 
-def never_stop():
+def never_stop(run):
     os.kill(int(os.environ["FINETUNE_LAUNCHER_PID"]), signal.SIGTERM)
     while True:
         signal.pause()
 
 
-def dump_stacks():
+def dump_stacks(run):
     os.kill(int(os.environ["FINETUNE_LAUNCHER_PID"]), signal.SIGUSR1)
     time.sleep(1)
 

@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,10 @@ class AgentRun:
     """An agent at work in its own thread."""
 
     workers: Workers
-    thread: threading.Thread
+    thread: threading.Thread = field(default_factory=threading.Thread)
     failures: dict[int, int] = field(default_factory=dict)
     """Exit status by global rank of every worker that did not end with 0; negative for a signal."""
+    done: bool = False
     error: BaseException | None = None
     """Why the agent itself failed, most likely the other pods did not come."""
 
@@ -122,6 +124,7 @@ def start_agent(
     run_id: str,
     folder: Path,
     *,
+    when_done: Callable[[], None],
     rendezvous_timeout: float,
     peer_grace: float,
     stop_grace: float,
@@ -130,8 +133,8 @@ def start_agent(
 
     `folder` is for the agent's own files.
     """
-    # It warns that signals are not handled in a thread; that they are not is the point.
-    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.ERROR)
+    # It warns that signals are not handled in a thread, which is the point, and calls every end a failure.
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     workers = Workers()
     endpoint = f"{topology.master_addr}:{topology.master_port}"
     parameters = RendezvousParameters(
@@ -157,15 +160,18 @@ def start_agent(
     agent = TrainingAgent(
         spec, workers, peer_grace, stop_grace, logs_specs=DefaultLogsSpecs(log_dir=str(folder)), shutdown_timeout=1
     )
-    run = AgentRun(workers, threading.Thread(name="elastic-agent", daemon=True))
-    run.thread = threading.Thread(target=_run_agent, args=(agent, run), name="elastic-agent", daemon=True)
+    run = AgentRun(workers)
+    run.thread = threading.Thread(target=_run_agent, args=(agent, run, when_done), name="elastic-agent", daemon=True)
     run.thread.start()
     return run
 
 
-def _run_agent(agent: TrainingAgent, run: AgentRun) -> None:
+def _run_agent(agent: TrainingAgent, run: AgentRun, when_done: Callable[[], None]) -> None:
     try:
         result = agent.run()
         run.failures = {rank: failure.exitcode for rank, failure in result.failures.items()}
     except BaseException as error:
         run.error = error
+    finally:
+        run.done = True
+        when_done()

@@ -2,8 +2,8 @@
 
 import logging
 import socket
-import threading
 import time
+from collections.abc import Callable
 
 from finetune_trainer.errors import TrainerError
 
@@ -12,15 +12,17 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 
 
-def wait_until_resolvable(host: str, timeout: float, stop: threading.Event) -> bool:
-    """Wait until a host name resolves; False when `stop` was set meanwhile.
+def wait_until_resolvable(
+    host: str, timeout: float, stopped: Callable[[], bool], pause: Callable[[float], object] = time.sleep
+) -> bool:
+    """Wait until a host name resolves; False when `stopped` said so meanwhile. `pause` may return early.
 
     Raises:
         TrainerError: It did not within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     said = False
-    while not stop.is_set():
+    while not stopped():
         error = _lookup(host)
         if error is None:
             return True
@@ -32,7 +34,7 @@ def wait_until_resolvable(host: str, timeout: float, stop: threading.Event) -> b
                 f"PET_MASTER_ADDR: {host} did not resolve within {timeout:g} s ({error}); "
                 "is pod 0 running, and does its headless Service publish addresses that are not ready?"
             )
-        stop.wait(POLL_SECONDS)
+        pause(POLL_SECONDS)
     return False
 
 

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from finetune_trainer import termination
 from finetune_trainer.errors import ConfigurationError, TrainerError
 from finetune_trainer.launch import verdict
 from finetune_trainer.launch.discovery import wait_until_resolvable
+from finetune_trainer.launch.doorbell import Doorbell
 from finetune_trainer.launch.topology import Topology, threads_per_process, usable_cores
 from finetune_trainer.launch.worker import ENV_LAUNCHER_PID, ENV_MESSAGES, message_file
 from finetune_trainer.stop import StopSignal
@@ -78,8 +78,8 @@ class Supervisor:
         self._run_id = run_id
         self._timing = timing
         self._scratch = scratch
-        self._stop = threading.Event()
-        self._asked_before = stop
+        self._stop = stop
+        self._bell = Doorbell()
         self._agent: AgentRun | None = None
 
     def run(self) -> TerminationMessage:
@@ -87,9 +87,9 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGUSR1, self._on_dump)
-        if self._asked_before.requested:
-            self._stop.set()
-        if not wait_until_resolvable(self._topology.master_addr, self._timing.rendezvous, self._stop):
+        if not wait_until_resolvable(
+            self._topology.master_addr, self._timing.rendezvous, self._stopped, self._bell.wait
+        ):
             return verdict.preempted_early("asked to stop while waiting for pod 0")
         folder = Path(tempfile.mkdtemp(prefix="launch-", dir=self._scratch))
         try:
@@ -107,6 +107,7 @@ class Supervisor:
             self._command,
             self._run_id,
             folder,
+            when_done=self._bell.ring,
             rendezvous_timeout=self._timing.rendezvous,
             peer_grace=self._timing.peer_grace,
             stop_grace=self._timing.stop_grace,
@@ -114,7 +115,7 @@ class Supervisor:
         self._await_agent(self._agent)
         if not self._agent.workers.pids:
             return self._never_started(self._agent)
-        around = verdict.Surroundings(self._stop.is_set(), verdict.oom_kills() - killed_before)
+        around = verdict.Surroundings(self._stop.requested, verdict.oom_kills() - killed_before)
         return verdict.judge(self._ends(self._agent, folder), around)
 
     def _prepare_environment(self, folder: Path) -> None:
@@ -124,9 +125,9 @@ class Supervisor:
 
     def _await_agent(self, agent: "AgentRun") -> None:
         """Wait for the agent; after a stop request, no longer than the grace."""
-        while agent.thread.is_alive() and not self._stop.is_set():
-            agent.thread.join(0.2)
-        if not self._stop.is_set():
+        while not agent.done and not self._stop.requested:
+            self._bell.wait(1.0)
+        if not self._stop.requested:
             return
         if not agent.workers.pids:
             agent.thread.join(1.0)  # it may be just about to start them; they then get the signal below
@@ -140,7 +141,7 @@ class Supervisor:
             agent.thread.join(10.0)
 
     def _never_started(self, agent: "AgentRun") -> TerminationMessage:
-        if self._stop.is_set():
+        if self._stop.requested:
             return verdict.preempted_early("asked to stop while waiting for the other pods")
         where = f"{self._topology.master_addr}:{self._topology.master_port}"
         error = TrainerError(
@@ -173,7 +174,11 @@ class Supervisor:
         return agent.failures.get(rank, 0)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
-        self._stop.set()
+        self._stop.request()
+        self._bell.ring()
+
+    def _stopped(self) -> bool:
+        return self._stop.requested
 
     def _on_dump(self, number: int, frame: FrameType | None) -> None:
         if self._agent is not None:
