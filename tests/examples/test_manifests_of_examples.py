@@ -1,0 +1,50 @@
+"""Every manifest under examples/ is one that the operator would accept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from finetune_api import ClusterTrainingRuntime, FineTuneJob, ModelDeployment, ModelVersion, TrainingRuntime
+from finetune_api.names import API_VERSION
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MODELS: dict[str, type[BaseModel]] = {
+    model.__name__: model
+    for model in (FineTuneJob, TrainingRuntime, ClusterTrainingRuntime, ModelVersion, ModelDeployment)
+}
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document]
+
+
+def quickstart() -> FineTuneJob:
+    return FineTuneJob.model_validate(documents(EXAMPLES / "quickstart.yaml")[0])
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+def test_an_example_is_valid(path: Path) -> None:
+    ours = [document for document in documents(path) if document["apiVersion"] == API_VERSION]
+    assert ours, f"{path} holds nothing of {API_VERSION}"
+    for document in ours:
+        MODELS[document["kind"]].model_validate(document)
+
+
+def test_the_quickstart_reads_the_columns_of_its_data() -> None:
+    dataset = quickstart().spec.dataset
+    for source in (dataset.train, dataset.test):
+        assert source is not None
+        path = EXAMPLES / "quickstart" / source.source.removeprefix("pvc://quickstart/")
+        first = yaml.safe_load(path.read_text(encoding="utf-8").splitlines()[0])
+        assert {dataset.columns.text, dataset.columns.label} == set(first)
+
+
+def test_the_quickstart_trains_on_two_nodes_and_ends_in_a_deployment() -> None:
+    spec = quickstart().spec
+    assert spec.distributed.world_size == 2
+    assert spec.evaluation.gate
+    assert spec.publish
+    assert spec.deploy
