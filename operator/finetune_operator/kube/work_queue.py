@@ -104,6 +104,11 @@ class WorkQueue(Generic[K]):
         """Keys that wait for their time."""
         return len(self._due)
 
+    def due_in(self, key: K) -> float | None:
+        """Seconds until a delayed key is added; None when it has no time set."""
+        due = self._due.get(key)
+        return None if due is None else due - time.monotonic()
+
     @property
     def processing(self) -> frozenset[K]:
         return frozenset(self._processing)
