@@ -13,8 +13,6 @@ from finetune_api.metrics import Task
 from finetune_api.model_reference import ModelReference
 
 DESCRIPTION_FILE = "finetune.json"
-MANIFEST_FILE = "manifest.json"
-"""Sizes and sha256 of every other file; the artifact's digest is the sha256 of its bytes."""
 
 
 class ArtifactDescription(Schema):

@@ -56,6 +56,9 @@ class ModelDeploymentStatus(Schema):
     failed_versions: list[str] = Field(
         default_factory=list, max_length=10, description="Rolled back; not tried again until pinned."
     )
+    pinned: str | None = Field(
+        None, description="`spec.version` as last acted on; a new pin tries a failed version once more."
+    )
     replicas: int = 0
     """Pods there are."""
     ready_replicas: int = 0

@@ -15,9 +15,8 @@ from transformers import (
 
 from finetune_api.artifact import ArtifactDescription
 from finetune_api.exit_codes import ExitCode
-from finetune_serving.artifact import Artifact, open_artifact, verify
+from finetune_serving.artifact import Artifact, local_folder, open_artifact, verify
 from finetune_serving.settings import ModelSource
-from finetune_serving.sources import local_folder
 from finetune_serving.startup import StartupError
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,5 @@
 """Tiny random models exported the way the trainer does, written to a folder."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from finetune_api.artifact import DESCRIPTION_FILE, MANIFEST_FILE, ArtifactDescription
+from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
+from finetune_api.manifest import write_manifest
 from finetune_api.model_reference import ModelReference
 
 LABELS = ["billing", "bug", "praise"]
@@ -126,17 +126,7 @@ def generator_artifact(folder: Path, *, chat_template: str | None = CHAT_TEMPLAT
 def finish(folder: Path, description: ArtifactDescription) -> str:
     """Write finetune.json, then the manifest; returns the digest."""
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description.wire()))
-    files = {
-        str(path.relative_to(folder)): {
-            "size": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST_FILE
-    }
-    manifest = json.dumps({"format": 1, "files": files}).encode()
-    (folder / MANIFEST_FILE).write_bytes(manifest)
-    return f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+    return write_manifest(folder)
 
 
 def base_reference(folder: Path) -> ModelReference:

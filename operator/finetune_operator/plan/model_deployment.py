@@ -71,25 +71,55 @@ def plan_model_deployment(resource: Object, observed: Observed, now: datetime, d
     spec = _valid_spec(resource, observed)
     if isinstance(spec, Problem):
         return _stay(resource, state, rollout, spec, now)
-    records = version_records(observed.versions, observed.deployment)
-    retried = state.pinned == spec.version
     state = _with_pin(state, spec)
-    choice = choose(spec, records, state.stable, state.failed, retried=retried)
-    state, events = _judge(spec, records, state, rollout, choice, now)
-    choice = choose(spec, records, state.stable, state.failed, retried=True)
-    return _proceed(resource, observed, _Turn(spec, records, state, rollout, choice, events), now, default_image)
+    turn = _turn(resource, observed, spec, state, rollout, default_image)
+    state, events = _judge(turn, now)
+    if state != turn.state:
+        turn = _turn(resource, observed, spec, state, rollout, default_image)
+    return _conclude(resource, turn, events, now)
 
 
 @dataclass(frozen=True)
 class _Turn:
-    """The decisions of one reconcile."""
+    """What is known in one reconcile, and what follows from it."""
 
     spec: ModelDeploymentSpec
     records: Records
     state: VersionState
     rollout: Rollout
     choice: Choice
-    events: list[Event]
+    objects: list[Object]
+    problem: Problem | None
+
+    @property
+    def candidate(self) -> str | None:
+        """The version being rolled out."""
+        target = self.choice.target
+        return target.name if target and self.objects and target.name != self.state.stable else None
+
+    @property
+    def settled(self) -> bool:
+        """The Deployment has the wanted template and size: what it says is about them."""
+        deployment = next((item for item in self.objects if item["kind"] == "Deployment"), None)
+        if deployment is None:
+            return False
+        spec = deployment["spec"]
+        wanted = spec["template"]["metadata"]["annotations"][ANNOTATION_DESIRED_HASH], spec["replicas"]
+        return bool(wanted == (self.rollout.template_hash, self.rollout.desired))
+
+
+def _turn(
+    resource: Object,
+    observed: Observed,
+    spec: ModelDeploymentSpec,
+    state: VersionState,
+    rollout: Rollout,
+    default_image: str,
+) -> _Turn:
+    records = version_records(observed.versions, observed.deployment)
+    choice = choose(spec, records, state.stable, state.failed)
+    objects, problem = _objects(resource, spec, records, state, choice, default_image)
+    return _Turn(spec, records, state, rollout, choice, objects, choice.problem or problem)
 
 
 def _valid_spec(resource: Object, observed: Observed) -> ModelDeploymentSpec | Problem:
@@ -136,22 +166,20 @@ def _with_pin(state: VersionState, spec: ModelDeploymentSpec) -> VersionState:
     return replace(state, pinned=spec.version, failed=failed)
 
 
-def _judge(
-    spec: ModelDeploymentSpec, records: Records, state: VersionState, rollout: Rollout, choice: Choice, now: datetime
-) -> tuple[VersionState, list[Event]]:
+def _judge(turn: _Turn, now: datetime) -> tuple[VersionState, list[Event]]:
     """Promote what proved itself, give up what failed and can be replaced."""
-    version = rollout.version
-    if version is None or version == state.stable or choice.target is None or choice.target.name != version:
+    state, rollout = turn.state, turn.rollout
+    if turn.candidate is None or not turn.settled:
         return state, []
     if rollout.proven:
-        return _promoted(state, version, now)
+        return _promoted(state, turn.candidate, now)
     if rollout.failure is None:
         return state, []
-    failed = (*state.failed, version)
-    fallback = choose(spec, records, state.stable, failed, retried=True).target
+    failed = (*state.failed, turn.candidate)
+    fallback = choose(turn.spec, turn.records, state.stable, failed).target
     if fallback is None:
         return state, []
-    return _rolled_back(state, version, fallback.name, rollout.failure, now)
+    return _rolled_back(state, turn.candidate, fallback.name, rollout.failure, now)
 
 
 def _promoted(state: VersionState, version: str, now: datetime) -> tuple[VersionState, list[Event]]:
@@ -169,53 +197,41 @@ def _rolled_back(
     return back, [Event("Warning", "RolledBack", f"{version} {failure}; {fallback} serves on")]
 
 
-def _proceed(resource: Object, observed: Observed, turn: _Turn, now: datetime, default_image: str) -> Plan:
-    target, problem = turn.choice.target, turn.choice.problem
-    objects: list[Object] = []
-    if target:
-        made = _objects(resource, turn, default_image)
-        if isinstance(made, Problem):
-            problem = problem or made
-        else:
-            objects = made
-    candidate = target.name if target and objects and target.name != turn.state.stable else None
-    settled = bool(objects) and _applied(objects, observed)
+def _conclude(resource: Object, turn: _Turn, events: list[Event], now: datetime) -> Plan:
     situation = Situation(
-        turn.state,
-        candidate,
-        turn.rollout if settled or turn.rollout.version == getattr(target, "name", None) else _outdated(turn.rollout),
-        problem,
-        _rolled_back_text(turn),
-        settled,
+        state=turn.state,
+        candidate=turn.candidate,
+        rollout=turn.rollout if turn.settled else _outdated(turn.rollout),
+        problem=turn.problem,
+        rolled_back=_rolled_back_text(turn),
+        settled=turn.settled,
     )
-    events = [*turn.events, *_rollout_events(resource, candidate, target), *_problem_events(resource, problem)]
-    return Plan(deployment_status(resource, situation, now), objects, events)
+    events = [*events, *_rollout_events(resource, turn), *_problem_events(resource, turn.problem)]
+    return Plan(deployment_status(resource, situation, now), turn.objects, events)
 
 
-def _objects(resource: Object, turn: _Turn, default_image: str) -> list[Object] | Problem:
-    assert turn.choice.target
-    model = served_model(turn.choice.target, turn.spec, turn.records)
+def _objects(
+    resource: Object,
+    spec: ModelDeploymentSpec,
+    records: Records,
+    state: VersionState,
+    choice: Choice,
+    default_image: str,
+) -> tuple[list[Object], Problem | None]:
+    if choice.target is None:
+        return [], None
+    model = served_model(choice.target, spec, records)
     if isinstance(model, Problem):
-        return model
-    stable = turn.records.get(turn.state.stable or "")
+        return [], model
+    kept = remember([records.get(state.stable or ""), choice.target])
     try:
-        return serving_objects(resource, turn.spec, model, default_image, remember([stable, turn.choice.target]))
+        return serving_objects(resource, spec, model, default_image, kept), None
     except MergeError as error:
-        return Problem("InvalidSpec", f"spec.podTemplate.{error}")
-
-
-def _applied(objects: list[Object], observed: Observed) -> bool:
-    seen = {item["kind"]: item for item in (observed.deployment, observed.service) if item}
-    return all(_hash(item) == _hash(seen.get(item["kind"])) for item in objects)
-
-
-def _hash(item: Object | None) -> str | None:
-    annotations: dict[str, str] = (item or {}).get("metadata", {}).get("annotations") or {}
-    return annotations.get(ANNOTATION_DESIRED_HASH)
+        return [], Problem("InvalidSpec", f"spec.podTemplate.{error}")
 
 
 def _outdated(rollout: Rollout) -> Rollout:
-    """The pods still count; what the Deployment says about another version's rollout does not."""
+    """The pods still count; what the Deployment says about its old template does not."""
     return replace(rollout, observed=False, updated=0, deadline_exceeded=False, crash=None, waiting=None)
 
 
@@ -230,8 +246,8 @@ def _rolled_back_text(turn: _Turn) -> str | None:
     return f"{failures[-1]} {reasons[-1] if reasons else 'failed'}; {state.stable or 'an older version'} serves"
 
 
-def _rollout_events(resource: Object, candidate: str | None, target: Any) -> list[Event]:
+def _rollout_events(resource: Object, turn: _Turn) -> list[Event]:
     before = (resource.get("status") or {}).get("candidate")
-    if candidate is None or candidate == before:
+    if turn.candidate is None or turn.candidate == before or turn.choice.target is None:
         return []
-    return [Event("Normal", "RollingOut", f"rolling out {candidate} ({target.spec.artifact.uri})")]
+    return [Event("Normal", "RollingOut", f"rolling out {turn.candidate} ({turn.choice.target.spec.artifact.uri})")]

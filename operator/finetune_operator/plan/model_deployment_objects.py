@@ -104,7 +104,10 @@ def pod_template(name: str, spec: ModelDeploymentSpec, model: ServedModel, image
         LABEL_VERSION: short_name(model.version),
         LABEL_MANAGED_BY: MANAGER,
     }
-    return strategic_merge(merged, {"metadata": {"labels": labels, "annotations": {ANNOTATION_VERSION: model.version}}})
+    template = strategic_merge(
+        merged, {"metadata": {"labels": labels, "annotations": {ANNOTATION_VERSION: model.version}}}
+    )
+    return _hashed(template)
 
 
 def _generated(name: str, spec: ModelDeploymentSpec, model: ServedModel, image: str, server: Server) -> Object:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from finetune_api.names import LABEL_VERSION
+from finetune_api.names import ANNOTATION_DESIRED_HASH, LABEL_VERSION
 from finetune_operator.plan.conditions import find_condition
-from finetune_operator.plan.names import short_name
 
 CRASH_RESTARTS = 3
 """So many restarts without ever being ready are a crash loop: waiting for the deadline would change nothing."""
@@ -19,6 +18,8 @@ class Rollout:
 
     version: str | None = None
     """The version that the pod template serves; None: there is no Deployment."""
+    template_hash: str | None = None
+    """Of the pod template that the Deployment has now."""
     desired: int = 0
     replicas: int = 0
     updated: int = 0
@@ -59,11 +60,12 @@ def observe_rollout(deployment: dict[str, Any] | None, pods: list[dict[str, Any]
     spec, status = deployment["spec"], deployment.get("status") or {}
     observed = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
     progressing = find_condition(status.get("conditions"), "Progressing") or {}
-    template = spec["template"]["metadata"]
-    version = (template.get("annotations") or {}).get(ANNOTATION_VERSION)
-    mine = [pod for pod in pods if _serves(pod, version)]
+    annotations = spec["template"]["metadata"].get("annotations") or {}
+    template_hash = annotations.get(ANNOTATION_DESIRED_HASH)
+    mine = [pod for pod in pods if _has_template(pod, template_hash)]
     return Rollout(
-        version=version,
+        version=annotations.get(ANNOTATION_VERSION),
+        template_hash=template_hash,
         desired=spec.get("replicas", 1),
         replicas=status.get("replicas", 0),
         updated=status.get("updatedReplicas", 0),
@@ -78,13 +80,11 @@ def observe_rollout(deployment: dict[str, Any] | None, pods: list[dict[str, Any]
     )
 
 
-def _serves(pod: dict[str, Any], version: str | None) -> bool:
-    labels = pod["metadata"].get("labels") or {}
-    return bool(version) and labels.get(LABEL_VERSION) == short_name(version or "") and not _ending(pod)
-
-
-def _ending(pod: dict[str, Any]) -> bool:
-    return bool(pod["metadata"].get("deletionTimestamp"))
+def _has_template(pod: dict[str, Any], template_hash: str | None) -> bool:
+    """Pods of an earlier template say nothing of this one, also when they serve the same version."""
+    metadata = pod["metadata"]
+    found = (metadata.get("annotations") or {}).get(ANNOTATION_DESIRED_HASH)
+    return found is not None and found == template_hash and not metadata.get("deletionTimestamp")
 
 
 def _crash(pod: dict[str, Any]) -> str | None:

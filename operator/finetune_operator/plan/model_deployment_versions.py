@@ -75,17 +75,11 @@ def remember(records: Iterable[VersionRecord | None]) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
-def choose(
-    spec: ModelDeploymentSpec, records: Records, stable: str | None, failed: Iterable[str], *, retried: bool = False
-) -> Choice:
-    """The pinned version, else the newest approved one that was not rolled back, else what serves now.
-
-    `retried`: the pinned version has been tried since it was pinned.
-    """
+def choose(spec: ModelDeploymentSpec, records: Records, stable: str | None, failed: Iterable[str]) -> Choice:
+    """The pinned version, else the newest approved one that was not rolled back, else what serves now."""
     current = records.get(stable) if stable else None
-    if spec.version:
-        return _pinned(spec, records, current, set(failed) if retried else set())
-    return _newest(spec, records, current, set(failed))
+    pick = _pinned if spec.version else _newest
+    return pick(spec, records, current, set(failed))
 
 
 def _pinned(spec: ModelDeploymentSpec, records: Records, current: VersionRecord | None, failed: set[str]) -> Choice:
@@ -147,7 +141,8 @@ def newer_failures(records: Records, stable: str | None, failed: Iterable[str], 
 def served_model(record: VersionRecord, spec: ModelDeploymentSpec, records: Records) -> ServedModel | Problem:
     """What the pods are told; a Problem when the base model cannot be found."""
     base = record.spec.base_model if record.spec.format == "Adapter" else None
-    uri, digest = (base.source, None) if base else (None, None)
+    uri = base.source if base else None
+    digest: str | None = None
     if record.spec.format == "Adapter" and base is None:
         return Problem("BaseModelUnknown", f"ModelVersion {record.name!r} is an adapter without spec.baseModel")
     if uri and uri.startswith("modelversion://"):
