@@ -31,7 +31,7 @@ from finetune_trainer.tasks.selection import task_of
 log = logging.getLogger(__name__)
 
 
-def run_recipe(config: TrainerConfig, run: Run) -> TrainingResult:
+def train(config: TrainerConfig, run: Run) -> TrainingResult:
     """Everything that one process of a job does; every rank returns the same result.
 
     Raises:

@@ -1,5 +1,6 @@
 """A model from its folder, in float32, with the head that the task needs."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ def load_model(
         raise ConfigurationError(f"model.source: the weights in {folder} cannot be loaded: {error}") from error
     missing = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
     new = new_modules(missing, bool(labels))
+    if labels and pools_otherwise(folder) and any(name.endswith(".pooler") for name, _ in model.named_modules()):
+        new = sorted({*new, "pooler"})
     _check_vocabulary(model, tokenizer)
     return LoadedModel(model, new)
 
@@ -102,6 +105,16 @@ def new_modules(missing: list[str], has_head: bool) -> list[str]:
             "be random; give the folder of the whole pre-trained model"
         )
     return sorted(modules)
+
+
+def pools_otherwise(folder: Path) -> bool:
+    """Whether this is a sentence-transformers model that averages tokens.
+
+    Its encoder was trained without the pooler that a classification head sits on: the pooler's weights are left over
+    from before and fit the encoder no longer, so they are trained with the head.
+    """
+    pooling = folder / "1_Pooling" / "config.json"
+    return pooling.exists() and not json.loads(pooling.read_bytes()).get("pooling_mode_cls_token", False)
 
 
 def _check_vocabulary(model: Any, tokenizer: Any) -> None:
