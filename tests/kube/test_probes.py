@@ -1,0 +1,122 @@
+"""A deaf operator is not healthy, a standby is ready, and the metrics say what dashboards ask for."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from finetune_operator.kube.client import HttpKubeApi
+from finetune_operator.kube.probes import LoopLag, Probes
+from finetune_operator.kube.servers import Server
+from kube.fault_server import FaultServer
+from kube.watcher import Watcher
+
+
+class Probed:
+    def __init__(self, probes: Probes, session: aiohttp.ClientSession, port: int) -> None:
+        self.probes, self._session, self._port = probes, session, port
+
+    async def ask(self, path: str) -> tuple[int, str]:
+        async with self._session.get(f"http://127.0.0.1:{self._port}{path}") as response:
+            return response.status, await response.text()
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator:
+    opened: list[Server] = []
+    async with aiohttp.ClientSession() as session:
+
+        async def start(probes: Probes) -> Probed:
+            server = Server(probes.app(), 0, "127.0.0.1")
+            await server.start()
+            opened.append(server)
+            return Probed(probes, session, server.port)
+
+        yield start
+        for server in opened:
+            await server.close()
+
+
+async def test_ready_once_the_caches_are_full(api: HttpKubeApi, server: FaultServer, serve) -> None:
+    watcher = Watcher(api)
+    probed = await serve(Probes([watcher.informer]))
+    code, text = await probed.ask("/readyz")
+    assert code == 503
+    assert "[-]informer-things failed: not yet listed" in text
+    async with watcher:
+        assert (await probed.ask("/readyz"))[0] == 200
+
+
+async def test_not_ready_while_shutting_down_but_alive(serve) -> None:
+    probed = await serve(Probes([]))
+    assert (await probed.ask("/readyz"))[0] == 200
+    probed.probes.shutting_down = True
+    assert (await probed.ask("/readyz"))[0] == 503
+    assert (await probed.ask("/healthz"))[0] == 200
+
+
+async def test_deaf_operator_is_not_healthy(connect, server: FaultServer, serve) -> None:
+    api = await connect(watch_idle=0.2)
+    watcher = Watcher(api)
+    probed = await serve(Probes([watcher.informer], silence_limit=0.6))
+    async with watcher:
+        await server.until_seen("watch", 1)
+        assert (await probed.ask("/healthz"))[0] == 200
+        server.freeze()
+        server.cut()
+        while watcher.informer.last_event_age() < 0.6:
+            await asyncio.sleep(0.05)
+        code, text = await probed.ask("/healthz")
+        assert code == 503
+        assert "[-]informer-things failed: nothing heard" in text
+        server.thaw()
+        await server.put("things", "a")
+        await watcher.next()
+        assert (await probed.ask("/healthz"))[0] == 200
+
+
+async def test_blocked_event_loop_is_noticed(serve) -> None:
+    probed = await serve(Probes([], lag=LoopLag(interval=0.05, limit=0.3)))
+    task = asyncio.create_task(probed.probes.lag.run())
+    await asyncio.sleep(0.1)
+    assert (await probed.ask("/healthz"))[0] == 200
+    time.sleep(0.5)  # noqa: ASYNC251 - a reconcile that computes without end
+    code, text = await probed.ask("/healthz")
+    assert code == 503
+    assert "[-]event-loop failed" in text
+    task.cancel()
+
+
+async def test_checks_of_others_count(serve) -> None:
+    probed = await serve(Probes([]))
+    wrong: list[str] = ["no certificate"]
+    probed.probes.add_ready_check("webhook", lambda: wrong[0] if wrong else None)
+    assert (await probed.ask("/readyz"))[0] == 503
+    wrong.clear()
+    assert (await probed.ask("/readyz"))[0] == 200
+
+
+async def test_metrics_are_readable_and_carry_the_known_names(api: HttpKubeApi, serve) -> None:
+    probed = await serve(Probes([]))
+    async with Watcher(api):
+        code, text = await probed.ask("/metrics")
+    assert code == 200
+    names = {family.name for family in text_string_to_metric_families(text)}
+    assert names >= {
+        "workqueue_depth",
+        "workqueue_adds",
+        "workqueue_queue_duration_seconds",
+        "workqueue_work_duration_seconds",
+        "workqueue_retries",
+        "controller_runtime_reconcile",
+        "controller_runtime_reconcile_time_seconds",
+        "controller_runtime_active_workers",
+        "rest_client_requests",
+        "leader_election_master_status",
+        "process_resident_memory_bytes",
+    }
+    assert "workqueue_adds_total" in text
+    assert "_created" not in text
