@@ -21,7 +21,7 @@ from finetune_operator.plan.publication import publish
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.running import attend
 from finetune_operator.plan.spec_change import changed_fields, ignored_message
-from finetune_operator.plan.status_draft import StatusDraft
+from finetune_operator.plan.status_draft import MESSAGE_LIMIT, StatusDraft
 from finetune_operator.plan.timestamps import seconds_between
 from finetune_operator.plan.validation import InvalidSpec
 from finetune_operator.plan.world import Create, Delete, Plan, World
@@ -53,12 +53,13 @@ def reject(world: World, message: str) -> Plan:
     return draft.plan()
 
 
-def cannot_create(world: World, message: str) -> Plan:
-    """The API server does not take the attempt's objects now: quota, admission, an outage."""
+def cannot_create(world: World, kind: str, message: str) -> Plan:
+    """The API server does not take an object now: quota, admission, a name that is taken."""
     draft = StatusDraft(world)
-    if draft.condition("Running").get("message") != message[:1024]:
+    condition = "Published" if kind in ("ModelVersion", "ModelDeployment") else "Running"
+    if draft.condition(condition).get("message") != message[:MESSAGE_LIMIT]:
         draft.event(Reason.CREATE_FAILED, message)
-    draft.set("Running", False, Reason.CREATE_FAILED, message)
+    draft.set(condition, False, Reason.CREATE_FAILED, message)
     return draft.plan()
 
 

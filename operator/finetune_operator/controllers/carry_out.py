@@ -1,0 +1,179 @@
+"""Carries a plan out: the decision first, by compare-and-swap on the status, then the writes that follow from it.
+
+Nothing is written on a stale view: either the status patch has just proved that the cache was current, or, when
+the status is already as it should be, the live object is compared with the cache first. So a finished job never
+runs again, also when a new leader's cache lags behind the old leader's last write.
+"""
+
+from typing import Any
+
+from finetune_api.names import FIELD_MANAGER
+from finetune_operator.kinds import FINE_TUNE_JOBS, MODEL_DEPLOYMENTS, MODEL_VERSIONS
+from finetune_operator.kube.client import KubeApi
+from finetune_operator.kube.controller import Key
+from finetune_operator.kube.errors import ApiError
+from finetune_operator.kube.events import EventRecorder
+from finetune_operator.kube.expectations import Expectations
+from finetune_operator.kube.resources import CONFIG_MAPS, JOBS, PODS, SERVICES, Kind
+from finetune_operator.plan.reasons import event_type
+from finetune_operator.plan.status_draft import REPORTED
+from finetune_operator.plan.world import Create, Delete, Plan
+
+Resource = dict[str, Any]
+KINDS: dict[str, Kind] = {
+    kind.kind: kind for kind in (CONFIG_MAPS, SERVICES, JOBS, PODS, MODEL_VERSIONS, MODEL_DEPLOYMENTS, FINE_TUNE_JOBS)
+}
+
+
+class StaleCache(Exception):
+    """The cached job is not the live one any more: wait for the cache."""
+
+
+class CannotCreate(Exception):
+    """The API server does not take an object of the plan."""
+
+    def __init__(self, body: Resource, message: str, error: ApiError) -> None:
+        super().__init__(message)
+        self.kind = str(body["kind"])
+        self.invalid = error.status in (400, 422)
+        """The object itself is wrong: trying again cannot help."""
+        self.error = error
+
+
+class PlanCarrier:
+    """The only place that writes for the FineTuneJob controller."""
+
+    def __init__(self, api: KubeApi, expectations: Expectations, recorder: EventRecorder) -> None:
+        self._api = api
+        self._expectations = expectations
+        self._recorder = recorder
+
+    async def carry_out(self, key: Key, job: Resource, plan: Plan) -> Resource:
+        """The job as it is after the plan. Raises StaleCache, CannotCreate or ApiError; the rest comes later."""
+        patch = merge_patch(own_status(job), plan.status)
+        if patch:
+            job = await self._patch_status(key, job, patch)
+        elif plan.writes:
+            await self._verify(job)
+        try:
+            for write in plan.writes:
+                await (self._create(key, write) if isinstance(write, Create) else self._delete(key, write))
+        finally:
+            for event in plan.events if patch or plan.writes else ():
+                self._recorder.record(job, event_type(event.reason), event.reason, event.note)
+        return job
+
+    async def _patch_status(self, key: Key, job: Resource, patch: Resource) -> Resource:
+        metadata = job["metadata"]
+        body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": patch}
+        written = await self._api.patch(
+            FINE_TUNE_JOBS,
+            metadata["name"],
+            body,
+            metadata["namespace"],
+            subresource="status",
+            field_manager=FIELD_MANAGER,
+        )
+        self._expectations.expect(key, FINE_TUNE_JOBS.kind, written)
+        return written
+
+    async def live(self, job: Resource) -> Resource:
+        """The job as the API server has it. Raises StaleCache when it is gone, or made anew."""
+        metadata = job["metadata"]
+        try:
+            live = await self._api.get(FINE_TUNE_JOBS, metadata["name"], metadata["namespace"])
+        except ApiError as error:
+            if error.not_found:
+                raise StaleCache from error
+            raise
+        if live["metadata"]["uid"] != metadata["uid"]:
+            raise StaleCache
+        return live
+
+    async def _verify(self, job: Resource) -> None:
+        if _substance(await self.live(job)) != _substance(job):
+            raise StaleCache
+
+    async def _create(self, key: Key, write: Create) -> None:
+        error = await self._try_create(key, write.body, shared=write.shared)
+        if error and error.already_exists and write.fallback:
+            error = await self._try_create(key, write.fallback, shared=write.shared)
+        if error is None:
+            return
+        body = write.body
+        what = f"{body['kind']} {body['metadata']['name']}"
+        if error.already_exists:
+            message = f"{what} exists and is not this job's: delete it, or rename the FineTuneJob"
+            raise CannotCreate(body, message, error)
+        message = f"{what}: {error.message or error.reason}"
+        raise CannotCreate(body, message, error)
+
+    async def _try_create(self, key: Key, body: Resource, *, shared: bool) -> ApiError | None:
+        """None when the object is there and ours. An object that exists is never changed: it may be another's."""
+        kind, metadata = KINDS[body["kind"]], body["metadata"]
+        try:
+            made = await self._api.create(kind, body, metadata["namespace"])
+        except ApiError as error:
+            if error.already_exists:
+                existing = await self._api.get(kind, metadata["name"], metadata["namespace"])
+                return None if shared or _same_owner(existing, body) else error
+            if error.status in (400, 403, 404, 422):
+                return error
+            raise
+        self._expectations.expect(key, kind.kind, made)
+        return None
+
+    async def _delete(self, key: Key, write: Delete) -> None:
+        kind = KINDS[write.kind]
+        try:
+            answer = await self._api.delete(
+                kind,
+                write.name,
+                write.namespace,
+                propagation=write.propagation,
+                uid=write.uid,
+                grace_period_seconds=write.grace_seconds,
+            )
+        except ApiError as error:
+            if error.conflict:  # the name has another uid by now: ours is gone
+                return
+            raise
+        if answer and answer.get("kind") == kind.kind and answer["metadata"].get("resourceVersion"):
+            self._expectations.expect(key, kind.kind, answer)
+
+
+def own_status(job: Resource) -> Resource:
+    """The status without what the progress receiver writes."""
+    return {name: value for name, value in (job.get("status") or {}).items() if name not in REPORTED}
+
+
+def merge_patch(old: Resource, new: Resource) -> Resource:
+    """RFC 7386: what turns `old` into `new`; empty when they are equal."""
+    patch: Resource = {name: None for name in old if name not in new}
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            if inner := merge_patch(before, value):
+                patch[name] = inner
+        elif value != before:
+            patch[name] = value
+    return patch
+
+
+def _substance(job: Resource) -> tuple[Any, ...]:
+    metadata = job["metadata"]
+    return metadata["uid"], metadata.get("generation"), metadata.get("deletionTimestamp"), own_status(job)
+
+
+def _same_owner(existing: Resource, wanted: Resource) -> bool:
+    """Made for the same FineTuneJob: by its controller, or by the job that a ModelVersion records."""
+    if existing["metadata"].get("deletionTimestamp"):
+        return False
+    if wanted["kind"] == MODEL_VERSIONS.kind:
+        return bool(existing["spec"].get("job") == wanted["spec"]["job"])
+    return _controller(existing) == _controller(wanted)
+
+
+def _controller(item: Resource) -> str | None:
+    owners = item["metadata"].get("ownerReferences") or []
+    return next((owner["uid"] for owner in owners if owner.get("controller")), None)

@@ -1,0 +1,105 @@
+"""The FineTuneJob controller: read the caches, plan, carry out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from finetune_operator.controllers.carry_out import CannotCreate, PlanCarrier, StaleCache
+from finetune_operator.controllers.job_caches import JobCaches, cache_of
+from finetune_operator.kube.client import KubeApi
+from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
+from finetune_operator.kube.events import EventRecorder
+from finetune_operator.kube.expectations import Expectations
+from finetune_operator.plan.lifecycle import cannot_create, plan_job, reject
+from finetune_operator.plan.settings import Settings
+from finetune_operator.plan.world import World
+
+STALE_RETRY_SECONDS = 1.0
+ATTEMPT_KINDS = ("ConfigMap", "Service", "Job")
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The wall clock: Kubernetes' own timestamps are compared with it."""
+    return datetime.now(UTC)
+
+
+class FineTuneJobReconciler:
+    """Brings one job a step further."""
+
+    def __init__(
+        self,
+        caches: Sequence[JobCaches],
+        carrier: PlanCarrier,
+        expectations: Expectations,
+        settings: Settings,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._caches = caches
+        self._carrier = carrier
+        self._expectations = expectations
+        self._settings = settings
+        self._clock = clock
+
+    async def reconcile(self, key: Key) -> Result | None:
+        """One step; what it leaves open wakes the key again."""
+        cache = cache_of(self._caches, key[0])
+        job = cache.fine_tune_jobs.get(*key) if cache else None
+        if cache is None or job is None:
+            self._expectations.forget(key)
+            return None
+        if job["metadata"].get("deletionTimestamp"):
+            return None  # its children go by their owner references
+        world = cache.world(job, self._settings, self._clock())
+        plan = plan_job(world)
+        try:
+            await self._carrier.carry_out(key, job, plan)
+        except StaleCache:
+            return Result(requeue_after=STALE_RETRY_SECONDS)
+        except CannotCreate as refused:
+            await self._tell(key, world, refused)
+        return Result(requeue_after=plan.requeue_after) if plan.requeue_after is not None else None
+
+    async def _tell(self, key: Key, world: World, refused: CannotCreate) -> None:
+        """Shows in the status what the API server did not take; raises when it is to be tried again."""
+        live = await self._carrier.live(world.job)
+        world = replace(world, job=live)
+        if refused.invalid and refused.kind in ATTEMPT_KINDS:
+            await self._carrier.carry_out(key, live, reject(world, str(refused)))
+            return
+        await self._carrier.carry_out(key, live, cannot_create(world, refused.kind, str(refused)))
+        raise refused.error
+
+
+def build_controller(
+    api: KubeApi,
+    caches: Sequence[JobCaches],
+    recorder: EventRecorder,
+    settings: Settings,
+    *,
+    workers: int = 16,
+    clock: Clock = utc_now,
+) -> Controller:
+    """The controller with all its watches."""
+    expectations = Expectations()
+    for cache in caches:
+        for informer in cache.all():
+            expectations.watch(informer)
+    carrier = PlanCarrier(api, expectations, recorder)
+    reconciler = FineTuneJobReconciler(caches, carrier, expectations, settings, clock)
+    controller = Controller("finetunejob", reconciler.reconcile, workers=workers, expectations=expectations)
+    for cache in caches:
+        _watch(controller, cache)
+    return controller
+
+
+def _watch(controller: Controller, cache: JobCaches) -> None:
+    owner = owner_keys("FineTuneJob")
+    controller.watch(cache.fine_tune_jobs)
+    for informer in (cache.jobs, cache.services, cache.config_maps):
+        controller.watch(informer, owner)
+    controller.watch(cache.pods, cache.keys_of_pod)
+    controller.watch(cache.runtimes, cache.keys_of_runtime)
+    controller.watch(cache.cluster_runtimes, cache.keys_of_runtime)
+    controller.watch(cache.versions, cache.keys_of_version)
+    controller.watch(cache.deployments, cache.keys_of_deployment)

@@ -1,0 +1,234 @@
+"""The informers that the FineTuneJob controller reads, and their indices."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from finetune_api.names import LABEL_ATTEMPT, LABEL_JOB
+from finetune_operator.controllers.projections import (
+    project_config_map,
+    project_job,
+    project_pod,
+    project_service,
+)
+from finetune_operator.kinds import (
+    CLUSTER_TRAINING_RUNTIMES,
+    FINE_TUNE_JOBS,
+    MODEL_DEPLOYMENTS,
+    MODEL_VERSIONS,
+    TRAINING_RUNTIMES,
+)
+from finetune_operator.kube.client import KubeApi
+from finetune_operator.kube.controller import Key
+from finetune_operator.kube.informer import Informer
+from finetune_operator.kube.resources import CONFIG_MAPS, JOBS, PODS, SERVICES
+from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot
+from finetune_operator.plan.basis import MODEL_VERSION
+from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name
+from finetune_operator.plan.observation import observe_attempts
+from finetune_operator.plan.settings import Settings
+from finetune_operator.plan.world import World
+
+Resource = dict[str, Any]
+
+
+@dataclass
+class JobCaches:
+    """Of one namespace, or of all."""
+
+    fine_tune_jobs: Informer
+    runtimes: Informer
+    cluster_runtimes: Informer
+    jobs: Informer
+    pods: Informer
+    services: Informer
+    config_maps: Informer
+    versions: Informer
+    deployments: Informer
+
+    @classmethod
+    def build(cls, api: KubeApi, namespace: str | None, cluster_runtimes: Informer | None = None) -> "JobCaches":
+        """`cluster_runtimes` can be shared between namespaces."""
+
+        def informer(kind: Any, **options: Any) -> Informer:
+            return Informer(api, kind, namespace=namespace, **options)
+
+        owned = {"label_selector": LABEL_JOB, "indexers": {"owner": _owner_uids}}
+        return cls(
+            fine_tune_jobs=informer(
+                FINE_TUNE_JOBS,
+                indexers={"runtime": _runtime, "source": _source_version, "deployment": _deployment},
+            ),
+            runtimes=informer(TRAINING_RUNTIMES),
+            cluster_runtimes=cluster_runtimes or Informer(api, CLUSTER_TRAINING_RUNTIMES),
+            jobs=informer(JOBS, transform=project_job, **owned),
+            pods=informer(PODS, label_selector=LABEL_JOB, transform=project_pod, indexers={"job": _pod_job}),
+            services=informer(SERVICES, transform=project_service, **owned),
+            config_maps=informer(CONFIG_MAPS, transform=project_config_map, **owned),
+            versions=informer(MODEL_VERSIONS, indexers={"job": _version_job, "model": _model}),
+            deployments=informer(MODEL_DEPLOYMENTS, indexers={"model": _model}),
+        )
+
+    def all(self) -> list[Informer]:
+        """Every informer."""
+        return [
+            self.fine_tune_jobs,
+            self.runtimes,
+            self.cluster_runtimes,
+            self.jobs,
+            self.pods,
+            self.services,
+            self.config_maps,
+            self.versions,
+            self.deployments,
+        ]
+
+    def world(self, job: Resource, settings: Settings, now: datetime) -> World:
+        """Everything that the next step of this job depends on, from memory."""
+        namespace, name, uid = (job["metadata"][field] for field in ("namespace", "name", "uid"))
+        config_maps = self.config_maps.by_index("owner", uid)
+        deployment, serving = self._deployments(job)
+        stable = ((serving or {}).get("status") or {}).get("stable")
+        jobs = self.jobs.by_index("owner", uid)
+        return World(
+            job=job,
+            now=now,
+            settings=settings,
+            attempts=observe_attempts(jobs, self._pods(namespace, name)),
+            parts=(*self.services.by_index("owner", uid), *config_maps),
+            snapshot=_snapshot(config_maps),
+            runtime=self._runtime(job),
+            source_version=self._source_version(job),
+            versions=tuple(self.versions.by_index("job", uid)),
+            deployment=deployment,
+            serving=serving,
+            deployed_version=self.versions.get(namespace, stable) if stable else None,
+        )
+
+    def _pods(self, namespace: str, name: str) -> list[Resource]:
+        """Pods that a Job of the right name controls: labels alone anyone may set."""
+        return [pod for pod in self.pods.by_index("job", f"{namespace}/{name}") if _of_attempt(pod, name)]
+
+    def _runtime(self, job: Resource) -> Resource | None:
+        reference = job["spec"].get("runtimeRef")
+        if not isinstance(reference, dict) or "name" not in reference:
+            return None
+        if reference.get("kind") == "TrainingRuntime":
+            return self.runtimes.get(job["metadata"]["namespace"], reference["name"])
+        return self.cluster_runtimes.get(None, reference["name"])
+
+    def _source_version(self, job: Resource) -> Resource | None:
+        names = _source_version(job)
+        return self.versions.get(*names[0].split("/")) if names else None
+
+    def _deployments(self, job: Resource) -> tuple[Resource | None, Resource | None]:
+        """The deployment that `spec.deploy` names, and the one that serves the model."""
+        spec, namespace = job["spec"], job["metadata"]["namespace"]
+        deploy, publish = spec.get("deploy"), spec.get("publish")
+        named = self.deployments.get(namespace, deploy["name"]) if deploy else None
+        if named or not publish:
+            return named, named
+        of_model = self.deployments.by_index("model", f"{namespace}/{publish['modelName']}")
+        serving = [one for one in of_model if (one.get("status") or {}).get("stable")]
+        return named, min(serving, key=lambda one: one["metadata"]["name"], default=None)
+
+    # Which jobs an object's change concerns.
+
+    def keys_of_pod(self, pod: Resource) -> Iterable[Key]:
+        """By the annotation that the pod template carries."""
+        name = pod["metadata"].get("annotations", {}).get(ANNOTATION_JOB)
+        return [(pod["metadata"]["namespace"], name)] if name else []
+
+    def keys_of_runtime(self, runtime: Resource) -> Iterable[Key]:
+        """Jobs that have not started; the others hold a snapshot."""
+        metadata = runtime["metadata"]
+        value = f"{runtime['kind']}/{metadata.get('namespace') or ''}/{metadata['name']}"
+        return _keys(job for job in self.fine_tune_jobs.by_index("runtime", value) if not _attempt(job))
+
+    def keys_of_version(self, version: Resource) -> Iterable[Key]:
+        """The job that made it, and the ones that wait to start from it."""
+        metadata = version["metadata"]
+        made_by = (version["spec"].get("job") or {}).get("name")
+        value = f"{metadata['namespace']}/{metadata['name']}"
+        waiting = self.fine_tune_jobs.by_index("source", value)
+        keys = list(_keys(job for job in waiting if not _attempt(job)))
+        return [*keys, (metadata["namespace"], made_by)] if made_by else keys
+
+    def keys_of_deployment(self, deployment: Resource) -> Iterable[Key]:
+        """Jobs that are about to deploy."""
+        metadata = deployment["metadata"]
+        value = f"{metadata['namespace']}/{metadata['name']}"
+        return _keys(
+            job
+            for job in self.fine_tune_jobs.by_index("deployment", value)
+            if (job.get("status") or {}).get("phase") == "Publishing"
+        )
+
+
+def cache_of(caches: Iterable["JobCaches"], namespace: str) -> "JobCaches | None":
+    """The caches that cover a namespace."""
+    scopes = {cache.fine_tune_jobs.namespace: cache for cache in caches}
+    return scopes.get(namespace) or scopes.get(None)
+
+
+def _keys(jobs: Iterable[Resource]) -> Iterable[Key]:
+    return [(job["metadata"]["namespace"], job["metadata"]["name"]) for job in jobs]
+
+
+def _attempt(job: Resource) -> int:
+    return int((job.get("status") or {}).get("attempt", 0))
+
+
+def _owner_uids(item: Resource) -> list[str]:
+    owners = item["metadata"].get("ownerReferences") or []
+    return [owner["uid"] for owner in owners if owner.get("controller")]
+
+
+def _pod_job(pod: Resource) -> list[str]:
+    name = pod["metadata"].get("annotations", {}).get(ANNOTATION_JOB)
+    return [f"{pod['metadata']['namespace']}/{name}"] if name else []
+
+
+def _of_attempt(pod: Resource, job: str) -> bool:
+    number = pod["metadata"].get("labels", {}).get(LABEL_ATTEMPT, "")
+    owners = pod["metadata"].get("ownerReferences") or []
+    return number.isdigit() and any(
+        owner["kind"] == "Job" and owner["name"] == attempt_name(job, int(number)) for owner in owners
+    )
+
+
+def _runtime(job: Resource) -> list[str]:
+    reference = job["spec"].get("runtimeRef") or {}
+    if "name" not in reference:
+        return []
+    kind = reference.get("kind", "ClusterTrainingRuntime")
+    namespace = job["metadata"]["namespace"] if kind == "TrainingRuntime" else ""
+    return [f"{kind}/{namespace}/{reference['name']}"]
+
+
+def _source_version(job: Resource) -> list[str]:
+    source = str((job["spec"].get("model") or {}).get("source", ""))
+    if not source.startswith(MODEL_VERSION):
+        return []
+    return [f"{job['metadata']['namespace']}/{source.removeprefix(MODEL_VERSION)}"]
+
+
+def _deployment(job: Resource) -> list[str]:
+    name = (job["spec"].get("deploy") or {}).get("name")
+    return [f"{job['metadata']['namespace']}/{name}"] if name else []
+
+
+def _version_job(version: Resource) -> list[str]:
+    uid = (version["spec"].get("job") or {}).get("uid")
+    return [uid] if uid else []
+
+
+def _model(item: Resource) -> list[str]:
+    return [f"{item['metadata']['namespace']}/{item['spec'].get('modelName')}"]
+
+
+def _snapshot(config_maps: list[Resource]) -> Snapshot | None:
+    """Every attempt's ConfigMap holds the same one."""
+    found = [data for item in config_maps if (data := item["data"].get(SNAPSHOT_KEY))]
+    return Snapshot.load(found[0]) if found else None

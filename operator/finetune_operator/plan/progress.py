@@ -1,0 +1,84 @@
+"""Reports of rank 0 as `status.progress`, `status.lastCheckpoint` and `status.bestMetric`."""
+
+from datetime import datetime
+from typing import Any
+
+from finetune_api.reports import ProgressReport
+from finetune_operator.plan.conditions import is_true
+from finetune_operator.plan.timestamps import parse_time, rfc3339
+
+Resource = dict[str, Any]
+
+
+def is_news(known: ProgressReport, report: ProgressReport) -> bool:
+    """Whether a report overtakes a known one: of a later attempt, or not behind it in the same one."""
+    return (report.attempt, report.step) >= (known.attempt, known.step)
+
+
+def reported_status(status: Resource, report: ProgressReport, now: datetime) -> Resource:
+    """The fields to write; empty when the report is of no use: finished job, other attempt, step behind."""
+    conditions = status.get("conditions")
+    if is_true(conditions, "Succeeded") or is_true(conditions, "Failed"):
+        return {}
+    if report.attempt != status.get("attempt") or _ended(status) or _behind(status, report):
+        return {}
+    fields: Resource = {"progress": progress(report, now)}
+    if report.checkpoint and not _older_checkpoint(status, report.checkpoint.step):
+        fields["lastCheckpoint"] = _checkpoint(status, report, now)
+    if report.best_metric is not None:
+        fields["bestMetric"] = report.best_metric
+    return fields
+
+
+def progress(report: ProgressReport, now: datetime) -> Resource:
+    """`status.progress`; what was not reported is null, so that nothing of an older report stays."""
+    share = 100 * report.step / report.total_steps if report.total_steps else 0.0
+    return {
+        "step": report.step,
+        "totalSteps": report.total_steps,
+        "epoch": report.epoch,
+        "percent": round(min(share, 100.0), 1),
+        "loss": report.loss,
+        "learningRate": report.learning_rate,
+        "tokensPerSecond": report.tokens_per_second,
+        "etaSeconds": report.eta_seconds,
+        "text": f"{report.step}/{report.total_steps}",
+        "updatedAt": rfc3339(now),
+    }
+
+
+def _checkpoint(status: Resource, report: ProgressReport, now: datetime) -> Resource:
+    assert report.checkpoint is not None, "the caller looked"
+    known = status.get("lastCheckpoint") or {}
+    same = known.get("step") == report.checkpoint.step and known.get("uri") == report.checkpoint.uri
+    return {
+        "step": report.checkpoint.step,
+        "uri": report.checkpoint.uri,
+        "verifiedAt": known["verifiedAt"] if same else rfc3339(now),
+    }
+
+
+def _record(status: Resource) -> Resource:
+    records = status.get("attempts") or [{}]
+    return dict(records[-1])
+
+
+def _ended(status: Resource) -> bool:
+    return bool(_record(status).get("endedAt"))
+
+
+def _behind(status: Resource, report: ProgressReport) -> bool:
+    """Within an attempt the step never goes back; a new attempt starts from its checkpoint."""
+    known = status.get("progress") or {}
+    return _of_this_attempt(status, known.get("updatedAt")) and report.step < int(known.get("step", 0))
+
+
+def _older_checkpoint(status: Resource, step: int) -> bool:
+    """Likewise; a new attempt may have walked back over a checkpoint that turned out corrupt."""
+    known = status.get("lastCheckpoint") or {}
+    return _of_this_attempt(status, known.get("verifiedAt")) and step < int(known.get("step", 0))
+
+
+def _of_this_attempt(status: Resource, written: str | None) -> bool:
+    started, moment = parse_time(_record(status).get("startedAt")), parse_time(written)
+    return bool(started and moment and moment >= started)

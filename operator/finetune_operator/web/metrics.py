@@ -1,0 +1,129 @@
+"""finetune_* metrics: gauges computed from the cache at scrape time, counters and histograms from its changes.
+
+Labels are bounded: a job's own name appears only while the job is unfinished, so nothing leaks when jobs go.
+Only the replica that leads reports; sums over replicas are right.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from finetune_api.fine_tune_job import FineTuneJobStatus
+from finetune_operator.kube.informer import Informer
+from finetune_operator.plan.timestamps import parse_time
+
+Resource = dict[str, Any]
+PHASES: tuple[str, ...] = get_args(FineTuneJobStatus.model_fields["phase"].annotation)
+FINISHED = ("Succeeded", "Failed")
+DURATIONS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 12 * 3600, 86400, 7 * 86400)
+GAUGES = {
+    "finetune_job_progress_ratio": ("Share of the training steps that are done, 0 to 1.", "percent", 0.01),
+    "finetune_job_loss": ("Training loss that rank 0 last reported.", "loss", 1.0),
+    "finetune_job_tokens_per_second": ("Training throughput over all ranks.", "tokensPerSecond", 1.0),
+}
+
+
+class JobMetrics(Collector):
+    """Registers itself; `leading` tells whether this replica is the one that reports."""
+
+    def __init__(self, informers: Sequence[Informer], registry: CollectorRegistry, leading: Callable[[], bool]) -> None:
+        self._informers = informers
+        self._leading = leading
+        self.restarts = Counter("finetune_job_restarts", "Attempts started again.", ["cause"], registry=registry)
+        self.finished = Counter("finetune_jobs_finished", "Jobs that ended.", ["result"], registry=registry)
+        self.queued = _histogram(
+            registry, "finetune_job_queue_seconds", "From creation until all pods of the first attempt run."
+        )
+        self.first_step = _histogram(
+            registry, "finetune_job_time_to_first_step_seconds", "From creation to the first training step."
+        )
+        self.duration = _histogram(
+            registry, "finetune_job_duration_seconds", "From the first start to the end, restarts included."
+        )
+        registry.register(self)
+        for informer in informers:
+            informer.add_handler(self.on_change)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Called by the registry at each scrape."""
+        jobs = [job for informer in self._informers for job in informer.list()] if self._leading() else []
+        yield _by_phase(jobs)
+        unfinished = [job for job in jobs if _status(job).get("phase") not in FINISHED]
+        for name, (text, field, scale) in GAUGES.items():
+            yield _by_job(name, text, _values(unfinished, field, scale))
+
+    def on_change(self, old: Resource | None, new: Resource | None) -> None:
+        """Counts a transition once: what was there at start-up already is history."""
+        if old is None or new is None or not self._leading():
+            return
+        before, after = _status(old), _status(new)
+        self._count_restart(before, after)
+        self._observe_starts(new, before, after)
+        self._observe_end(before, after)
+
+    def _count_restart(self, before: Resource, after: Resource) -> None:
+        if sum((after.get("restarts") or {}).values()) > sum((before.get("restarts") or {}).values()):
+            attempts = after.get("attempts") or [{}]
+            self.restarts.labels(attempts[-1].get("cause") or "Unknown").inc()
+
+    def _observe_starts(self, job: Resource, before: Resource, after: Resource) -> None:
+        created = parse_time(job["metadata"].get("creationTimestamp"))
+        if created is None or after.get("attempt") != 1:
+            return
+        if after.get("phase") == "Running" != before.get("phase"):
+            running = next(c for c in after["conditions"] if c["type"] == "Running")
+            self.queued.observe(_seconds(created, running["lastTransitionTime"]))
+        if _step(after) > 0 == _step(before):
+            self.first_step.observe(_seconds(created, after["progress"]["updatedAt"]))
+
+    def _observe_end(self, before: Resource, after: Resource) -> None:
+        if after.get("phase") not in FINISHED or before.get("phase") in FINISHED:
+            return
+        self.finished.labels(after["phase"]).inc()
+        started = parse_time(after.get("startTime"))
+        if started:
+            self.duration.observe(_seconds(started, after["completionTime"]))
+
+
+def _histogram(registry: CollectorRegistry, name: str, text: str) -> Histogram:
+    return Histogram(name, text, registry=registry, buckets=DURATIONS)
+
+
+def _status(job: Resource) -> Resource:
+    return job.get("status") or {}
+
+
+def _step(status: Resource) -> int:
+    return int((status.get("progress") or {}).get("step", 0))
+
+
+def _seconds(start: datetime, end: str) -> float:
+    moment = parse_time(end)
+    return max((moment - start).total_seconds(), 0.0) if moment else 0.0
+
+
+def _by_phase(jobs: Sequence[Resource]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily("finetune_jobs", "FineTuneJobs by phase.", labels=["phase"])
+    tally = Tally(_status(job).get("phase", "Pending") for job in jobs)
+    for phase in PHASES:
+        family.add_metric([phase], tally[phase])
+    return family
+
+
+def _values(jobs: Iterable[Resource], field: str, scale: float) -> Iterator[tuple[Resource, float]]:
+    for job in jobs:
+        value = (_status(job).get("progress") or {}).get(field)
+        if value is not None:
+            yield job, value * scale
+
+
+def _by_job(name: str, text: str, values: Iterable[tuple[Resource, float]]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=["namespace", "name"])
+    for job, value in values:
+        family.add_metric([job["metadata"]["namespace"], job["metadata"]["name"]], value)
+    return family
