@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune_operator.controllers import model_deployment, model_version
 from finetune_operator.controllers.fine_tune_job import build_controller
 from finetune_operator.controllers.job_caches import JobCaches
+from finetune_operator.controllers.serving_caches import ServingCaches
 from finetune_operator.kinds import CLUSTER_TRAINING_RUNTIMES
 from finetune_operator.kube.client import HttpKubeApi, KubeApi
 from finetune_operator.kube.controller import Controller
@@ -25,7 +27,7 @@ from finetune_operator.web.progress_token import TokenReviewer
 from finetune_operator.web.progress_writer import ProgressWriter
 
 COMPONENT = "finetune-operator"
-INFORMERS_PER_NAMESPACE = 12
+INFORMERS_PER_NAMESPACE = 15
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,17 @@ def build_runtime(api: KubeApi, options: OperatorOptions) -> Runtime:
 def _controllers(
     api: KubeApi, caches: list[JobCaches], recorder: EventRecorder, options: OperatorOptions
 ) -> list[Controller]:
-    return [build_controller(api, caches, recorder, settings_of(options), workers=options.workers)]
+    serving = [
+        ServingCaches.build(
+            api, cache.deployments.namespace, model_deployments=cache.deployments, versions=cache.versions
+        )
+        for cache in caches
+    ]
+    return [
+        build_controller(api, caches, recorder, settings_of(options), workers=options.workers),
+        model_version.build_controller(api, [cache.versions for cache in caches], recorder),
+        model_deployment.build_controller(api, serving, recorder, options.serving_image),
+    ]
 
 
 def _elector(api: KubeApi, options: OperatorOptions) -> LeaseElector | None:

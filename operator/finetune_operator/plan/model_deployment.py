@@ -64,8 +64,10 @@ class Plan:
     events: list[Event] = field(default_factory=list)
 
 
-def plan_model_deployment(resource: Object, observed: Observed, now: datetime, default_image: str) -> Plan:
-    """The next step for one ModelDeployment."""
+def plan_model_deployment(
+    resource: Object, observed: Observed, now: datetime, default_image: str, refused: str = ""
+) -> Plan:
+    """The next step for one ModelDeployment. `refused`: why the API server did not take these objects before."""
     state = VersionState.of(resource.get("status") or {})
     rollout = observe_rollout(observed.deployment, observed.pods)
     spec = _valid_spec(resource, observed)
@@ -76,6 +78,8 @@ def plan_model_deployment(resource: Object, observed: Observed, now: datetime, d
     state, events = _judge(turn, now)
     if state != turn.state:
         turn = _turn(resource, observed, spec, state, rollout, default_image)
+    if refused:
+        turn = replace(turn, problem=Problem("Refused", refused))
     return _conclude(resource, turn, events, now)
 
 
