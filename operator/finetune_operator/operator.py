@@ -1,5 +1,6 @@
 """The operator put together: caches, controllers, progress receiver, metrics, lease."""
 
+import os
 import socket
 import ssl
 import uuid
@@ -7,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_operator.controllers import model_deployment, model_version
-from finetune_operator.controllers.fine_tune_job import build_controller
+from finetune_operator.controllers import fine_tune_job, model_deployment, model_version
 from finetune_operator.controllers.job_caches import JobCaches
 from finetune_operator.controllers.serving_caches import ServingCaches
 from finetune_operator.kinds import CLUSTER_TRAINING_RUNTIMES
@@ -18,6 +18,7 @@ from finetune_operator.kube.events import EventRecorder
 from finetune_operator.kube.informer import Informer
 from finetune_operator.kube.leader_election import LeaseElector
 from finetune_operator.kube.metrics import REGISTRY
+from finetune_operator.kube.probes import Probes
 from finetune_operator.kube.runtime import Runtime
 from finetune_operator.kube.servers import Server
 from finetune_operator.plan.settings import Settings
@@ -27,112 +28,136 @@ from finetune_operator.web.progress_token import TokenReviewer
 from finetune_operator.web.progress_writer import ProgressWriter
 
 COMPONENT = "finetune-operator"
-INFORMERS_PER_NAMESPACE = 15
+LEASE = "finetune-operator"
+INFORMERS = 16
+"""Open watches a namespace, with some to spare."""
+POD_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True)
-class OperatorOptions:
+class Options:
     """What `finetune-operator run` is told."""
 
     kubeconfig: str | None = None
-    """None: the pod's service account."""
+    """None: $KUBECONFIG, the pod's service account, or ~/.kube/config."""
     namespaces: tuple[str, ...] = ()
     """Empty: all of them."""
     leader_elect: bool = True
-    lease_namespace: str = "finetune-operator-system"
-    lease_name: str = "finetune-operator"
-    trainer_image: str = "ghcr.io/finetune-operator/trainer:latest"
-    serving_image: str = "ghcr.io/finetune-operator/serving:latest"
-    progress_url: str | None = None
-    """Base URL of the receiver as training pods reach it; None: they report nothing."""
-    progress_host: str | None = None
-    """Address to listen on; None: every one."""
-    progress_port: int = 9443
-    progress_cert: Path | None = None
-    progress_key: Path | None = None
-    progress_ca: Path | None = None
-    """Authority that the pods should trust for the receiver's certificate."""
-    probe_port: int | None = 8081
-    """Health and metrics; None: neither."""
-    probe_host: str | None = None
+    leader_election_namespace: str = ""
+    """Empty: the pod's own, else `default`."""
+    bind_address: str = "0.0.0.0"
+    metrics_port: int = 8080
+    probe_port: int = 8081
+    progress_port: int = 8443
+    progress_url: str = ""
+    """Base URL of the receiver as training pods reach it. Empty: they report nothing."""
+    progress_tls_cert: str | None = None
+    """PEM file. None: plain HTTP, for a mesh that encrypts, or for one machine."""
+    progress_tls_key: str | None = None
+    progress_tls_ca: str | None = None
+    """PEM file of the authority that the pods trust; default: the certificate file itself."""
+    trainer_image: str = "ghcr.io/finetune-operator/trainer:0.1.0"
+    serving_image: str = "ghcr.io/finetune-operator/serving:0.1.0"
     workers: int = 16
 
 
-def tls_context(options: OperatorOptions) -> ssl.SSLContext | None:
-    """The receiver's certificate; None: plain HTTP, for a mesh or one machine."""
-    if options.progress_cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(options.progress_cert, options.progress_key)
-    return context
-
-
-def settings_of(options: OperatorOptions) -> Settings:
-    """What the plans need of the options."""
-    return Settings(
-        trainer_image=options.trainer_image,
-        progress_url=options.progress_url,
-        progress_ca=options.progress_ca.read_text() if options.progress_ca else None,
-    )
-
-
-def build_caches(api: KubeApi, namespaces: Sequence[str]) -> list[JobCaches]:
-    """One set for the whole cluster, or one a namespace; cluster-wide kinds are shared."""
-    cluster_runtimes = Informer(api, CLUSTER_TRAINING_RUNTIMES)
-    return [JobCaches.build(api, namespace, cluster_runtimes) for namespace in namespaces or (None,)]
-
-
-def build_runtime(api: KubeApi, options: OperatorOptions) -> Runtime:
+def build_runtime(api: KubeApi, options: Options) -> Runtime:
     """Everything wired, nothing started."""
-    caches = build_caches(api, options.namespaces)
+    jobs, servings = build_caches(api, options.namespaces)
     recorder = EventRecorder(api, COMPONENT)
     elector = _elector(api, options)
-    writer = ProgressWriter(api, caches)
-    JobMetrics([cache.fine_tune_jobs for cache in caches], REGISTRY, lambda: elector is None or elector.leading)
+    writer = ProgressWriter(api, jobs)
+    informers = [informer for cache in (*jobs, *servings) for informer in cache.all()]
+    probes = Probes(list(dict.fromkeys(informers)))
+    JobMetrics([cache.fine_tune_jobs for cache in jobs], REGISTRY, lambda: elector is None or elector.leading)
     return Runtime(
-        controllers=_controllers(api, caches, recorder, options),
+        controllers=_controllers(api, jobs, servings, recorder, options),
         elector=elector,
         recorder=recorder,
-        servers=_servers(api, caches, writer, options),
+        probes=probes,
+        servers=[
+            Server(probes.app(), options.metrics_port, options.bind_address),
+            *_receivers(api, jobs, writer, options),
+        ],
         probe_port=options.probe_port,
-        probe_host=options.probe_host,
+        probe_host=options.bind_address,
         background=[writer.run],
     )
 
 
-def _controllers(
-    api: KubeApi, caches: list[JobCaches], recorder: EventRecorder, options: OperatorOptions
-) -> list[Controller]:
-    serving = [
+def build_caches(api: KubeApi, namespaces: Sequence[str]) -> tuple[list[JobCaches], list[ServingCaches]]:
+    """For the whole cluster, or for each namespace; what two controllers read is watched once."""
+    cluster_runtimes = Informer(api, CLUSTER_TRAINING_RUNTIMES)
+    jobs = [JobCaches.build(api, namespace, cluster_runtimes) for namespace in namespaces or (None,)]
+    servings = [
         ServingCaches.build(
-            api, cache.deployments.namespace, model_deployments=cache.deployments, versions=cache.versions
+            api,
+            cache.fine_tune_jobs.namespace,
+            model_deployments=cache.deployments,
+            versions=cache.versions,
         )
-        for cache in caches
+        for cache in jobs
     ]
+    return jobs, servings
+
+
+def _controllers(
+    api: KubeApi,
+    jobs: list[JobCaches],
+    servings: list[ServingCaches],
+    recorder: EventRecorder,
+    options: Options,
+) -> list[Controller]:
+    versions = [cache.versions for cache in jobs]
     return [
-        build_controller(api, caches, recorder, settings_of(options), workers=options.workers),
-        model_version.build_controller(api, [cache.versions for cache in caches], recorder),
-        model_deployment.build_controller(api, serving, recorder, options.serving_image),
+        fine_tune_job.build_controller(api, jobs, recorder, _settings(options), workers=options.workers),
+        model_version.build_controller(api, versions, recorder),
+        model_deployment.build_controller(api, servings, recorder, options.serving_image),
     ]
 
 
-def _elector(api: KubeApi, options: OperatorOptions) -> LeaseElector | None:
+def _settings(options: Options) -> Settings:
+    authority = options.progress_tls_ca or options.progress_tls_cert
+    return Settings(
+        trainer_image=options.trainer_image,
+        progress_url=options.progress_url or None,
+        progress_ca=Path(authority).read_text() if authority else None,
+    )
+
+
+def _elector(api: KubeApi, options: Options) -> LeaseElector | None:
     if not options.leader_elect:
         return None
-    identity = f"{socket.gethostname()}_{uuid.uuid4()}"
-    return LeaseElector(api, options.lease_namespace, options.lease_name, identity)
+    return LeaseElector(api, _own_namespace(options), LEASE, f"{socket.gethostname()}_{uuid.uuid4()}")
 
 
-def _servers(api: KubeApi, caches: list[JobCaches], writer: ProgressWriter, options: OperatorOptions) -> list[Server]:
-    """The receiver runs on every replica: the pods' Service picks any of them."""
-    if options.progress_url is None:
+def _own_namespace(options: Options) -> str:
+    if options.leader_election_namespace:
+        return options.leader_election_namespace
+    if POD_NAMESPACE_FILE.exists():
+        return POD_NAMESPACE_FILE.read_text().strip()
+    return os.environ.get("POD_NAMESPACE", "default")
+
+
+def _receivers(api: KubeApi, caches: list[JobCaches], writer: ProgressWriter, options: Options) -> list[Server]:
+    """On every replica: the Service that the pods post to picks any of them."""
+    if not options.progress_url:
         return []
-    receiver = ProgressReceiver(caches, TokenReviewer(api), writer)
-    return [Server(receiver.app(), options.progress_port, options.progress_host, tls_context(options))]
+    app = ProgressReceiver(caches, TokenReviewer(api), writer).app()
+    return [Server(app, options.progress_port, options.bind_address, _tls(options))]
 
 
-async def run_operator(options: OperatorOptions) -> None:
-    """Until SIGTERM or SIGINT. Raises what ended it otherwise, such as a lost lease."""
-    watches = INFORMERS_PER_NAMESPACE * max(len(options.namespaces), 1)
+def _tls(options: Options) -> ssl.SSLContext | None:
+    if options.progress_tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(options.progress_tls_cert, options.progress_tls_key)
+    return context
+
+
+async def run_operator(options: Options) -> int:
+    """Until SIGTERM or SIGINT, then 0. Raises what ended it otherwise, such as a lost lease."""
+    watches = INFORMERS * max(len(options.namespaces), 1)
     async with await HttpKubeApi.connect(options.kubeconfig, workers=2 * options.workers, watches=watches) as api:
         await build_runtime(api, options).run()
+    return 0

@@ -112,7 +112,7 @@ def model_version(base: Basis, name: str, artifact: Resource, metrics: dict[str,
         "versions": {**artifact["versions"], "image": job.trainer_image},
         "credentials": job.credentials.wire() if job.credentials else None,
         "approval": publishing.approval,
-        "baseModel": job.model.wire(),
+        "baseModel": job.spec.model.wire(),
     }
     return {
         "apiVersion": API_VERSION,
