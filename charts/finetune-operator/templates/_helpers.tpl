@@ -1,0 +1,94 @@
+{{- define "finetune-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Cut to 52 so that the longest suffix still fits into a name of 63. */}}
+{{- define "finetune-operator.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "finetune-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "finetune-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "finetune-operator.labels" -}}
+{{ include "finetune-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "finetune-operator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "finetune-operator.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name is needed when serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Arguments: image values, default tag. */}}
+{{- define "finetune-operator.image" -}}
+{{- $image := index . 0 -}}
+{{- $tag := default (index . 1) $image.tag -}}
+{{- $image.repository }}:{{ $tag }}{{ with $image.digest }}@{{ . }}{{ end -}}
+{{- end -}}
+
+{{- define "finetune-operator.progressHost" -}}
+{{ include "finetune-operator.fullname" . }}-progress.{{ .Release.Namespace }}.svc
+{{- end -}}
+
+{{- define "finetune-operator.progressUrl" -}}
+{{- if .Values.progress.url -}}
+{{- .Values.progress.url -}}
+{{- else -}}
+{{- ternary "https" "http" (not (empty .Values.progress.tls.secretName)) }}://{{ include "finetune-operator.progressHost" . }}
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator does in the namespaces that it works in: no more than this, no Secrets, no wildcards. */}}
+{{- define "finetune-operator.namespacedRules" -}}
+- apiGroups: [finetune-operator.io]
+  resources: [finetunejobs]
+  verbs: [get, list, watch, delete] # delete: ttlSecondsAfterFinished
+- apiGroups: [finetune-operator.io]
+  resources: [trainingruntimes]
+  verbs: [get, list, watch]
+- apiGroups: [finetune-operator.io]
+  resources: [modelversions, modeldeployments]
+  verbs: [get, list, watch, create]
+- apiGroups: [finetune-operator.io]
+  resources: [finetunejobs/status, modelversions/status, modeldeployments/status]
+  verbs: [get, patch, update]
+- apiGroups: [finetune-operator.io]
+  # Owner references that block deletion need this where OwnerReferencesPermissionEnforcement is on (OpenShift).
+  resources: [finetunejobs/finalizers, modeldeployments/finalizers]
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services, configmaps]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, delete] # delete: the rest of a gang that lost a pod
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
