@@ -52,6 +52,7 @@ class Runtime:
         self._background = [*background, *([recorder.run] if recorder else [])]
         self._leader_background = list(leader_background)
         self._grace = grace
+        self._when_serving: list[Callable[[], None]] = []
         self._stop = asyncio.Event()
         self._workers_done = asyncio.Event()
         if probe_port is not None:
@@ -59,6 +60,10 @@ class Runtime:
         if elector:
             for controller in self.controllers:
                 controller.gate = _gate(elector)
+
+    def on_serving(self, call: Callable[[], None]) -> None:
+        """`call()` once every server listens: only then are the ports known that were asked for as 0."""
+        self._when_serving.append(call)
 
     def stop(self) -> None:
         """Begins the clean stop; `run` returns when it is done."""
@@ -76,6 +81,8 @@ class Runtime:
         try:
             for server in self.servers:
                 await server.start()
+            for call in self._when_serving:
+                call()
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(_forever(job), name=_name(job)) for job in self._jobs()]
                 await self._work_until_stopped(tasks)
