@@ -72,8 +72,9 @@ class ContainerRunner:
         knobs = self.settings.knobs
         if ran_for >= knobs.restart_backoff_reset:
             self._backoff = 0.0
-        delay, self._backoff = self._backoff, min(
-            max(self._backoff * 2, knobs.restart_backoff), knobs.restart_backoff_limit
+        delay, self._backoff = (
+            self._backoff,
+            min(max(self._backoff * 2, knobs.restart_backoff), knobs.restart_backoff_limit),
         )
         if delay:
             name = f"{self.pod['metadata']['name']}_{self.pod['metadata']['namespace']}"
@@ -86,9 +87,7 @@ class ContainerRunner:
 
     async def _run_once(self) -> int:
         spec = await self._configured()
-        path = self.settings.log_file(
-            self.pod["metadata"]["uid"], self.container["name"], self.record.restart_count
-        )
+        path = self.settings.log_file(self.pod["metadata"]["uid"], self.container["name"], self.record.restart_count)
         with path.open("ab") as output:
             self.process = await ContainerProcess.start(spec, output)
         started_at = timestamps.now()

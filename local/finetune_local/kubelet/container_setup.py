@@ -38,9 +38,7 @@ def pod_hostname(pod: Object) -> str:
     return str(pod["spec"].get("hostname") or pod["metadata"]["name"])[:63]
 
 
-async def build_spec(
-    settings: KubeletSettings, pod: Object, container: Object, volumes: PodVolumes, ip: str
-) -> Spec:
+async def build_spec(settings: KubeletSettings, pod: Object, container: Object, volumes: PodVolumes, ip: str) -> Spec:
     """Raises MissingCommand, ConfigError or VolumeError."""
     if not container.get("command"):
         raise MissingCommand(
@@ -120,9 +118,7 @@ async def _sources(settings: KubeletSettings, pod: Object, container: Object) ->
     )
 
 
-async def _fetch(
-    settings: KubeletSettings, kind: Kind, namespace: str, names: set[str]
-) -> dict[str, Object]:
+async def _fetch(settings: KubeletSettings, kind: Kind, namespace: str, names: set[str]) -> dict[str, Object]:
     found = {}
     for name in names:
         try:

@@ -149,7 +149,9 @@ class PodWorker:
             except (VolumeError, OSError) as error:
                 if str(error) != last:
                     last = str(error)
-                    self.settings.recorder.record(self.pod, "Warning", "FailedMount", f"MountVolume.SetUp failed: {last}")
+                    self.settings.recorder.record(
+                        self.pod, "Warning", "FailedMount", f"MountVolume.SetUp failed: {last}"
+                    )
             await asyncio.sleep(MOUNT_RETRY)
         write_system_files(self.settings, self.pod, ip)
         self.record.sandbox_ready = True
@@ -303,10 +305,7 @@ def _all_containers(pod: Object) -> list[Object]:
 def _new_record(pod: Object) -> PodRecord:
     def records(key: str, reason: str) -> list[ContainerRecord]:
         waiting = {"waiting": {"reason": reason}}
-        return [
-            ContainerRecord(one["name"], one.get("image", ""), dict(waiting))
-            for one in pod["spec"].get(key) or []
-        ]
+        return [ContainerRecord(one["name"], one.get("image", ""), dict(waiting)) for one in pod["spec"].get(key) or []]
 
     first = "PodInitializing" if pod["spec"].get("initContainers") else "ContainerCreating"
     return PodRecord(init=records("initContainers", "ContainerCreating"), containers=records("containers", first))

@@ -79,9 +79,7 @@ async def _check_tcp(action: Object, target: Target) -> tuple[bool, str]:
 class Prober:
     """Runs one probe until cancelled; `on_verdict` hears whenever a threshold is reached."""
 
-    def __init__(
-        self, kind: str, probe: Object, target: Target, on_verdict: Callable[[str, bool, str], None]
-    ) -> None:
+    def __init__(self, kind: str, probe: Object, target: Target, on_verdict: Callable[[str, bool, str], None]) -> None:
         self.kind = kind
         self._probe = probe
         self._target = target

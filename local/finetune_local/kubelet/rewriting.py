@@ -53,5 +53,3 @@ def rewrite(text: str, places: dict[str, str]) -> str:
 
 def _longest_first(targets: Iterable[str]) -> list[str]:
     return sorted(targets, key=len, reverse=True)
-
-

@@ -26,7 +26,7 @@ def keyed_files(source: Object | None, reference: Object, name: str, mode: int) 
     """Files of a ConfigMap or Secret: all keys, or those in `items` under their paths."""
     optional = bool(reference.get("optional"))
     if source is None and not optional:
-        raise VolumeError(f'{name} not found')
+        raise VolumeError(f"{name} not found")
     values = contents(source or {})
     items = reference.get("items")
     if not items:
