@@ -18,7 +18,6 @@ from finetune_operator.kube.events import EventRecorder
 from finetune_operator.kube.informer import Informer
 from finetune_operator.kube.leader_election import LeaseElector
 from finetune_operator.kube.metrics import REGISTRY
-from finetune_operator.kube.probes import Probes
 from finetune_operator.kube.runtime import Runtime
 from finetune_operator.kube.servers import Server
 from finetune_operator.plan.settings import Settings
@@ -67,22 +66,18 @@ def build_runtime(api: KubeApi, options: Options) -> Runtime:
     recorder = EventRecorder(api, COMPONENT)
     elector = _elector(api, options)
     writer = ProgressWriter(api, jobs)
-    informers = [informer for cache in (*jobs, *servings) for informer in cache.all()]
-    probes = Probes(list(dict.fromkeys(informers)))
     JobMetrics([cache.fine_tune_jobs for cache in jobs], REGISTRY, lambda: elector is None or elector.leading)
-    return Runtime(
+    runtime = Runtime(
         controllers=_controllers(api, jobs, servings, recorder, options),
         elector=elector,
         recorder=recorder,
-        probes=probes,
-        servers=[
-            Server(probes.app(), options.metrics_port, options.bind_address),
-            *_receivers(api, jobs, writer, options),
-        ],
+        servers=_receivers(api, jobs, writer, options),
         probe_port=options.probe_port,
         probe_host=options.bind_address,
         background=[writer.run],
     )
+    runtime.servers.append(Server(runtime.probes.app(), options.metrics_port, options.bind_address))
+    return runtime
 
 
 def build_caches(api: KubeApi, namespaces: Sequence[str]) -> tuple[list[JobCaches], list[ServingCaches]]:
