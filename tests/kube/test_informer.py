@@ -206,10 +206,10 @@ async def test_reconnects_are_few_during_an_outage(connect, server: FaultServer)
     timing = replace(FAST, first_backoff=0.05, longest_backoff=0.4)
     async with Watcher(api, timing=timing) as watcher:
         await server.until_seen("watch", 1)
-        opened = REGISTRY.get_sample_value("informer_watches_total", {"kind": "things"})
+        opened = REGISTRY.get_sample_value("informer_watches_total", {"kind": "things", "namespace": ""})
         await server.stop()
         await asyncio.sleep(1.5)
-        attempts = REGISTRY.get_sample_value("informer_watches_total", {"kind": "things"}) - opened
+        attempts = REGISTRY.get_sample_value("informer_watches_total", {"kind": "things", "namespace": ""}) - opened
         await server.start()
         await server.put("things", "a")
         assert await watcher.next() == ("add", "a")

@@ -9,10 +9,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from finetune_operator.kube.client import HttpKubeApi
+from finetune_operator.kube.informer import Informer
 from finetune_operator.kube.probes import LoopLag, Probes
 from finetune_operator.kube.servers import Server
 from kube.fault_server import FaultServer
-from kube.watcher import Watcher
+from kube.watcher import THINGS, Watcher
 
 
 class Probed:
@@ -48,6 +49,16 @@ async def test_ready_once_the_caches_are_full(api: HttpKubeApi, server: FaultSer
     assert "[-]informer-things failed: not yet listed" in text
     async with watcher:
         assert (await probed.ask("/readyz"))[0] == 200
+
+
+async def test_caches_of_several_namespaces_are_told_apart(api: HttpKubeApi, serve) -> None:
+    deaf, heard = Informer(api, THINGS, namespace="deaf"), Informer(api, THINGS, namespace="heard")
+    heard.synced.set()
+    probed = await serve(Probes([deaf, heard]))
+    code, text = await probed.ask("/readyz")
+    assert code == 503
+    assert "[-]informer-deaf/things failed" in text
+    assert "[+]informer-heard/things ok" in text
 
 
 async def test_not_ready_while_shutting_down_but_alive(serve) -> None:

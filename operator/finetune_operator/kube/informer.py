@@ -76,7 +76,9 @@ class Informer:
         self._version: str | None = None
         self._doubts = 0
         self._heard_at = time.monotonic()
-        INFORMER_AGE.labels(kind.plural).set_function(self.last_event_age)
+        self._labels = (kind.plural, namespace or "")
+        INFORMER_AGE.labels(*self._labels).set_function(self.last_event_age)
+        INFORMER_OBJECTS.labels(*self._labels).set_function(lambda: len(self._store))
 
     def add_handler(self, on_change: Handler) -> None:
         """`on_change(old, new)`: (None, new) added, (old, new) changed, (old, None) deleted. It must not block.
@@ -102,6 +104,11 @@ class Informer:
         return time.monotonic() - self._heard_at
 
     @property
+    def name(self) -> str:
+        """For logs and probes: the kind, and the namespace when it is only one."""
+        return "/".join(filter(None, (self.namespace, self.kind.plural)))
+
+    @property
     def resource_version(self) -> str | None:
         """Everything up to this version is in the cache; None before a list and when the next step is a list."""
         return self._version
@@ -114,7 +121,7 @@ class Informer:
                 await self._list_and_watch()
             except ApiError as error:
                 if error.gone:
-                    log.info("%s: version %s is gone, listing again", self.kind.plural, self._version)
+                    log.info("%s: version %s is gone, listing again", self.name, self._version)
                     self._version = None
                     if self._backoff.failures == 0:
                         self._backoff.failures = 1
@@ -127,10 +134,10 @@ class Informer:
         await self._watch()
 
     async def _pause(self, error: ApiError) -> None:
-        INFORMER_ERRORS.labels(self.kind.plural, error.reason).inc()
+        INFORMER_ERRORS.labels(*self._labels, error.reason).inc()
         wait = max(self._backoff.next(), error.retry_after or 0.0)
         self._doubt(error)
-        log.warning("%s: %s; again in %.1f s", self.kind.plural, error, wait)
+        log.warning("%s: %s; again in %.1f s", self.name, error, wait)
         await asyncio.sleep(wait)
 
     def _doubt(self, error: ApiError) -> None:
@@ -140,13 +147,12 @@ class Informer:
             self._version, self._doubts = None, 0
 
     async def _list(self) -> None:
-        INFORMER_LISTS.labels(self.kind.plural).inc()
+        INFORMER_LISTS.labels(*self._labels).inc()
         items, version = await self._pages()
         self._heard()
         for old, new in self._store.replace_all(items):
             self._notify(old, new)
         self._version = version
-        INFORMER_OBJECTS.labels(self.kind.plural).set(len(self._store))
         self.synced.set()
 
     async def _pages(self) -> tuple[Objects, str]:
@@ -171,7 +177,7 @@ class Informer:
                 return items, str(metadata.get("resourceVersion") or "")
 
     async def _watch(self) -> None:
-        INFORMER_WATCHES.labels(self.kind.plural).inc()
+        INFORMER_WATCHES.labels(*self._labels).inc()
         started, events = time.monotonic(), 0
         stream = self._api.watch(
             self.kind,
@@ -203,7 +209,6 @@ class Informer:
             old, new = self._store.remove(item) if kind == "DELETED" else self._store.put(item)
             if old is not new:
                 self._notify(old, new)
-            INFORMER_OBJECTS.labels(self.kind.plural).set(len(self._store))
         self._version = version
         if moved:
             self._calm()
@@ -229,5 +234,5 @@ class Informer:
         try:
             handler(old, new)
         except Exception:
-            INFORMER_ERRORS.labels(self.kind.plural, "Handler").inc()
-            log.exception("%s: a handler failed", self.kind.plural)
+            INFORMER_ERRORS.labels(*self._labels, "Handler").inc()
+            log.exception("%s: a handler failed", self.name)

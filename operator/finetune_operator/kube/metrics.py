@@ -108,14 +108,16 @@ REQUEST_RETRIES = Counter(
 
 LEADER = Gauge("leader_election_master_status", "1 while this process holds the lease.", ("name",), registry=REGISTRY)
 
-INFORMER_OBJECTS = Gauge("informer_cached_objects", "Objects in the cache.", ("kind",), registry=REGISTRY)
-INFORMER_LISTS = Counter("informer_lists", "Full lists of a kind.", ("kind",), registry=REGISTRY)
-INFORMER_WATCHES = Counter("informer_watches", "Watches opened.", ("kind",), registry=REGISTRY)
-INFORMER_ERRORS = Counter("informer_errors", "Lists and watches that failed.", ("kind", "reason"), registry=REGISTRY)
+INFORMER_OBJECTS = Gauge("informer_cached_objects", "Objects in the cache.", ("kind", "namespace"), registry=REGISTRY)
+INFORMER_LISTS = Counter("informer_lists", "Full lists of a kind.", ("kind", "namespace"), registry=REGISTRY)
+INFORMER_WATCHES = Counter("informer_watches", "Watches opened.", ("kind", "namespace"), registry=REGISTRY)
+INFORMER_ERRORS = Counter(
+    "informer_errors", "Lists and watches that failed.", ("kind", "namespace", "reason"), registry=REGISTRY
+)
 INFORMER_AGE = Gauge(
     "informer_last_event_age_seconds",
     "Seconds since the API server was last heard on this watch.",
-    ("kind",),
+    ("kind", "namespace"),
     registry=REGISTRY,
 )
 

@@ -75,11 +75,11 @@ class Probes:
         return app
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        heard = {f"informer-{i.kind.plural}": self._silence(i) for i in self._informers}
+        heard = {f"informer-{i.name}": self._silence(i) for i in self._informers}
         return _verdict({name: check() for name, check in self._live.items()} | heard)
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        synced = {f"informer-{i.kind.plural}": self._unsynced(i) for i in self._informers}
+        synced = {f"informer-{i.name}": self._unsynced(i) for i in self._informers}
         return _verdict({name: check() for name, check in self._ready.items()} | synced)
 
     async def _metrics(self, _: web.Request) -> web.Response:
