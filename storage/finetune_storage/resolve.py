@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from finetune_api import names
@@ -10,12 +11,18 @@ from finetune_storage.errors import UriError
 from finetune_storage.local import LocalStorage
 from finetune_storage.location import Storage
 
+Kind = Literal["model", "dataset"]
 ENV_PVC_ROOT = "FINETUNE_PVC_ROOT"
 """Where `pvc://` claims are mounted, instead of `names.PVC_MOUNT`: for running outside a pod."""
 
 
-def open_storage(uri: str, revision: str | None = None, environment: Mapping[str, str] = os.environ) -> Storage:
-    """The place that a URI names; nothing is read yet. `revision` is for `hf://` only.
+def open_storage(
+    uri: str,
+    revision: str | None = None,
+    kind: Kind = "model",
+    environment: Mapping[str, str] = os.environ,
+) -> Storage:
+    """The place that a URI names; nothing is read yet. `revision` and `kind` are for `hf://` only.
 
     Raises:
         UriError: The URI has a form or a scheme that we do not know.
@@ -32,7 +39,7 @@ def open_storage(uri: str, revision: str | None = None, environment: Mapping[str
     if parts.scheme == "hf":
         from finetune_storage.hub import HubStorage
 
-        return HubStorage(uri, revision)
+        return HubStorage(uri, revision, kind)
     if parts.scheme == "modelversion":
         raise UriError(
             f"{uri}: a ModelVersion is looked up by the operator; outside a cluster give the URI of its artifact"

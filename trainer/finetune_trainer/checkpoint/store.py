@@ -25,7 +25,7 @@ from finetune_trainer.checkpoint.state import (
     shapes,
     write_state,
 )
-from finetune_trainer.errors import CheckpointError, TrainerError
+from finetune_trainer.errors import CheckpointError, ConfigurationError, TrainerError
 from finetune_trainer.prometheus import TrainingMetrics
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.train_state import TrainState
@@ -273,6 +273,10 @@ def _backend(uri: str, scratch: Path) -> Backend:
     storage = open_storage(uri)
     if isinstance(storage, LocalStorage):
         return SharedFolder(storage)
+    from finetune_storage.s3 import S3Storage
+
     from finetune_trainer.checkpoint.object_store import ObjectStore
 
+    if not isinstance(storage, S3Storage):
+        raise ConfigurationError(f"checkpoint.storage: {uri} cannot be written; use s3://, pvc:// or file://")
     return ObjectStore(storage, scratch / "checkpoints")
