@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
 PYTEST_ARGS ?=
 
-.PHONY: install demo test lint format bench crds clean
+.PHONY: install demo test lint format bench crds manifests clean
 
 install: $(VENV)/.installed
 
@@ -44,6 +44,9 @@ bench: install
 crds: install
 	$(BIN)/finetune-operator crds > manifests/crds/crds.yaml
 	cp manifests/crds/crds.yaml charts/finetune-operator/crds/crds.yaml
+
+manifests: crds
+	$(BIN)/python manifests/render.py
 
 clean:
 	rm -rf $(VENV) .demo

@@ -34,6 +34,11 @@ def configure_logging(verbose: bool) -> None:
 @click.option("--progress-url", default="", help="Where training pods reach the progress receiver.")
 @click.option("--progress-tls-cert", type=click.Path(exists=True, dir_okay=False))
 @click.option("--progress-tls-key", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--progress-tls-ca",
+    type=click.Path(exists=True, dir_okay=False),
+    help="What training pods trust. Default: the certificate itself.",
+)
 @click.option("--trainer-image", default=DEFAULT_TRAINER_IMAGE, show_default=True)
 @click.option("--serving-image", default=DEFAULT_SERVING_IMAGE, show_default=True)
 @click.option("--verbose", is_flag=True, help="Log at debug level.")
