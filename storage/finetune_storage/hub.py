@@ -151,7 +151,7 @@ def _silent_progress() -> Any:
     """Progress bars that do not draw: a pod's log is no terminal."""
     from tqdm import tqdm
 
-    class Silent(tqdm):  # type: ignore[type-arg]
+    class Silent(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
             options.pop("name", None)
             super().__init__(*args, **{**options, "disable": True})

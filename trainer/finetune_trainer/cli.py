@@ -67,9 +67,9 @@ def _work(config: "TrainerConfig", stop: StopSignal) -> int:
 
 
 def _train(config: "TrainerConfig", run: "Run") -> "TrainingResult | None":
-    from finetune_trainer.recipe import run_recipe  # PyTorch and transformers: seconds
+    from finetune_trainer.recipe import train  # PyTorch and transformers: seconds
 
-    return run_recipe(config, run)
+    return train(config, run)
 
 
 def _supervise(config: "TrainerConfig", topology: "Topology", path: Path, stop: StopSignal) -> int:
