@@ -1,0 +1,180 @@
+"""What the chart renders, for several sets of values."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helm_python import Chart, lint
+from helm_python.errors import HelmRenderError, HelmValuesError
+
+from charts.conftest import ALL_VALUES, CHART, NAMESPACE, ROOT, Render, values_file
+from finetune_api import ClusterTrainingRuntime
+from finetune_operator.cli.run import run
+from finetune_operator.operator import LEASE
+
+INFO = 1
+TLS_MOUNT = "/etc/finetune-operator/progress-tls"
+
+
+def options(arguments: list[str]) -> dict[str, Any]:
+    """The arguments of `finetune-operator run`, parsed by the command itself."""
+    return run.make_context("run", list(arguments)).params
+
+
+@pytest.mark.parametrize("name", ALL_VALUES)
+def test_helm_lint_finds_nothing(name: str) -> None:
+    report = lint(str(CHART), values_file(name), strict=True, namespace=NAMESPACE)
+    assert report["errors"] == []
+    assert [message for message in report["messages"] if message["severity"] > INFO] == []
+
+
+def test_the_chart_has_no_hooks_and_nothing_that_changes_from_rendering_to_rendering(
+    render: Render, chart: Chart
+) -> None:
+    sources = "".join(template["data"] for template in chart.templates)
+    for forbidden in ("helm.sh/hook", "lookup ", "rand", "genCA", "genSignedCert", "now |", "uuidv4"):
+        assert forbidden not in sources
+    assert render().all == render().all
+
+
+@pytest.mark.parametrize("name", ALL_VALUES)
+def test_no_object_is_rendered_twice_and_all_have_the_usual_labels(render: Render, name: str) -> None:
+    manifests = render(values_file(name)).all
+    names = [(m["kind"], m["metadata"].get("namespace"), m["metadata"]["name"]) for m in manifests]
+    assert len(names) == len(set(names))
+    for manifest in manifests:
+        labels = manifest["metadata"]["labels"]
+        assert labels["app.kubernetes.io/name"] == "finetune-operator", manifest["kind"]
+        assert labels["app.kubernetes.io/managed-by"] == "Helm"
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"replicas": 3}, "replicas"),
+        ({"replicaCount": "2"}, "/replicaCount"),
+        ({"replicaCount": -1}, "/replicaCount"),
+        ({"watch": {"namespaces": ["Team A"]}}, "/watch/namespaces/0"),
+        ({"watch": {"namespaces": "team-a"}}, "/watch/namespaces"),
+        ({"image": {"digest": "latest"}}, "/image/digest"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
+        ({"progress": {"tls": {"secret": "x"}}}, "/progress/tls"),
+        ({"progress": {"url": "operator:8443"}}, "/progress/url"),
+        ({"metrics": {"serviceMonitor": {"interval": "often"}}}, "interval"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused_by_name(render: Render, values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(HelmValuesError, match=complaint):
+        render(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"leaderElection": {"enabled": False}}, "set replicaCount to 1"),
+        ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused(render: Render, values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(HelmRenderError, match=complaint):
+        render(values)
+
+
+@pytest.mark.parametrize("name", ALL_VALUES)
+def test_the_operator_understands_the_arguments_that_it_is_given(render: Render, name: str, tmp_path: Path) -> None:
+    container = render(values_file(name)).container
+    assert container["command"] == ["finetune-operator", "run"]
+    for key in ("tls.crt", "tls.key", "ca.crt"):
+        (tmp_path / key).touch()
+    parsed = options([argument.replace(TLS_MOUNT, str(tmp_path)) for argument in container["args"]])
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {
+        "metrics": parsed["metrics_port"],
+        "probes": parsed["probe_port"],
+        "progress": parsed["progress_port"],
+    }
+
+
+def test_defaults_are_two_replicas_that_elect_a_leader(render: Render) -> None:
+    rendered = render()
+    parsed = options(rendered.container["args"])
+    assert rendered.one("Deployment")["spec"]["replicas"] == 2
+    assert parsed["leader_elect"] is True
+    assert parsed["leader_election_namespace"] == NAMESPACE
+    assert parsed["namespaces"] == ""
+    assert parsed["progress_url"] == f"http://finetune-operator-progress.{NAMESPACE}.svc"
+    assert rendered.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    role = rendered.one("Role", "finetune-operator-leader")
+    assert role["rules"][0]["resourceNames"] == [LEASE]
+
+
+@pytest.mark.parametrize("name", ALL_VALUES)
+def test_selectors_pick_the_operators_pods(render: Render, name: str) -> None:
+    rendered = render(values_file(name))
+    labels = rendered.pod["metadata"]["labels"].items()
+    selectors = [rendered.one("Deployment")["spec"]["selector"]["matchLabels"]]
+    selectors += [service["spec"]["selector"] for service in rendered.of("Service")]
+    selectors += [pdb["spec"]["selector"]["matchLabels"] for pdb in rendered.of("PodDisruptionBudget")]
+    selectors += [policy["spec"]["podSelector"]["matchLabels"] for policy in rendered.of("NetworkPolicy")]
+    for selector in selectors:
+        assert selector.items() <= labels
+    ports = {port["name"] for port in rendered.container["ports"]}
+    for service in rendered.of("Service"):
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+
+
+def test_the_progress_url_names_the_service_and_its_port(render: Render) -> None:
+    plain, tls = render(), render({"progress": {"tls": {"secretName": "certificate"}}})
+    for rendered, scheme, port in ((plain, "http", 80), (tls, "https", 443)):
+        service = rendered.one("Service", "finetune-operator-progress")
+        assert [p["port"] for p in service["spec"]["ports"]] == [port]
+        url = f"--progress-url={scheme}://{service['metadata']['name']}.{NAMESPACE}.svc"
+        assert url in rendered.container["args"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in tls.container["volumeMounts"]}
+    files = [a.split("=", 1)[1] for a in tls.container["args"] if a.startswith("--progress-tls-")]
+    assert len(files) == 3
+    assert mounts["progress-tls"] == TLS_MOUNT
+    assert all(path.startswith(TLS_MOUNT) for path in files)
+    assert {"name": "progress-tls", "secret": {"secretName": "certificate"}} in tls.pod["spec"]["volumes"]
+
+
+@pytest.mark.parametrize("name", ALL_VALUES)
+def test_the_pods_meet_the_restricted_pod_security_standard(render: Render, name: str) -> None:
+    rendered = render(values_file(name))
+    pod, container = rendered.pod["spec"], rendered.container
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert not [volume for volume in pod["volumes"] if "hostPath" in volume]
+
+
+def test_everything_on_renders_every_optional_object(render: Render) -> None:
+    rendered = render(values_file("everything"))
+    for kind in ("ServiceMonitor", "NetworkPolicy", "PodDisruptionBudget", "ClusterTrainingRuntime"):
+        rendered.one(kind)
+    ClusterTrainingRuntime.model_validate(rendered.one("ClusterTrainingRuntime"))
+    assert rendered.container["image"] == f"registry.example.com/operator:1.2.3@sha256:{'a' * 64}"
+    assert rendered.pod["spec"]["topologySpreadConstraints"] == []
+    assert {m["metadata"]["labels"]["platform.example.com/team"] for m in rendered.all} == {"ml"}
+
+
+def test_two_releases_in_one_cluster_do_not_meet(render: Render) -> None:
+    first, second = render(name="blue"), render(name="green")
+    assert {m["metadata"]["name"] for m in first.of("ClusterRole")}.isdisjoint(
+        m["metadata"]["name"] for m in second.of("ClusterRole")
+    )
+
+
+def test_the_notes_say_where_the_operator_works(render: Render) -> None:
+    assert "all namespaces" in render().notes
+    assert "team-a, team-b" in render(values_file("namespaced")).notes
+
+
+def test_the_crds_are_the_committed_ones() -> None:
+    committed = (ROOT / "manifests" / "crds" / "crds.yaml").read_bytes()
+    assert (CHART / "crds" / "crds.yaml").read_bytes() == committed
