@@ -3,27 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-
-from finetune_operator.kube.client import KubeApi
-from finetune_operator.kube.controller import Controller
-from finetune_operator.kube.events import EventRecorder
-from finetune_operator.kube.informer import Informer
-from finetune_operator.kube.resources import (
-    DEPLOYMENTS,
-    JOBS,
-    LEASES,
-    NAMESPACES,
-    NODES,
-    PERSISTENT_VOLUME_CLAIMS,
-    PODS,
-    REPLICA_SETS,
-    SERVICES,
-    Kind,
-)
 
 from finetune_local.controllers.claims import ClaimBinder, ClaimFolders
 from finetune_local.controllers.deployment import DeploymentController
@@ -43,6 +26,22 @@ from finetune_local.kubelet.process import find_isolation
 from finetune_local.kubelet.sandbox.supervisor import FULL, MOUNTS, NONE
 from finetune_local.network.hosts_files import ClusterNames
 from finetune_local.network.service_proxy import ServiceProxies
+from finetune_operator.kube.client import KubeApi
+from finetune_operator.kube.controller import Controller
+from finetune_operator.kube.events import EventRecorder
+from finetune_operator.kube.informer import Informer
+from finetune_operator.kube.resources import (
+    DEPLOYMENTS,
+    JOBS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    REPLICA_SETS,
+    SERVICES,
+    Kind,
+)
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +141,8 @@ class ControlPlane:
             controllers.append(self.proxies.controller)
             self._spawn(self.names.run())
         lifecycle = NodeLifecycle(self.api, self.nodes, self.pods, self.leases, self.recorder, self.options.knobs)
-        work = [one.run() for one in (*self.informers, *controllers)]
+        work: list[Coroutine[Any, Any, None]] = [one.run() for one in self.informers]
+        work += [one.run() for one in controllers]
         for run in (*work, self.recorder.run(), self.agents.run(), lifecycle.run(), self.garbage.run()):
             self._spawn(run)
         for informer in self.informers:

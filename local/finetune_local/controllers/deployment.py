@@ -4,12 +4,6 @@ from typing import Any
 
 import orjson
 
-from finetune_operator.kube.client import KubeApi
-from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
-from finetune_operator.kube.expectations import Expectations
-from finetune_operator.kube.informer import Informer
-from finetune_operator.kube.resources import DEPLOYMENTS, REPLICA_SETS
-
 from finetune_local import timestamps
 from finetune_local.controllers.conditions import find, with_condition
 from finetune_local.controllers.owned_pods import OWNER_UID, controller_reference
@@ -23,6 +17,11 @@ from finetune_local.controllers.rollout import (
     template_of,
 )
 from finetune_local.kubelet.pod_context import Recorder
+from finetune_operator.kube.client import KubeApi
+from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
+from finetune_operator.kube.expectations import Expectations
+from finetune_operator.kube.informer import Informer
+from finetune_operator.kube.resources import DEPLOYMENTS, REPLICA_SETS
 
 Object = dict[str, Any]
 

@@ -2,15 +2,14 @@
 
 from typing import Any
 
+from finetune_local.controllers.owned_pods import controller_reference
+from finetune_local.network.names import is_ready, selects
+from finetune_local.network.service_proxy import target_port
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.controller import Controller, Key, Result
 from finetune_operator.kube.errors import ApiError
 from finetune_operator.kube.informer import Informer
 from finetune_operator.kube.resources import ENDPOINT_SLICES
-
-from finetune_local.controllers.owned_pods import controller_reference
-from finetune_local.network.names import is_ready, selects
-from finetune_local.network.service_proxy import target_port
 
 Object = dict[str, Any]
 

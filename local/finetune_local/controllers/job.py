@@ -6,13 +6,6 @@ import logging
 from collections import defaultdict
 from typing import Any
 
-from finetune_operator.kube.client import KubeApi
-from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
-from finetune_operator.kube.errors import ApiError
-from finetune_operator.kube.expectations import Expectations
-from finetune_operator.kube.informer import Informer
-from finetune_operator.kube.resources import JOBS, PODS
-
 from finetune_local import timestamps
 from finetune_local.controllers.conditions import find, with_condition
 from finetune_local.controllers.indexes import format_indexes
@@ -38,6 +31,12 @@ from finetune_local.controllers.owned_pods import (
 )
 from finetune_local.knobs import Knobs
 from finetune_local.kubelet.pod_context import Recorder
+from finetune_operator.kube.client import KubeApi
+from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
+from finetune_operator.kube.errors import ApiError
+from finetune_operator.kube.expectations import Expectations
+from finetune_operator.kube.informer import Informer
+from finetune_operator.kube.resources import JOBS, PODS
 
 log = logging.getLogger(__name__)
 

@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from finetune_operator.kube.client import KubeApi
-from finetune_operator.kube.errors import ApiError
-from finetune_operator.kube.informer import Informer
-from finetune_operator.kube.resources import LEASES, NODES, PODS
-
 from finetune_local import timestamps
 from finetune_local.controllers.conditions import find, with_condition
 from finetune_local.knobs import Knobs
 from finetune_local.kubelet.pod_context import Recorder
+from finetune_operator.kube.client import KubeApi
+from finetune_operator.kube.errors import ApiError
+from finetune_operator.kube.informer import Informer
+from finetune_operator.kube.resources import LEASES, NODES, PODS
 
 Object = dict[str, Any]
 

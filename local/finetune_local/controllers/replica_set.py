@@ -2,13 +2,6 @@
 
 from typing import Any
 
-from finetune_operator.kube.client import KubeApi
-from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
-from finetune_operator.kube.errors import ApiError
-from finetune_operator.kube.expectations import Expectations
-from finetune_operator.kube.informer import Informer
-from finetune_operator.kube.resources import PODS, REPLICA_SETS
-
 from finetune_local import timestamps
 from finetune_local.controllers.conditions import find
 from finetune_local.controllers.owned_pods import (
@@ -22,6 +15,12 @@ from finetune_local.controllers.owned_pods import (
 )
 from finetune_local.kubelet.pod_context import Recorder
 from finetune_local.network.names import is_ready
+from finetune_operator.kube.client import KubeApi
+from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
+from finetune_operator.kube.errors import ApiError
+from finetune_operator.kube.expectations import Expectations
+from finetune_operator.kube.informer import Informer
+from finetune_operator.kube.resources import PODS, REPLICA_SETS
 
 Object = dict[str, Any]
 

@@ -4,17 +4,16 @@ import asyncio
 from decimal import Decimal
 from typing import Any
 
-from finetune_operator.kube.client import KubeApi
-from finetune_operator.kube.controller import Controller, Key, Result
-from finetune_operator.kube.errors import ApiError
-from finetune_operator.kube.informer import Informer
-from finetune_operator.kube.resources import PODS
-
 from finetune_local import timestamps
 from finetune_local.controllers.conditions import find, with_condition
 from finetune_local.controllers.fit import Amounts, choose, requests
 from finetune_local.knobs import Knobs
 from finetune_local.kubelet.pod_context import Recorder
+from finetune_operator.kube.client import KubeApi
+from finetune_operator.kube.controller import Controller, Key, Result
+from finetune_operator.kube.errors import ApiError
+from finetune_operator.kube.informer import Informer
+from finetune_operator.kube.resources import PODS
 
 Object = dict[str, Any]
 

@@ -3,15 +3,14 @@
 import asyncio
 from typing import Any
 
+from finetune_local import timestamps
+from finetune_local.knobs import Knobs
+from finetune_local.kubelet.statuses import ContainerRecord, PodRecord, pod_status
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.controller import Controller, Key, Result
 from finetune_operator.kube.errors import ApiError
 from finetune_operator.kube.informer import Informer
 from finetune_operator.kube.resources import PODS
-
-from finetune_local import timestamps
-from finetune_local.knobs import Knobs
-from finetune_local.kubelet.statuses import ContainerRecord, PodRecord, pod_status
 
 Object = dict[str, Any]
 
@@ -34,7 +33,8 @@ class StubbedPods:
             return None
         phase = (pod.get("status") or {}).get("phase")
         if pod["metadata"].get("deletionTimestamp"):
-            return await self._delete(pod)
+            await self._delete(pod)
+            return None
         if phase in ("Succeeded", "Failed") or (phase == "Running" and self._knobs.stubbed_run is None):
             self._due.pop(pod["metadata"]["uid"], None)
             return None

@@ -4,9 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from finetune_operator.kube.errors import ApiError
-from finetune_operator.kube.resources import CONFIG_MAPS, SECRETS, Kind
-
 from finetune_local.kubelet.environment import (
     ConfigError,
     Sources,
@@ -22,6 +19,8 @@ from finetune_local.kubelet.sandbox.root import Mount
 from finetune_local.kubelet.sandbox.supervisor import NONE, Spec
 from finetune_local.kubelet.volume_contents import VolumeError
 from finetune_local.kubelet.volumes import PodVolumes
+from finetune_operator.kube.errors import ApiError
+from finetune_operator.kube.resources import CONFIG_MAPS, SECRETS, Kind
 
 Object = dict[str, Any]
 

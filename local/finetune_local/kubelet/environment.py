@@ -13,9 +13,10 @@ from finetune_local.kubelet.downward import FieldError, field_value, resource_va
 Object = dict[str, Any]
 
 INHERITED = (
-    "HOME LANG LC_ALL TZ USER LD_LIBRARY_PATH SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE "
-    "HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy"
-).split()
+    *("HOME", "USER", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+)
 """What of the host's environment a container sees: an image would bring the like."""
 
 _REFERENCE = re.compile(r"\$\$|\$\(([^()$]+)\)")

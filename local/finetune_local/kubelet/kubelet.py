@@ -6,11 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from finetune_operator.kube.informer import Informer
-
 from finetune_local.kubelet.pod_context import KubeletSettings
 from finetune_local.kubelet.pod_worker import PodWorker
 from finetune_local.kubelet.statuses import Object as Object
+from finetune_operator.kube.informer import Informer
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from finetune_operator.kube.client import KubeApi
-
 from finetune_local.knobs import Knobs
 from finetune_local.kubelet.sandbox.supervisor import NONE
+from finetune_operator.kube.client import KubeApi
 
 Object = dict[str, Any]
 

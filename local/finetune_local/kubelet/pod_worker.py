@@ -6,9 +6,6 @@ import logging
 import shutil
 from typing import Any
 
-from finetune_operator.kube.errors import ApiError
-from finetune_operator.kube.resources import PODS, SERVICE_ACCOUNTS
-
 from finetune_local import timestamps
 from finetune_local.kubelet.container_runner import ContainerRunner
 from finetune_local.kubelet.container_setup import build_spec, write_system_files
@@ -17,6 +14,8 @@ from finetune_local.kubelet.sandbox.supervisor import Spec
 from finetune_local.kubelet.statuses import ContainerRecord, PodRecord, condition, pod_status
 from finetune_local.kubelet.volume_contents import VolumeError
 from finetune_local.kubelet.volumes import PodVolumes, with_api_access
+from finetune_operator.kube.errors import ApiError
+from finetune_operator.kube.resources import PODS, SERVICE_ACCOUNTS
 
 log = logging.getLogger(__name__)
 

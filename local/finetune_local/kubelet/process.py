@@ -57,16 +57,7 @@ class ContainerProcess:
         """`log` takes stdout and stderr."""
         ours, theirs = socket.socketpair()
         with theirs:
-            supervisor = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _START, str(theirs.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-                cwd="/",
-                env={"PATH": os.defpath},
-            )
+            supervisor = _spawn(theirs.fileno(), log)
         reader, writer = await asyncio.open_connection(sock=ours)
         writer.write(json.dumps(asdict(spec)).encode() + b"\n")
         return cls(supervisor, reader, writer)
@@ -142,6 +133,20 @@ class ContainerProcess:
             future.set_result(ExecResult(LOST, "container ended"))
         self._execs.clear()
         self._exited.set_result(ended)
+
+
+def _spawn(control: int, log: IO[bytes] | int) -> subprocess.Popen[bytes]:
+    """Takes a few milliseconds; asyncio's own way needs a thread for each child."""
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _START, str(control), str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=[control],
+        start_new_session=True,
+        cwd="/",
+        env={"PATH": os.defpath},
+    )
 
 
 async def find_isolation(folder: Path) -> str:

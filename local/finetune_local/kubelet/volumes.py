@@ -6,10 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune_operator.kube.client import KubeApi
-from finetune_operator.kube.errors import ApiError
-from finetune_operator.kube.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, SECRETS, SERVICE_ACCOUNTS, Kind
-
 from finetune_local.kubelet.environment import expand
 from finetune_local.kubelet.sandbox.root import Mount
 from finetune_local.kubelet.volume_contents import (
@@ -21,6 +17,9 @@ from finetune_local.kubelet.volume_contents import (
     write_files,
 )
 from finetune_local.quantities import parse_quantity
+from finetune_operator.kube.client import KubeApi
+from finetune_operator.kube.errors import ApiError
+from finetune_operator.kube.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, SECRETS, SERVICE_ACCOUNTS, Kind
 
 Object = dict[str, Any]
 

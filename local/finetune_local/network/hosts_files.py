@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune_operator.kube.informer import Informer
-
 from finetune_local.network.addresses import AddressPool
 from finetune_local.network.names import Records, hosts_lines, records
+from finetune_operator.kube.informer import Informer
 
 Object = dict[str, Any]
 

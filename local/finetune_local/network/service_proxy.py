@@ -7,13 +7,12 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from finetune_local.network.names import is_headless, is_published
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.controller import Controller, Key, Result
 from finetune_operator.kube.errors import ApiError
 from finetune_operator.kube.informer import Informer
 from finetune_operator.kube.resources import SERVICES
-
-from finetune_local.network.names import is_headless, is_published
 
 log = logging.getLogger(__name__)
 

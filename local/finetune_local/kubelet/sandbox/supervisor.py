@@ -3,8 +3,10 @@
     python -I -S -c '…; main()' CONTROL_FD PARENT_PID
 
 The control socket carries JSON lines. In: the `Spec` first, then {"signal": N} and {"exec": [...], "id", "timeout"}.
-Out: {"event": "started"|"exited"|"failed"|"exec", ...}. When the other end closes, everything here is killed: that and
-PR_SET_PDEATHSIG and the PID namespace each suffice to leave nothing behind a parent that was SIGKILLed.
+Out: {"event": "started"|"exited"|"failed"|"exec", ...}. When the other end closes, everything here is killed, so that
+nothing stays behind a parent that was SIGKILLed. With a PID namespace the kernel sees to it as well: this process dies
+with its parent, the namespace's first process with this one, and all others with that. Without one this process must
+not die first: it is the one that finds and kills the container's processes.
 """
 
 import json
@@ -80,7 +82,6 @@ def main() -> None:
     os.set_inheritable(int(sys.argv[1]), False)
     control = Control(socket.socket(fileno=int(sys.argv[1])))
     parent = int(sys.argv[2])
-    libc.die_with_parent(parent)
     spec = Spec.parse(control.read_line())
     try:
         status = _run(spec, control, parent)
@@ -98,10 +99,10 @@ def _run(spec: Spec, control: Control, parent: int) -> int:
     if spec.isolation == FULL:
         flags |= libc.CLONE_NEWPID
     _unshare(flags)
-    libc.die_with_parent(parent)
     if spec.isolation == MOUNTS:
         libc.adopt_orphans()
         return _enter_and_run(spec, control)
+    libc.die_with_parent(parent)
     return _fork_first_process(spec, control)
 
 

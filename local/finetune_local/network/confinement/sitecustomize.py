@@ -21,7 +21,7 @@ def _confine() -> None:
     bind = socket.socket.bind
     getaddrinfo = socket.getaddrinfo
 
-    def confined_bind(self, address):  # type: ignore[no-untyped-def]
+    def confined_bind(self, address):
         if self.family == socket.AF_INET and address[0] in ("", "0.0.0.0"):
             address = (_ADDRESS, *address[1:])
         elif self.family == socket.AF_INET6 and address[0] in ("", "::"):
@@ -29,7 +29,7 @@ def _confine() -> None:
             address = (f"::ffff:{_ADDRESS}", *address[1:])
         return bind(self, address)
 
-    def confined_getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):  # type: ignore[no-untyped-def]
+    def confined_getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):
         if host in (None, "") and flags & socket.AI_PASSIVE:
             host = _ADDRESS
             family = socket.AF_INET if family == socket.AF_UNSPEC else family
