@@ -1,0 +1,1 @@
+"""The kinds that every cluster serves: their schemas, defaults, validation and table columns."""

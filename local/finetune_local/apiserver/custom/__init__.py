@@ -1,0 +1,1 @@
+"""CustomResourceDefinitions: from a CRD to a served kind."""

@@ -1,0 +1,172 @@
+"""The verbs of a resource: one handler a verb, chosen by method and path."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from finetune_local.apiserver import object_codec
+from finetune_local.apiserver.cluster import Cluster
+from finetune_local.apiserver.delete_operations import (
+    RETURNS_OBJECT,
+    delete,
+    delete_collection,
+    deletion_status,
+)
+from finetune_local.apiserver.http.bodies import media_type, read_object
+from finetune_local.apiserver.http.negotiation import TableFormat, table_format
+from finetune_local.apiserver.http.parameters import flag, is_dry_run, list_options, watch_options, write_options
+from finetune_local.apiserver.http.request_info import RequestInfo
+from finetune_local.apiserver.http.responses import json_response
+from finetune_local.apiserver.http.watch_stream import stream_watch
+from finetune_local.apiserver.reading import Page, list_kind, matcher
+from finetune_local.apiserver.request_options import DeleteOptions, ListOptions, User, WriteOptions
+from finetune_local.apiserver.resource_type import ResourceType
+from finetune_local.apiserver.revision_store import StoredObject
+from finetune_local.apiserver.status_error import bad_request, method_not_allowed
+from finetune_local.apiserver.subresources.posting import post_special
+from finetune_local.apiserver.tables.rendering import render_table
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to a resource."""
+
+    cluster: Cluster
+    request: web.Request
+    info: RequestInfo
+    resource: ResourceType
+    user: User
+
+    def write_options(self) -> WriteOptions:
+        agent = self.request.headers.get("User-Agent", "")
+        options = write_options(self.request.query, self.user, agent)
+        if self.resource.deprecation_warning:
+            options.warnings.append(self.resource.deprecation_warning)
+        return options
+
+    def require_verb(self, verb: str) -> None:
+        if verb not in self.resource.verbs:
+            raise method_not_allowed()
+
+    def respond(self, stored: StoredObject, status: int = 200, warnings: list[str] | None = None) -> web.Response:
+        wanted = table_format(self.request)
+        if wanted is not None:
+            return json_response(render_table(self.resource, [stored], "", wanted), status, warnings or [])
+        return json_response(object_codec.present(self.resource, stored), status, warnings or [])
+
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+async def get_one(call: Call) -> web.StreamResponse:
+    call.require_verb("get")
+    return call.respond(call.cluster.operations.require(call.resource, call.info.namespace, call.info.name))
+
+
+async def list_or_watch(call: Call) -> web.StreamResponse:
+    query = call.request.query
+    wanted = table_format(call.request)
+    if flag(query, "watch"):
+        call.require_verb("watch")
+        return await stream_watch(call.cluster, call.request, call.resource, call.info.namespace, watch_options(query))
+    call.require_verb("list")
+    page = call.cluster.reader.list_page(call.resource, call.info.namespace, list_options(query))
+    return json_response(_render_page(call.resource, page, wanted))
+
+
+def _render_page(resource: ResourceType, page: Page, wanted: TableFormat | None) -> bytes:
+    if wanted is None:
+        return page.render(resource)
+    return render_table(
+        resource, page.items, str(page.revision), wanted, continue_=page.continue_, remaining=page.remaining
+    )
+
+
+async def create(call: Call) -> web.StreamResponse:
+    call.require_verb("create")
+    body = await read_object(call.request)
+    special = post_special(call.cluster, call.resource, call.info, body, call.user)
+    if special is not None:
+        return json_response(special, 201)
+    options = call.write_options()
+    stored = call.cluster.operations.create(call.resource, call.info.namespace, body, options)
+    return call.respond(stored, 201, options.warnings)
+
+
+async def replace(call: Call) -> web.StreamResponse:
+    call.require_verb("update")
+    body = await read_object(call.request)
+    options = call.write_options()
+    info = call.info
+    stored = call.cluster.operations.update(call.resource, info.namespace, info.name, body, options, info.subresource)
+    return call.respond(stored, 200, options.warnings)
+
+
+async def patch(call: Call) -> web.StreamResponse:
+    call.require_verb("patch")
+    body = await read_object(call.request)
+    options = call.write_options()
+    info = call.info
+    stored, created = call.cluster.operations.patch(
+        call.resource, info.namespace, info.name, body, media_type(call.request), options, info.subresource
+    )
+    return call.respond(stored, 201 if created else 200, options.warnings)
+
+
+async def _delete_options(call: Call) -> DeleteOptions:
+    """From the body, the query, or both (kubectl sends a body, curl often a query)."""
+    body: Any = await read_object(call.request)
+    if not isinstance(body, dict):
+        raise bad_request("DeleteOptions must be an object")
+    query = call.request.query
+    if "propagationPolicy" in query:
+        body = {"propagationPolicy": query["propagationPolicy"]} | body
+    if "gracePeriodSeconds" in query:
+        body = {"gracePeriodSeconds": int(query["gracePeriodSeconds"])} | body
+    if is_dry_run(query):
+        body = {"dryRun": ["All"]} | body
+    return DeleteOptions.from_body(body)
+
+
+async def delete_one(call: Call) -> web.StreamResponse:
+    call.require_verb("delete")
+    options = await _delete_options(call)
+    info = call.info
+    warnings: list[str] = []
+    stored, gone = delete(call.cluster.operations, call.resource, info.namespace, info.name, options, warnings)
+    if gone and call.resource.key not in RETURNS_OBJECT:
+        return json_response(deletion_status(call.resource, stored), 200, warnings)
+    return call.respond(stored, 200, warnings)
+
+
+async def delete_many(call: Call) -> web.StreamResponse:
+    call.require_verb("deletecollection")
+    options = await _delete_options(call)
+    wanted: ListOptions = list_options(call.request.query)
+    matches = matcher(call.resource, wanted.label_selector, wanted.field_selector) or (lambda _body: True)
+    warnings: list[str] = []
+    deleted = delete_collection(call.cluster.operations, call.resource, call.info.namespace, matches, options, warnings)
+    head = {
+        "kind": list_kind(call.resource),
+        "apiVersion": call.resource.api_version,
+        "metadata": {"resourceVersion": str(call.cluster.store.revision)},
+        "items": [orjson.Fragment(object_codec.present(call.resource, one)) for one in deleted],
+    }
+    return json_response(orjson.dumps(head), 200, warnings)
+
+
+COLLECTION: dict[str, Handler] = {"GET": list_or_watch, "POST": create, "DELETE": delete_many}
+OBJECT: dict[str, Handler] = {"GET": get_one, "PUT": replace, "PATCH": patch, "DELETE": delete_one}
+STATUS: dict[str, Handler] = {"GET": get_one, "PUT": replace, "PATCH": patch}
+
+
+def choose(info: RequestInfo, resource: ResourceType, method: str) -> Handler | None:
+    """None when the path exists but the method does not. Subresources other than status are elsewhere."""
+    if info.subresource == "status":
+        return STATUS.get(method) if resource.status_subresource else None
+    if info.subresource:
+        return create if method == "POST" else None
+    return (OBJECT if info.name else COLLECTION).get(method)

@@ -1,0 +1,43 @@
+"""Watches over HTTP: one JSON line an event, as long as the client listens."""
+
+from aiohttp import web
+
+from finetune_local.apiserver.cluster import Cluster
+from finetune_local.apiserver.http.negotiation import table_format
+from finetune_local.apiserver.request_options import WatchOptions
+from finetune_local.apiserver.resource_type import ResourceType
+from finetune_local.apiserver.tables.rendering import table_event
+from finetune_local.apiserver.watching import Event, Watcher
+
+
+async def stream_watch(
+    cluster: Cluster, request: web.Request, resource: ResourceType, namespace: str, options: WatchOptions
+) -> web.StreamResponse:
+    """Errors of `start` become an HTTP error, or a single ERROR event for an expired version, as on the real server."""
+    watcher = Watcher(cluster.store, resource, namespace, options)
+    watcher.start()
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    wanted = table_format(request)
+    cluster.watchers.add(watcher)
+    first = True
+    try:
+        async for event in watcher.events():
+            shown: Event = event
+            if wanted is not None and event.type != "ERROR":
+                shown = table_event(resource, event, wanted, with_columns=first)
+                first = False
+            await response.write(shown.line())
+    except (ConnectionResetError, ConnectionError):
+        return response  # the client has gone
+    finally:
+        cluster.watchers.discard(watcher)
+    if watcher.cut:
+        cut_connection(request)
+    return response
+
+
+def cut_connection(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()

@@ -1,0 +1,99 @@
+"""From a request body to a clean object and back to the version that a client asked for."""
+
+from typing import Any
+
+import orjson
+
+from finetune_local.apiserver.cel_rules import check_rules
+from finetune_local.apiserver.decoding import TypedDecoder, prune
+from finetune_local.apiserver.defaulting import apply_defaults
+from finetune_local.apiserver.resource_type import ResourceType
+from finetune_local.apiserver.revision_store import StoredObject
+from finetune_local.apiserver.schema import MISSING, Schema
+from finetune_local.apiserver.schema_validation import validate
+from finetune_local.apiserver.status_error import Cause, bad_request
+
+Object = dict[str, Any]
+
+
+class ObjectCodec:
+    """Decoding, defaulting and validation of one server's objects; `meta` is the schema of ObjectMeta."""
+
+    def __init__(self, meta: Schema) -> None:
+        self._meta = meta
+
+    def decode(self, resource: ResourceType, body: Any, unknown: list[str]) -> Object:
+        """A clean copy of a request's object; unknown fields are dropped and listed."""
+        check_identity(resource, body)
+        decoder = TypedDecoder(resource.kind, resource.version)
+        if not resource.custom:
+            decoded: Object = decoder.decode(resource.schema, body)
+            decoded.setdefault("metadata", {})
+            unknown += decoder.unknown
+            return decoded
+        decoded = dict(body)
+        meta = decoded.get("metadata") or {}
+        decoded["metadata"] = decoder.decode(self._meta, meta, "metadata")
+        prune(resource.schema, decoded, "", unknown)
+        unknown += decoder.unknown
+        return decoded
+
+    def default(self, resource: ResourceType, body: Object, old: Object | None) -> None:
+        apply_defaults(resource.schema, body)
+        resource.set_defaults(body, old)
+
+    def check(self, resource: ResourceType, body: Object, old: Object | None) -> list[Cause]:
+        """Schema, CEL and the kind's own rules. CEL runs only on what the schema accepts, as on the real server."""
+        if not resource.custom:
+            return validate(resource.schema, body) + resource.check(body, old)
+        errors = validate(resource.schema, body)
+        if not errors:
+            errors = list(check_rules(resource.schema, body, MISSING if old is None else old))
+        return errors + resource.check(body, old)
+
+
+def check_identity(resource: ResourceType, body: Any) -> None:
+    """apiVersion and kind of the body must be those of the URL; missing ones are filled in for built-in kinds."""
+    if not isinstance(body, dict):
+        raise bad_request(f"couldn't get version/kind; json parse error: json: cannot unmarshal {type(body).__name__}")
+    if "kind" not in body and "apiVersion" not in body and not resource.custom:
+        body["apiVersion"], body["kind"] = resource.api_version, resource.kind
+    if not body.get("kind"):
+        raise bad_request("Object 'Kind' is missing in '" + orjson.dumps(body).decode()[:200] + "'")
+    if body.get("apiVersion") != resource.api_version:
+        raise bad_request(
+            f"the API version in the data ({body.get('apiVersion')}) does not match the expected API version "
+            f"({resource.api_version})"
+        )
+    if body["kind"] != resource.kind:
+        raise bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
+            f'no kind "{body["kind"]}" is registered for version "{resource.api_version}"'
+        )
+
+
+def to_storage(resource: ResourceType, body: Object) -> Object:
+    """The stored form: the storage version of the kind that owns the objects."""
+    body = resource.to_storage(body)
+    if resource.custom and resource.storage_version:
+        body["apiVersion"] = f"{resource.group}/{resource.storage_version}"
+    return body
+
+
+def is_stored_form(resource: ResourceType) -> bool:
+    return resource.storage == ("", "") and resource.storage_version in ("", resource.version)
+
+
+def from_storage(resource: ResourceType, stored: StoredObject) -> Object:
+    """A copy, in the version of `resource`, that the caller may change."""
+    body = resource.from_storage(stored.copy())
+    body["apiVersion"] = resource.api_version
+    body["kind"] = resource.kind
+    return body
+
+
+def present(resource: ResourceType, stored: StoredObject) -> bytes:
+    """The JSON that a client of `resource` sees."""
+    if is_stored_form(resource):
+        return stored.json
+    return orjson.dumps(from_storage(resource, stored))

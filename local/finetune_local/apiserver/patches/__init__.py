@@ -1,0 +1,1 @@
+"""The three patch formats of the Kubernetes API besides server-side apply."""
