@@ -1,17 +1,19 @@
 """The interface that every kind of place has."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of a place: its path relative to the place, and its size in bytes."""
+    """One file of a place: its path relative to the place, its size in bytes and its age."""
 
     path: str
     size: int
+    modified: float = field(default=0.0, compare=False)
+    """When it was last written, seconds since the epoch; 0 where that is not known."""
 
 
 class Storage(Protocol):
@@ -39,9 +41,9 @@ class Storage(Protocol):
     def fetch(self, target: Path, path: str = "", patterns: Sequence[str] | None = None) -> Path:
         """Bring a file or a folder to local disk and return where it is.
 
-        A place that is a local path already is returned as it is. A download appears under `target` in one go when it
-        is complete, so a process that is killed leaves nothing that looks finished. `patterns` (fnmatch, against
-        the relative paths) choose files of a folder.
+        A place that is a local path already is returned as it is. A download appears below `target`, a folder that
+        may hold other things, in one go when it is complete: a process that is killed leaves nothing that looks
+        finished. `patterns` (fnmatch, against the relative paths) choose files of a folder.
         """
 
     def upload(self, source: Path, path: str = "") -> None:

@@ -74,22 +74,33 @@ class S3Storage:
             return bytes(file.read())
 
     def fetch(self, target: Path, path: str = "", patterns: Sequence[str] | None = None) -> Path:
-        if self._is_object(path):
-            name = self._key(path).rpartition("/")[2]
-            target.mkdir(parents=True, exist_ok=True)
-            self._download(path, target / name)
-            return target / name
+        place = self.place(target, path)
         wanted = [entry for entry in self._select(path) if _matches(entry.path, patterns)]
         if not wanted:
             raise NotFoundError(self._nothing(path, patterns))
-        staging = target.parent / f"tmp-{target.name}-{uuid.uuid4().hex[:8]}"
+        if self._is_object(path):
+            if not _same(place, wanted[0]):
+                self._download(path, place, wanted[0].modified)
+            return place
+        if all(_same(place / entry.path, entry) for entry in wanted):
+            return place
+        staging = place.with_name(f"tmp-{place.name}-{uuid.uuid4().hex[:8]}")
         try:
-            self._each(wanted, lambda entry: self._download(_join(path, entry.path), staging / entry.path))
-            replace_folder(staging, target)
+            self._each(
+                wanted,
+                lambda entry: self._download(_join(path, entry.path), staging / entry.path, entry.modified),
+            )
+            replace_folder(staging, place)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
-        return target
+        return place
+
+    def place(self, target: Path, path: str = "") -> Path:
+        """Where `fetch` puts something: below `target`, in a folder of this URI's own, under its own name."""
+        key = self._key(path)
+        mark = hashlib.sha256(f"{self._endpoint}/{key}".encode()).hexdigest()[:12]
+        return target / f"s3-{mark}" / key.rpartition("/")[2]
 
     def upload(self, source: Path, path: str = "") -> None:
         names = manifest.files_of(source)
@@ -159,10 +170,10 @@ class S3Storage:
         root = self._key(path)
         with self._errors(path):
             found = self._fs.fs.get_file_info(_selector(root, recursive=True))
-            entries = [Entry(info.path.removeprefix(f"{root}/"), info.size) for info in found if info.is_file]
+            entries = [_entry(info, info.path.removeprefix(f"{root}/")) for info in found if info.is_file]
         if not entries and self._is_object(path):
             with self._errors(path):
-                entries = [Entry(root.rpartition("/")[2], self._fs.info(root)["size"])]
+                entries = [_entry(self._fs.fs.get_file_info(root), root.rpartition("/")[2])]
         return sorted(entries, key=lambda entry: entry.path)
 
     def _is_object(self, path: str) -> bool:
@@ -172,7 +183,7 @@ class S3Storage:
         with self._errors(path):
             return bool(self._fs.fs.get_file_info(key).is_file)
 
-    def _download(self, path: str, target: Path) -> None:
+    def _download(self, path: str, target: Path, modified: float) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f"tmp-{target.name}-{uuid.uuid4().hex[:8]}")
         try:
@@ -182,6 +193,7 @@ class S3Storage:
                 temporary.open("wb") as file,
             ):
                 shutil.copyfileobj(remote, file, CHUNK)
+            os.utime(temporary, (modified, modified))
             temporary.rename(target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -252,6 +264,19 @@ def _selector(root: str, recursive: bool) -> Any:
     from pyarrow.fs import FileSelector
 
     return FileSelector(root, recursive=recursive, allow_not_found=True)
+
+
+def _entry(info: Any, path: str) -> Entry:
+    return Entry(path, info.size, info.mtime.timestamp() if info.mtime else 0.0)
+
+
+def _same(local: Path, entry: Entry) -> bool:
+    """Whether a file was fetched before and not written since: a download has the time of its object."""
+    try:
+        status = local.stat()
+    except FileNotFoundError:
+        return False
+    return status.st_size == entry.size and abs(status.st_mtime - entry.modified) < 0.001
 
 
 def _reason(text: str) -> str:

@@ -60,8 +60,7 @@ class ObjectStore:
 
     def open(self, name: str) -> tuple[Path, dict[str, Any]]:
         body = self._manifest(name)
-        if not self.local(name).exists():
-            self._storage.fetch(self.local(name), name)
+        self._storage.fetch(self._scratch, name)
         try:
             return self.local(name), self._verified(name, body)
         except ManifestError:
@@ -69,7 +68,7 @@ class ObjectStore:
             raise
 
     def local(self, name: str) -> Path:
-        return self._scratch / f"down-{name}"
+        return self._storage.place(self._scratch, name)
 
     def delete(self, name: str) -> None:
         self._storage.delete(name)
