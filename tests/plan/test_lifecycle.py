@@ -1,0 +1,491 @@
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from finetune_operator.plan.lifecycle import plan_job
+from finetune_operator.plan.world import Plan
+from plan.builders import (
+    NOW,
+    UID,
+    condition,
+    created,
+    deleted,
+    failed_pod,
+    follow,
+    indexed_job,
+    job,
+    last_words,
+    message,
+    pod,
+    reasons,
+    snapshot_of,
+    world,
+)
+
+OBJECTS = ["ConfigMap/tickets-{0}", "Service/tickets-{0}", "Job/tickets-{0}"]
+GANG = [pod(0), pod(1)]
+
+
+def objects_of(number: int) -> list[str]:
+    return [name.format(number) for name in OBJECTS]
+
+
+def started(**changes: Any) -> dict:
+    """A job whose first attempt was announced."""
+    fresh = job(**changes)
+    return follow(fresh, plan_job(world(fresh, runtime={"spec": {}})))
+
+
+def step(item: dict, jobs: list | None = None, pods: list | None = None, after: float = 10, **more: Any) -> Plan:
+    more.setdefault("snapshot", snapshot_of(item))
+    return plan_job(world(item, jobs, pods, after, **more))
+
+
+def running(**changes: Any) -> dict:
+    """A job whose gang runs."""
+    item = started(**changes)
+    return follow(item, step(item, [indexed_job()], GANG, after=5))
+
+
+def parts(number: int) -> tuple[dict, ...]:
+    return tuple(
+        {"kind": kind, "metadata": {"name": f"tickets-{number}", "uid": f"{kind}-{number}"}}
+        for kind in ("Service", "ConfigMap")
+    )
+
+
+# Start
+
+
+def test_the_first_attempt_is_announced_and_made_in_one_step() -> None:
+    plan = plan_job(world(job()))
+    assert created(plan) == objects_of(1)
+    assert plan.status["attempt"] == 1
+    assert plan.status["phase"] == "Starting"
+    assert plan.status["startTime"] == "2026-11-22T09:00:00Z"
+    assert condition(plan, "Validated") == ("True", "Valid")
+    assert condition(plan, "Admitted") == ("True", "NotQueued")
+    assert condition(plan, "Reconciling") == ("True", "Starting")
+    assert reasons(plan) == ["AttemptStarted"]
+
+
+def test_nothing_is_written_while_nothing_changes() -> None:
+    item = running()
+    plan = step(item, [indexed_job()], GANG, after=300)
+    assert plan.status == item["status"]
+    assert (plan.writes, plan.events) == ((), ())
+
+
+def test_an_announced_attempt_whose_job_was_never_seen_is_made_again() -> None:
+    item = started()
+    plan = step(item)
+    assert created(plan) == objects_of(1)
+    assert plan.status == item["status"]
+
+
+def test_an_announced_attempt_waits_for_the_pods_of_another_to_go() -> None:
+    plan = step(started(), pods=[pod(0, number=7)])
+    assert plan.writes == ()
+
+
+def test_pods_that_cannot_be_placed_say_why() -> None:
+    pending = [pod(0), pod(1, phase="Pending", unschedulable="0/3 nodes: insufficient gpu")]
+    plan = step(started(), [indexed_job()], pending)
+    assert condition(plan, "Running") == ("False", "Unschedulable")
+    assert message(plan, "Running") == "pod tickets-1-1-abcde: 0/3 nodes: insufficient gpu"
+    assert plan.status["phase"] == "Starting"
+
+
+def test_an_image_that_cannot_be_pulled_says_why_and_waits() -> None:
+    waiting = pod(1, phase="Pending", waiting={"reason": "ImagePullBackOff", "message": "manifest unknown"})
+    plan = step(started(), [indexed_job()], [pod(0), waiting])
+    assert condition(plan, "Running") == ("False", "ImagePullBackOff")
+    assert plan.writes == ()
+
+
+def test_running_means_that_every_pod_runs() -> None:
+    assert step(started(), [indexed_job()], GANG[:1]).status["phase"] == "Starting"
+    plan = step(started(), [indexed_job()], GANG)
+    assert plan.status["phase"] == "Running"
+    assert condition(plan, "Running") == ("True", "AttemptRunning")
+    assert plan.status["attempts"][0]["startedAt"] == "2026-11-22T09:00:00Z"
+    assert reasons(plan) == ["AttemptRunning"]
+
+
+def test_pods_that_end_one_after_the_other_leave_the_job_running() -> None:
+    plan = step(running(), [indexed_job()], [GANG[0], pod(1, phase="Succeeded", terminated={"exitCode": 0})])
+    assert plan.status["phase"] == "Running"
+    assert plan.events == ()
+
+
+# Loss of pods
+
+
+def test_a_crash_stops_the_gang_and_is_recorded() -> None:
+    pods = [pod(0), failed_pod(1, 1, last_words("Crash", "CUDA error: device lost", 1), at=NOW)]
+    plan = step(running(), [indexed_job()], pods, after=15, parts=parts(1))
+    assert plan.status["phase"] == "Restarting"
+    assert plan.status["restarts"] == {"user": 0, "infrastructure": 1, "preemption": 0}
+    record = plan.status["attempts"][0]
+    assert record["cause"] == "Crash"
+    assert (record["rank"], record["node"], record["pod"]) == (1, "node-1", "tickets-1-1-abcde")
+    assert (record["exitCode"], record["lastLogLines"]) == (1, "CUDA error: device lost")
+    assert record["endedAt"] == "2026-11-22T09:00:15Z"
+    assert deleted(plan) == ["Job/tickets-1", "Service/tickets-1"]
+    assert plan.writes[0].propagation == "Foreground"
+    assert reasons(plan) == ["AttemptFailed", "Restarting"]
+
+
+def test_other_pods_get_time_to_show_the_root_cause() -> None:
+    pods = [pod(0), failed_pod(1, 1, "Connection reset by peer", at=NOW)]
+    early = step(running(), [indexed_job()], pods, after=4)
+    assert (early.writes, early.status["phase"], early.requeue_after) == ((), "Running", 6)
+    assert condition(early, "Running") == ("False", "AttemptFailed")
+    assert early.status["attempts"][0]["cause"] == "Network"
+    pods[0] = failed_pod(0, 4, last_words("OutOfMemory", "CUDA"), at=NOW + timedelta(seconds=5))
+    late = step(follow(running(), early), [indexed_job()], pods, after=6)
+    assert late.status["attempts"][0]["cause"] == "OutOfMemory"
+    assert condition(late, "Failed") == ("True", "OutOfMemory")
+
+
+def test_what_a_vanished_pod_has_shown_is_kept() -> None:
+    item = running()
+    gone = pod(1, disruption="EvictionByEvictionAPI", deleting=NOW + timedelta(seconds=120))
+    seen = step(item, [indexed_job()], [pod(0), gone], after=1)
+    assert seen.status["attempts"][0]["cause"] == "Evicted"
+    failed = indexed_job(Failed="PodFailurePolicy: pod failed")
+    plan = step(follow(item, seen), [failed], [failed_pod(0, 75)], after=5)
+    assert plan.status["attempts"][0]["cause"] == "Evicted"
+    assert plan.status["restarts"]["preemption"] == 1
+    assert reasons(plan) == ["AttemptPreempted", "Restarting"]
+
+
+def test_an_evicted_gang_gets_its_grace_period_to_save() -> None:
+    evicted = pod(1, disruption="EvictionByEvictionAPI", deleting=NOW + timedelta(seconds=120))
+    plan = step(running(), [indexed_job()], [pod(0), evicted], after=60)
+    assert plan.writes == ()
+    assert plan.requeue_after == 70
+
+
+def test_a_pod_that_was_lost_and_replaced_still_ends_the_attempt() -> None:
+    """The Job controller may bring a new pod; its gang has moved on."""
+    item = running()
+    seen = step(item, [indexed_job()], [pod(0), pod(1, deleting=NOW + timedelta(seconds=1))], after=1)
+    plan = step(follow(item, seen), [indexed_job()], GANG, after=20)
+    assert plan.status["phase"] == "Restarting"
+    assert plan.status["attempts"][0]["cause"] == "PodLost"
+
+
+def test_a_job_deleted_by_someone_else_is_an_ended_attempt() -> None:
+    plan = step(running(), [], [])
+    assert plan.status["attempts"][0]["cause"] == "JobDeleted"
+    assert plan.status["phase"] == "Restarting"
+
+
+@pytest.mark.parametrize("exit_code", [2, 3, 4])
+def test_user_errors_fail_at_once(exit_code: int) -> None:
+    plan = step(running(), [indexed_job()], [pod(0), failed_pod(1, exit_code, at=NOW)], after=1)
+    assert plan.status["phase"] == "Failed"
+    assert plan.status["completionTime"] == "2026-11-22T09:00:01Z"
+    assert condition(plan, "Running") == ("False", plan.status["attempts"][0]["cause"])
+    assert "rank 1 on node node-1" in message(plan, "Failed")
+
+
+def test_a_failed_job_keeps_its_pods_for_their_logs() -> None:
+    ended = indexed_job(FailureTarget="PodFailurePolicy: exit code 3")
+    assert deleted(step(running(), [ended], [pod(0), failed_pod(1, 3)])) == []
+
+
+def test_a_failed_job_stops_a_gang_that_would_run_on() -> None:
+    assert deleted(step(running(), [indexed_job()], [pod(0), failed_pod(1, 3)])) == ["Job/tickets-1"]
+
+
+# Restart
+
+
+def restarting(**changes: Any) -> dict:
+    item = running(**changes)
+    crashed = [failed_pod(0, 1, "x"), failed_pod(1, 1, "y")]
+    return follow(item, step(item, [indexed_job(Failed="BackoffLimitExceeded: x")], crashed, after=10))
+
+
+def test_the_next_gang_waits_until_every_pod_is_gone() -> None:
+    item = restarting()
+    deleting = indexed_job()
+    deleting["metadata"]["deletionTimestamp"] = "2026-11-22T09:00:10Z"
+    assert step(item, [deleting], [GANG[0]], after=60).writes == ()
+    assert step(item, [], [GANG[0]], after=60).writes == ()
+    assert created(step(item, [], [], after=60)) == objects_of(2)
+
+
+def test_a_delete_that_was_not_carried_out_is_repeated() -> None:
+    item = restarting()
+    plan = step(item, [indexed_job()], GANG, after=11, parts=parts(1))
+    assert deleted(plan) == ["Job/tickets-1", "Service/tickets-1"]
+    assert plan.status == item["status"]
+
+
+def test_the_next_gang_waits_for_the_backoff() -> None:
+    plan = step(restarting(), [], [], after=12)
+    assert (plan.writes, plan.requeue_after) == ((), 3)
+
+
+def test_a_restart_goes_on_from_the_newest_verified_checkpoint() -> None:
+    item = restarting()
+    item["status"]["lastCheckpoint"] = {"step": 400, "uri": "s3://c/400", "verifiedAt": "2026-11-22T09:00:05Z"}
+    plan = step(item, [], [], after=60)
+    assert plan.status["attempt"] == 2
+    assert plan.status["attempts"][-1] == {"number": 2, "cause": "", "reason": "", "resumedFromStep": 400}
+    assert "step 400" in plan.events[0].note
+    assert "lastCheckpoint" not in plan.status
+
+
+def test_a_restart_uses_the_job_and_the_runtime_as_they_were() -> None:
+    item = restarting(runtimeRef={"name": "gpu"})
+    snapshot = snapshot_of(item, {"trainerImage": "old:1"})
+    edited = {**item, "spec": {**item["spec"], "training": {"learningRate": 0.5}}}
+    plan = step(edited, [], [], after=60, snapshot=snapshot, runtime={"spec": {"trainerImage": "new:2"}})
+    config_map, _, batch_job = (write.body for write in plan.writes)
+    assert batch_job["spec"]["template"]["spec"]["containers"][0]["image"] == "old:1"
+    assert "0.5" not in config_map["data"]["job.json"]
+    assert condition(plan, "Validated") == ("True", "SpecChangeIgnored")
+
+
+def crash(item: dict, number: int, after: float) -> tuple[dict, Plan]:
+    item = follow(item, step(item, [indexed_job(number)], [pod(0, number), pod(1, number)], after=after))
+    failed = indexed_job(number, Failed="PodFailurePolicy: x")
+    plan = step(item, [failed], [failed_pod(0, 1, "x", number)], after=after + 1)
+    return follow(item, plan), plan
+
+
+def test_the_budget_of_a_class_runs_out() -> None:
+    item, number, after = started(), 1, 10.0
+    waits = []
+    while True:
+        item, plan = crash(item, number, after)
+        if plan.status["phase"] == "Failed":
+            break
+        wait = step(item, [], [], after=after + 1).requeue_after
+        waits.append(wait)
+        after += 1 + (wait or 0)
+        plan = step(item, [], [], after=after)
+        number += 1
+        assert created(plan) == objects_of(number)
+        item = follow(item, plan)
+    assert waits == [5, 10, 20]
+    assert number == 4
+    assert plan.status["restarts"]["infrastructure"] == 3
+    assert condition(plan, "Failed") == ("True", "RestartsExhausted")
+    assert "spec.failurePolicy.maxRestarts.infrastructure" in message(plan, "Failed")
+
+
+def test_preemptions_do_not_eat_the_budget_of_failures() -> None:
+    item = running(failurePolicy={"maxRestarts": {"infrastructure": 0}})
+    evicted = [failed_pod(0, 75), pod(1, phase="Failed", reason="Evicted")]
+    plan = step(item, [indexed_job(Failed="x: y")], evicted)
+    assert (plan.status["phase"], plan.status["restarts"]["preemption"]) == ("Restarting", 1)
+
+
+def test_only_the_last_ten_attempts_are_kept() -> None:
+    item = restarting()
+    item["status"]["attempts"] = [
+        {"number": n, "cause": "Crash", "reason": "", "endedAt": "2026-11-22T08:00:00Z"} for n in range(1, 11)
+    ]
+    item["status"]["attempt"] = 10
+    plan = step(item, [], [], after=600)
+    assert [record["number"] for record in plan.status["attempts"]] == list(range(2, 12))
+
+
+def test_what_earlier_attempts_left_behind_is_cleaned_up_but_the_snapshot() -> None:
+    plan = step(restarting(), [], [], after=60, parts=(*parts(1), *parts(5)))
+    assert deleted(plan) == ["Service/tickets-1", "Service/tickets-5", "ConfigMap/tickets-5"]
+    assert created(plan) == objects_of(2)
+
+
+def test_pods_on_a_lost_node_are_deleted_by_force() -> None:
+    stuck = pod(1, deleting=NOW)
+    waiting = step(restarting(), [], [stuck], after=30)
+    assert (waiting.writes, waiting.requeue_after) == ((), 30)
+    plan = step(restarting(), [], [stuck], after=61)
+    (write,) = plan.writes
+    assert (write.kind, write.name, write.grace_seconds, write.uid) == ("Pod", "tickets-1-1-abcde", 0, "pod-1-1")
+    assert reasons(plan) == ["StuckPodDeleted"]
+
+
+# Suspend
+
+
+def edited(item: dict, **changes: Any) -> dict:
+    metadata = {**item["metadata"], "generation": item["metadata"]["generation"] + 1}
+    return {**item, "metadata": metadata, "spec": {**item["spec"], **changes}}
+
+
+def test_a_job_that_is_suspended_from_the_beginning_starts_nothing() -> None:
+    plan = plan_job(world(job(suspend=True)))
+    assert (plan.status["phase"], plan.writes) == ("Suspended", ())
+    assert condition(plan, "Suspended") == ("True", "Suspended")
+    assert condition(plan, "Reconciling") == ("False", "Suspended")
+    item = edited(follow(job(suspend=True), plan), suspend=False)
+    resumed = plan_job(world(item, after=100))
+    assert created(resumed) == objects_of(1)
+    assert condition(resumed, "Suspended") == ("False", "Resumed")
+    assert resumed.status.get("suspendedSeconds", 0) == 0
+
+
+def test_suspend_stops_the_gang_gracefully_and_resume_is_no_restart() -> None:
+    item = edited(running(), suspend=True)
+    plan = step(item, [indexed_job()], GANG, parts=parts(1))
+    assert deleted(plan) == ["Job/tickets-1", "Service/tickets-1"]
+    assert all(write.grace_seconds is None for write in plan.writes)
+    assert (plan.status["phase"], condition(plan, "Suspended")) == ("Suspended", ("False", "Stopping"))
+    item = follow(item, plan)
+    stopping = step(item, [], [pod(0, deleting=NOW + timedelta(seconds=120))], after=20)
+    assert condition(stopping, "Suspended") == ("False", "Stopping")
+    plan = step(item, [], [], after=30)
+    assert condition(plan, "Suspended") == ("True", "Suspended")
+    assert plan.status["attempts"][-1]["cause"] == "Suspended"
+    item = edited(follow(item, plan), suspend=False)
+    plan = step(item, [], [], after=130)
+    assert created(plan) == objects_of(2)
+    assert plan.status["restarts"] == {"user": 0, "infrastructure": 0, "preemption": 0}
+    assert plan.status["suspendedSeconds"] == 100
+    assert reasons(plan) == ["Resumed", "AttemptStarted"]
+
+
+def test_resume_waits_until_the_old_gang_is_gone() -> None:
+    item = edited(running(), suspend=True)
+    item = edited(follow(item, step(item, [indexed_job()], GANG)), suspend=False)
+    assert step(item, [], [GANG[0]], after=20).writes == ()
+
+
+def test_suspend_during_a_backoff_starts_nothing() -> None:
+    item = edited(restarting(), suspend=True)
+    plan = step(item, [], [], after=600)
+    assert (plan.writes, plan.status["phase"]) == ((), "Suspended")
+
+
+def test_suspend_before_the_job_was_seen() -> None:
+    item = edited(started(), suspend=True)
+    plan = step(item, [], [])
+    assert plan.status["attempts"][-1]["cause"] == "Suspended"
+    assert created(plan) == []
+
+
+# Deadline
+
+
+def test_the_deadline_ends_the_job_whatever_runs() -> None:
+    item = running(activeDeadlineSeconds=60)
+    assert step(item, [indexed_job()], GANG, after=20).requeue_after == 40
+    plan = step(item, [indexed_job()], GANG, after=60)
+    assert condition(plan, "Failed") == ("True", "DeadlineExceeded")
+    assert deleted(plan) == ["Job/tickets-1"]
+    assert plan.status["attempts"][-1]["cause"] == "DeadlineExceeded"
+    assert reasons(plan) == ["DeadlineExceeded", "Failed"]
+
+
+def test_the_deadline_holds_between_attempts_too() -> None:
+    plan = step(restarting(activeDeadlineSeconds=12), [], [], after=13)
+    assert condition(plan, "Failed") == ("True", "DeadlineExceeded")
+    assert plan.status["attempts"][-1]["cause"] == "Crash"
+
+
+def test_suspended_time_does_not_count() -> None:
+    item = edited(running(activeDeadlineSeconds=60), suspend=True)
+    item = follow(item, step(item, [indexed_job()], GANG, after=10))
+    item = follow(item, step(item, [], [], after=20))
+    assert step(item, [], [], after=5000).status["phase"] == "Suspended"
+    item = edited(item, suspend=False)
+    item = follow(item, step(item, [], [], after=5000))
+    assert item["status"]["phase"] == "Starting"
+    item = follow(item, step(item, [indexed_job(2)], [pod(0, 2), pod(1, 2)], after=5010))
+    assert step(item, [indexed_job(2)], [pod(0, 2), pod(1, 2)], after=5035).status["phase"] == "Running"
+    plan = step(item, [indexed_job(2)], [pod(0, 2), pod(1, 2)], after=5041)
+    assert condition(plan, "Failed") == ("True", "DeadlineExceeded")
+
+
+def test_the_deadline_may_be_moved_while_the_job_runs() -> None:
+    item = edited(running(activeDeadlineSeconds=60), activeDeadlineSeconds=600)
+    plan = step(item, [indexed_job()], GANG, after=100)
+    assert plan.status["phase"] == "Running"
+    assert condition(plan, "Validated") == ("True", "Valid")
+
+
+# Edits
+
+
+def test_an_edit_after_the_start_is_refused_and_told_once() -> None:
+    item = edited(running(), training={"learningRate": 0.5, "epochs": 9})
+    item["spec"]["distributed"] = {"nodes": 4}
+    plan = step(item, [indexed_job()], GANG, snapshot=snapshot_of(running()))
+    assert condition(plan, "Validated") == ("True", "SpecChangeIgnored")
+    text = message(plan, "Validated")
+    for field in ("spec.distributed.nodes", "spec.training.epochs", "spec.training.learningRate"):
+        assert field in text
+    assert (plan.writes, plan.status["phase"]) == ((), "Running")
+    assert plan.status["observedGeneration"] == 2
+    assert reasons(plan) == ["SpecChangeIgnored"]
+    again = step(follow(item, plan), [indexed_job()], GANG, snapshot=snapshot_of(running()))
+    assert again.events == ()
+
+
+def test_taking_an_edit_back_clears_the_notice() -> None:
+    item = edited(running(), training={"learningRate": 0.5})
+    item = follow(item, step(item, [indexed_job()], GANG, snapshot=snapshot_of(running())))
+    plan = step(edited(item, training={}), [indexed_job()], GANG, snapshot=snapshot_of(running()))
+    assert condition(plan, "Validated") == ("True", "Valid")
+
+
+def test_an_edit_that_makes_the_spec_invalid_does_not_fail_a_running_job() -> None:
+    item = edited(running(), task="Cooking")
+    plan = step(item, [indexed_job()], GANG, snapshot=snapshot_of(running()))
+    assert plan.status["phase"] == "Running"
+    assert condition(plan, "Validated") == ("True", "SpecChangeIgnored")
+
+
+def test_a_default_that_a_newer_schema_fills_in_is_no_edit() -> None:
+    item = edited(running(), training={"seed": 0, "scheduler": "Linear"})
+    plan = step(item, [indexed_job()], GANG, snapshot=snapshot_of(running()))
+    assert condition(plan, "Validated") == ("True", "Valid")
+
+
+# Finished
+
+
+def finished(**changes: Any) -> dict:
+    item = running(**changes)
+    return follow(item, step(item, [indexed_job(Failed="x: y")], [failed_pod(0, 3)], after=10))
+
+
+def test_a_finished_job_never_runs_again() -> None:
+    item = finished()
+    for jobs, pods in (([], []), ([indexed_job(Failed="x: y")], []), ([], [failed_pod(0, 3)])):
+        plan = step(item, jobs, pods, after=10_000)
+        assert (plan.writes, plan.status) == ((), item["status"])
+
+
+def test_a_stray_gang_of_a_finished_job_is_stopped() -> None:
+    assert deleted(step(finished(), [indexed_job(9)], [pod(0, 9)], after=20)) == ["Job/tickets-9"]
+
+
+def test_a_finished_job_expires() -> None:
+    item = finished(ttlSecondsAfterFinished=30)
+    assert step(item, after=20).requeue_after == 20
+    plan = step(item, after=41)
+    (write,) = plan.writes
+    assert (write.kind, write.name, write.uid) == ("FineTuneJob", "tickets", UID)
+    assert reasons(plan) == ["Expired"]
+
+
+def test_the_runtimes_ttl_is_the_default() -> None:
+    item = finished(runtimeRef={"name": "gpu"})
+    snapshot = snapshot_of(item, {"ttlSecondsAfterFinished": 5})
+    assert deleted(step(item, after=60, snapshot=snapshot)) == ["FineTuneJob/tickets"]
+
+
+def test_an_edit_after_the_end_is_told() -> None:
+    item = edited(finished(), training={"learningRate": 0.5})
+    plan = step(item, snapshot=snapshot_of(finished()), after=60)
+    assert condition(plan, "Validated") == ("True", "SpecChangeIgnored")
+    assert plan.writes == ()

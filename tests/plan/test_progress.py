@@ -1,0 +1,75 @@
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from finetune_api.fine_tune_job import Progress
+from finetune_api.reports import ProgressReport
+from finetune_operator.plan.progress import is_news, reported_status
+from plan.builders import NOW
+
+
+def report(**fields: Any) -> ProgressReport:
+    return ProgressReport.model_validate({"attempt": 1, "step": 40, "totalSteps": 120, **fields})
+
+
+def status(**fields: Any) -> dict:
+    return {"attempt": 1, "attempts": [{"number": 1, "startedAt": "2026-11-22T08:00:00Z"}], **fields}
+
+
+def test_a_report_becomes_progress() -> None:
+    fields = reported_status(status(), report(loss=0.412, tokensPerSecond=900, etaSeconds=60, epoch=1.0), NOW)
+    assert Progress.model_validate(fields["progress"]).text == "40/120"
+    assert fields["progress"]["percent"] == 33.3
+    assert fields["progress"]["updatedAt"] == "2026-11-22T09:00:00Z"
+    assert "lastCheckpoint" not in fields
+
+
+def test_the_step_never_goes_back_within_an_attempt() -> None:
+    known = {"step": 50, "updatedAt": "2026-11-22T08:30:00Z"}
+    assert reported_status(status(progress=known), report(), NOW) == {}
+    assert reported_status(status(progress=known), report(step=50), NOW)
+
+
+def test_a_new_attempt_may_start_from_an_earlier_step() -> None:
+    known = {"step": 50, "updatedAt": "2026-11-22T07:30:00Z"}
+    assert reported_status(status(progress=known), report(), NOW)["progress"]["step"] == 40
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"conditions": [{"type": "Succeeded", "status": "True"}]},
+        {"conditions": [{"type": "Failed", "status": "True"}]},
+        {"attempt": 2},
+        {"attempts": [{"number": 1, "endedAt": "2026-11-22T08:30:00Z"}]},
+    ],
+)
+def test_what_is_over_is_not_touched(change: dict) -> None:
+    assert reported_status(status(**change), report(), NOW) == {}
+
+
+def test_a_checkpoint_keeps_the_time_when_it_was_verified() -> None:
+    reported = report(checkpoint={"step": 40, "uri": "s3://c/40"})
+    first = reported_status(status(), reported, NOW)["lastCheckpoint"]
+    assert first == {"step": 40, "uri": "s3://c/40", "verifiedAt": "2026-11-22T09:00:00Z"}
+    later = reported_status(status(lastCheckpoint=first), reported, NOW + timedelta(seconds=9))
+    assert later["lastCheckpoint"] == first
+
+
+def test_an_older_checkpoint_counts_only_after_a_restart() -> None:
+    older = report(checkpoint={"step": 20, "uri": "s3://c/20"})
+    known = {"step": 40, "uri": "s3://c/40", "verifiedAt": "2026-11-22T08:30:00Z"}
+    assert "lastCheckpoint" not in reported_status(status(lastCheckpoint=known), older, NOW)
+    known["verifiedAt"] = "2026-11-22T07:30:00Z"
+    assert reported_status(status(lastCheckpoint=known), older, NOW)["lastCheckpoint"]["step"] == 20
+
+
+def test_an_unknown_length_is_no_percentage() -> None:
+    assert reported_status(status(), report(totalSteps=0), NOW)["progress"]["percent"] == 0
+
+
+def test_later_attempts_and_steps_are_news() -> None:
+    assert is_news(report(), report(step=41))
+    assert is_news(report(step=90), report(attempt=2, step=10))
+    assert not is_news(report(), report(step=39))

@@ -1,0 +1,116 @@
+import pytest
+
+from finetune_operator.plan.lifecycle import plan_job
+from finetune_operator.plan.validation import InvalidSpec, validate
+from plan.builders import NOW, condition, created, follow, job, message, reasons, spec, world
+
+BAD = [
+    ({"checkpoint": None}, "spec.checkpoint.storage: required; set it here or in the TrainingRuntime"),
+    ({"output": None}, "spec.output.storage: required"),
+    ({"training": {"learningRate": -1}}, "spec.training.learningRate: input should be greater than 0; got -1"),
+    ({"training": {"epoch": 3}}, "spec.training.epoch: unknown field"),
+    ({"task": "Cooking"}, "spec.task: input should be 'TextClassification'"),
+    ({"dataset": {}}, "spec.dataset.train: required"),
+    (
+        {"dataset": {"train": {"source": "modelversion://x"}}},
+        "spec.dataset.train.source: modelversion:// names a model",
+    ),
+    ({"evaluation": {"gate": [{"metric": "bleu", "operator": ">", "value": 1}]}}, "spec.evaluation.gate[0].metric"),
+    ({"training": {"batchSize": 7}}, "spec.training.batchSize (7) must be a multiple"),
+    ({"podTemplate": {"spec": {"containers": [{"image": "x"}]}}}, "spec.podTemplate.spec.containers[0]: needs name"),
+    ({"method": {}}, "spec.method: set exactly one of full, lora"),
+    ({"deploy": {"name": "tickets"}}, "spec.deploy needs publish"),
+]
+
+
+@pytest.mark.parametrize(("change", "text"), BAD, ids=[text for _, text in BAD])
+def test_each_error_names_its_field_and_the_mend(change: dict, text: str) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        validate(spec(**change), None)
+    assert text in str(caught.value)
+
+
+def test_all_errors_come_at_once() -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        validate(spec(checkpoint=None, output=None), None)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_the_runtime_may_give_what_the_job_leaves_out() -> None:
+    runtime = {"checkpoint": {"storage": "s3://c"}, "output": {"storage": "s3://o"}}
+    assert validate(spec(checkpoint=None, output=None), runtime)
+
+
+def test_remote_code_needs_the_runtimes_consent() -> None:
+    trusting = spec(model={"source": "hf://a/b", "trustRemoteCode": True})
+    assert validate(trusting, None)
+    assert validate(trusting, {})
+    with pytest.raises(InvalidSpec, match="allowTrustRemoteCode"):
+        validate(trusting, {"allowTrustRemoteCode": False})
+
+
+def test_an_invalid_job_fails_for_good() -> None:
+    bad = job(output=None)
+    plan = plan_job(world(bad))
+    assert condition(plan, "Failed") == ("True", "InvalidSpec")
+    assert condition(plan, "Validated") == ("False", "InvalidSpec")
+    assert condition(plan, "Stalled") == ("True", "InvalidSpec")
+    assert "spec.output.storage" in message(plan, "Failed")
+    assert plan.status["phase"] == "Failed"
+    assert plan.writes == ()
+    assert reasons(plan) == ["InvalidSpec", "Failed"]
+
+
+def test_mending_a_failed_job_does_not_run_it() -> None:
+    failed = follow(job(output=None), plan_job(world(job(output=None))))
+    mended = {**job(), "status": failed["status"], "metadata": {**job()["metadata"], "generation": 2}}
+    plan = plan_job(world(mended, after=60))
+    assert plan.writes == ()
+    assert plan.status["phase"] == "Failed"
+
+
+def test_a_missing_runtime_is_waited_for() -> None:
+    waiting = job(runtimeRef={"name": "gpu"})
+    plan = plan_job(world(waiting))
+    assert condition(plan, "Validated") == ("False", "RuntimeNotFound")
+    assert "ClusterTrainingRuntime 'gpu'" in message(plan, "Validated")
+    assert (plan.status["phase"], plan.writes) == ("Pending", ())
+    again = plan_job(world(follow(waiting, plan), after=5))
+    assert (again.status, again.events) == (plan.status, ())
+    started = plan_job(world(follow(waiting, plan), runtime={"spec": {}}, after=6))
+    assert created(started) == ["ConfigMap/tickets-1", "Service/tickets-1", "Job/tickets-1"]
+
+
+def test_what_is_wrong_in_itself_needs_no_runtime_to_be_refused() -> None:
+    plan = plan_job(world(job(runtimeRef={"name": "gpu"}, task="Cooking", output=None)))
+    assert condition(plan, "Failed") == ("True", "InvalidSpec")
+    assert "spec.task" in message(plan, "Failed")
+
+
+def version(format_: str = "Full") -> dict:
+    artifact = {"uri": "pvc://work/out/v1", "digest": "sha256:x"}
+    return {"metadata": {"name": "v1", "namespace": "ml"}, "spec": {"format": format_, "artifact": artifact}}
+
+
+def test_a_model_version_is_waited_for_then_resolved() -> None:
+    item = job(model={"source": "modelversion://v1"})
+    assert condition(plan_job(world(item)), "Validated") == ("False", "ModelVersionNotFound")
+    plan = plan_job(world(item, source_version=version()))
+    config_map = plan.writes[0].body
+    assert '"source": "pvc://work/out/v1"' in config_map["data"]["job.json"]
+
+
+def test_an_adapter_cannot_be_trained_further() -> None:
+    plan = plan_job(world(job(model={"source": "modelversion://v1"}), source_version=version("Adapter")))
+    assert condition(plan, "Failed") == ("True", "InvalidSpec")
+    assert "adapter" in message(plan, "Failed")
+
+
+def test_conditions_keep_their_transition_time() -> None:
+    waiting = job(runtimeRef={"name": "gpu"})
+    first = plan_job(world(waiting))
+    later = plan_job(world(follow(waiting, first), runtime={"spec": {}}, after=100))
+    times = {c["type"]: c["lastTransitionTime"] for c in later.status["conditions"]}
+    assert times["Reconciling"] == times["Ready"] == "2026-11-22T09:00:00Z"
+    assert times["Validated"] == "2026-11-22T09:01:40Z"
+    assert NOW.isoformat().startswith("2026-11-22T09:00:00")
