@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -11,12 +12,15 @@ from fastapi import APIRouter, FastAPI
 from finetune_serving.batching import Batcher
 from finetune_serving.classification import Classifier, Encoding, Prediction
 from finetune_serving.compute import SerialThread
+from finetune_serving.generation import Generator, Sampling
 from finetune_serving.loading import LoadedModel, load
 from finetune_serving.metadata import model_router
 from finetune_serving.metrics import Metrics
 from finetune_serving.open_inference import ClassificationService, inference_router
+from finetune_serving.openai_api import OpenAIService, openai_router
 from finetune_serving.settings import Settings
 from finetune_serving.startup import StartupError
+from finetune_serving.text_stream import TextStreamer
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +67,28 @@ class ClassificationRuntime:
         return inference_router(self._source, self._service)
 
 
+class GenerationRuntime:
+    """TextGeneration over OpenAI's API."""
+
+    def __init__(self, settings: Settings, loaded: LoadedModel, threads: "Threads", metrics: Metrics) -> None:
+        self._settings = settings
+        self._generator = Generator(loaded)
+        self._model_thread = threads.model
+        streamer = TextStreamer(self._generator, threads.model, threads.tokenizer, metrics)
+        self._service = OpenAIService(settings, self._generator, streamer, threads.tokenizer)
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def warm_up(self) -> None:
+        prompt = self._generator.encode(WARM_UP_TEXT)[:1]
+        one_token = Sampling(max_tokens=1, temperature=0)
+        await self._model_thread.run(self._generator.generate, prompt, one_token, lambda token: None, threading.Event())
+
+    def router(self) -> APIRouter:
+        return openai_router(self._settings, self._service)
+
+
 class Threads:
     """The threads of one model."""
 
@@ -106,7 +132,11 @@ async def _warm_up(runtime: TaskRuntime) -> None:
 
 def task_runtime(settings: Settings, loaded: LoadedModel, threads: Threads, metrics: Metrics) -> TaskRuntime:
     """The runtime of the model's task."""
-    return ClassificationRuntime(settings, loaded, threads, metrics)
+    kinds: dict[str, type[ClassificationRuntime] | type[GenerationRuntime]] = {
+        "TextClassification": ClassificationRuntime,
+        "TextGeneration": GenerationRuntime,
+    }
+    return kinds[loaded.description.task](settings, loaded, threads, metrics)
 
 
 def _model_labels(settings: Settings, loaded: LoadedModel) -> dict[str, Any]:

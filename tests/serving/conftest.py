@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.artifacts import classifier_artifact
+from serving.artifacts import classifier_artifact, generator_artifact
 from serving.server_process import ServerProcess
 
 StartServer = Callable[..., ServerProcess]
@@ -31,6 +31,21 @@ def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("classifier")
     classifier_artifact(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def generator_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("generator")
+    generator_artifact(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def generator(start_server: StartServer, generator_folder: Path) -> Iterator[httpx.Client]:
+    """A client of a ready generation server."""
+    server = start_server("--model", str(generator_folder), "--name", "writer", "--version-name", "writer-1")
+    with httpx.Client(base_url=server.wait_ready().url, timeout=30) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
