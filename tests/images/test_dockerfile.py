@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from images.dockerfile import DOCKERFILE, ROOT, Stage, exec_form, inherited, lineage, stages
 from finetune_api.names import CONFIG_FILE, METRICS_PORT, SERVING_PORT
 from finetune_operator.operator import Options
+from images.dockerfile import DOCKERFILE, ROOT, Stage, exec_form, inherited, lineage, stages
 
 TARGETS = {"operator": "finetune-operator", "trainer": "finetune-trainer", "serving": "finetune-serving"}
 BUILD_TOOLS = re.compile(r"\b(apt-get|apt|pip|uv|gcc|g\+\+|make|git|curl|wget|build-essential)\b")
