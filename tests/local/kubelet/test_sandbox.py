@@ -3,16 +3,16 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 import time
+from asyncio.subprocess import DEVNULL
 from pathlib import Path
 
 import pytest
+
 from finetune_local.kubelet.sandbox.root import Mount
 from finetune_local.kubelet.sandbox.supervisor import FULL, MOUNTS, NONE
-
 from local.kubelet.sandboxes import Sandbox
 
 
@@ -48,7 +48,10 @@ async def test_volumes_appear_at_their_mount_paths_and_leave_the_host_alone(sand
     volume = tmp_path / "volume"
     volume.mkdir()
     (volume / "job.json").write_text("{}")
-    script = "cat /etc/finetune/job.json && cat /mnt/pvc/models/job.json && echo made > /mnt/pvc/models/new && ls /etc/passwd"
+    script = """
+        cat /etc/finetune/job.json && cat /mnt/pvc/models/job.json
+        echo made > /mnt/pvc/models/new && ls /etc/passwd
+    """
     mounts = [Mount("/etc/finetune", str(volume), read_only=True), Mount("/mnt/pvc/models", str(volume))]
     ended, output = await sandbox.run(script, *mounts)
     assert (ended.code, output) == (0, "{}{}/etc/passwd\n")
@@ -182,14 +185,15 @@ async def test_nothing_outlives_the_parent(
             await asyncio.sleep(600)
         asyncio.run(main())
     """)
-    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=DEVNULL, stderr=DEVNULL)
     try:
         await until_there(f"sleep\0{marker}", count=3)
         parent.send_signal(end)
         await until_gone(f"sleep\0{marker}")
     finally:
-        parent.kill()
-        parent.wait()
+        if parent.returncode is None:
+            parent.kill()
+        await parent.wait()
 
 
 def _sandbox(tmp_path: Path, best: str, isolation: str) -> Sandbox:
