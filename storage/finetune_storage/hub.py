@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -85,7 +86,7 @@ class HubStorage:
                 tqdm_class=_silent_progress(),
             )
         place = Path(folder) / inside
-        if not place.exists() or (place.is_dir() and not any(place.iterdir())):
+        if not place.is_file() and not _any_match(place, patterns):
             kind = f" that matches {', '.join(patterns)}" if patterns else ""
             raise NotFoundError(f"{self._name()}: there is no file{kind} at {inside or 'its root'}; check the path")
         return place
@@ -141,6 +142,12 @@ class HubStorage:
             f"{name}: {endpoint} cannot be used: {type(cause).__name__}: {str(cause)[:300]}; "
             "check HF_ENDPOINT and the network policy of the pods"
         )
+
+
+def _any_match(folder: Path, patterns: Sequence[str] | None) -> bool:
+    """Whether a folder of the cache, which may hold files of earlier calls, has one that was asked for."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return any(patterns is None or any(fnmatch(name, pattern) for pattern in patterns) for name in names)
 
 
 def _has_own_cache() -> bool:
