@@ -16,10 +16,12 @@ from finetune_trainer.loop.feed import Feed
 from finetune_trainer.loop.generators import seed_everything
 from finetune_trainer.loop.plan import plan_steps
 from finetune_trainer.loop.process_group import device_of, process_group
+from finetune_trainer.loop.threads import set_threads
 from finetune_trainer.loop.train import TrainingLoop
 from finetune_trainer.methods import apply_method
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.load import load_config, load_model
+from finetune_trainer.models.quiet import quiet_libraries
 from finetune_trainer.models.suitability import longest_input
 from finetune_trainer.models.tokenizer import load_tokenizer
 from finetune_trainer.ranks import Ranks
@@ -40,6 +42,8 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         CheckpointError, NotFiniteError, ExportError: See there.
     """
     run.reporter.update(stage="Preparing")
+    quiet_libraries()
+    set_threads(run.local_world_size)
     device = device_of(run.local_rank)
     task = task_of(config)
 

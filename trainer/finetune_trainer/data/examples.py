@@ -1,7 +1,7 @@
 """An example, and how a row's columns become one."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -56,9 +56,9 @@ def label_column(row: Row, name: str, field: str) -> str:
     return str(value)
 
 
-def stratum_column(row: Row, name: str | None) -> str | None:
-    """The group that `split.stratifyBy` keeps in proportion."""
-    return None if name is None else label_column(row, name, "dataset.split.stratifyBy")
+def in_stratum(example: Example, row: Row, name: str) -> Example:
+    """The example with the group that `split.stratifyBy` keeps in proportion."""
+    return replace(example, stratum=label_column(row, name, "dataset.split.stratifyBy"))
 
 
 def _shown(value: Any) -> str:

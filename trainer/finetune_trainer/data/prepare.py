@@ -14,7 +14,7 @@ from finetune_trainer.data.cache import built_once
 from finetune_trainer.data.cleaning import duplicates, without_leakage
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.encoding import LengthLimit, encode_part
-from finetune_trainer.data.examples import Example
+from finetune_trainer.data.examples import Example, in_stratum
 from finetune_trainer.data.fingerprint import fingerprint
 from finetune_trainer.data.reading import read_rows
 from finetune_trainer.data.report import part_report
@@ -73,16 +73,21 @@ def _file(dataset: Dataset, part: str) -> DataFile | None:
 
 
 def _read_parts(sources: dict[str, tuple[Path, DataFormat]], split: Split | None, task: Task) -> Parts:
-    read = {part: _read(part, *source, task) for part, source in sources.items()}
+    cutting = split is not None and split.validation + split.test > 0
+    strata = {"train": split.stratify_by} if split is not None and cutting else {}
+    read = {part: _read(part, *source, task, strata.get(part)) for part, source in sources.items()}
     parts = Parts(read["train"], read.get("validation", []), read.get("test", []))
-    if split is not None and split.validation + split.test > 0:
+    if split is not None and cutting:
         cut = split_examples(parts.train, split)
         parts = Parts(cut.train, parts.validation + cut.validation, parts.test + cut.test)
     return parts
 
 
-def _read(part: str, path: Path, data_format: DataFormat, task: Task) -> list[Example]:
-    examples = [task.read(row) for row in read_rows(path, data_format, part)]
+def _read(part: str, path: Path, data_format: DataFormat, task: Task, stratify_by: str | None) -> list[Example]:
+    examples = []
+    for row in read_rows(path, data_format, part):
+        example = task.read(row)
+        examples.append(in_stratum(example, row, stratify_by) if stratify_by else example)
     if not examples:
         raise DataError(f"dataset.{part}: {path.name} has no examples")
     return examples
@@ -101,11 +106,23 @@ def _write(folder: Path, read: Parts, task: Task, tokenizer: Any, limit: LengthL
     for (name, examples), (_, before) in zip(parts.items(), read.items(), strict=True):
         encoded, losses = encode_part(name, examples, task, tokenizer, limit, labels)
         (folder / name).mkdir()
+        if name == "train":
+            _refuse_lost_classes(encoded, labels)
         encoded.save(folder / name)
         report["parts"][name] = part_report(
             encoded, labels, len(before), leaked[name], duplicates(before), losses.report()
         )
     (folder / "report.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+
+def _refuse_lost_classes(encoded: Encoded, labels: list[str]) -> None:
+    left = set() if encoded.labels is None else set(encoded.labels.tolist())
+    for index, label in enumerate(labels):
+        if index not in left:
+            raise DataError(
+                f"dataset.train: every example of the label {label!r} is longer than dataset.maxLength and was "
+                "dropped; raise maxLength or set dataset.overLength to Truncate"
+            )
 
 
 def _load(folder: Path) -> PreparedData:

@@ -1,6 +1,5 @@
 """The processes that train together."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +15,8 @@ def device_of(local_rank: int) -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     torch.cuda.set_device(local_rank)
+    # TensorFloat-32 for what stays in float32: eight times the speed, and enough digits for training.
+    torch.set_float32_matmul_precision("high")
     return torch.device("cuda", local_rank)
 
 
@@ -43,14 +44,3 @@ def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
     if dist.is_initialized() and dist.get_world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
-
-
-def threads_for(processes: int) -> int:
-    """Threads of one of several processes on this node: all of its processors, none of them twice.
-
-    Processors that the container may use, not those of the machine.
-    """
-    asked_for = os.environ.get("OMP_NUM_THREADS")
-    if asked_for and asked_for.isdigit():
-        return int(asked_for)
-    return max(1, len(os.sched_getaffinity(0)) // processes)

@@ -9,9 +9,5 @@ from finetune_trainer.tasks.text_generation import TextGeneration
 def task_of(config: TrainerConfig) -> Task:
     """The task that the job names."""
     if config.task == "TextClassification":
-        return TextClassification(config.dataset.columns, _stratum(config))
-    return TextGeneration(config.dataset.columns, _stratum(config), config.training.packing)
-
-
-def _stratum(config: TrainerConfig) -> str | None:
-    return config.dataset.split.stratify_by if config.dataset.split else None
+        return TextClassification(config.dataset.columns)
+    return TextGeneration(config.dataset.columns, config.training.packing)

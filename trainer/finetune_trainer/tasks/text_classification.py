@@ -7,7 +7,7 @@ from transformers import AutoModelForSequenceClassification
 from finetune_api.dataset import Columns
 from finetune_trainer.data.batches import Batch, classification_batch
 from finetune_trainer.data.encoded import Encoded
-from finetune_trainer.data.examples import Example, label_column, stratum_column, text_column
+from finetune_trainer.data.examples import Example, label_column, text_column
 from finetune_trainer.data.reading import Row
 from finetune_trainer.data.split import Parts
 from finetune_trainer.errors import DataError
@@ -21,17 +21,15 @@ class TextClassification:
     name = "TextClassification"
     model_class = AutoModelForSequenceClassification
 
-    def __init__(self, columns: Columns, stratum: str | None) -> None:
+    def __init__(self, columns: Columns) -> None:
         self._text = columns.text or "text"
         self._label = columns.label or "label"
-        self._stratum = stratum
 
     def read(self, row: Row) -> Example:
         return Example(
             content=text_column(row, self._text, "dataset.columns.text"),
             where=row.where,
             label=label_column(row, self._label, "dataset.columns.label"),
-            stratum=stratum_column(row, self._stratum),
         )
 
     def labels(self, parts: Parts) -> list[str]:

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 from finetune_api.dataset import Columns
 from finetune_trainer.data.batches import Batch, generation_batch, packed_batch
 from finetune_trainer.data.encoded import Encoded
-from finetune_trainer.data.examples import Example, column, stratum_column, text_column
+from finetune_trainer.data.examples import Example, column, text_column
 from finetune_trainer.data.packing import pack
 from finetune_trainer.data.reading import Row
 from finetune_trainer.data.split import Parts
@@ -24,15 +24,14 @@ class TextGeneration:
     name = "TextGeneration"
     model_class = AutoModelForCausalLM
 
-    def __init__(self, columns: Columns, stratum: str | None, packing: bool) -> None:
+    def __init__(self, columns: Columns, packing: bool) -> None:
         self._columns = columns
-        self._stratum = stratum
         self._packing = packing
         self._form: str | None = _form_asked_for(columns)
 
     def read(self, row: Row) -> Example:
         self._form = self._form or self._form_of(row)
-        return Example(self._content(row, self._form), row.where, stratum=stratum_column(row, self._stratum))
+        return Example(self._content(row, self._form), row.where)
 
     def _content(self, row: Row, form: str) -> Any:
         if form == "text":

@@ -1,0 +1,40 @@
+"""Work that is done once a node."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from finetune_trainer.data.cache import built_once
+
+
+def _build(folder: Path) -> None:
+    with (folder.parent / "log").open("a") as log:
+        log.write("built\n")
+    (folder / "content").write_text("x" * 1000)
+
+
+def _process(folder: Path) -> None:
+    assert (built_once(folder, _build) / "content").read_text() == "x" * 1000
+
+
+def test_several_processes_build_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    processes = [context.Process(target=_process, args=(tmp_path / "key",)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    assert (tmp_path / "log").read_text() == "built\n"
+
+
+def test_a_failed_build_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "content").write_text("half")
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        built_once(tmp_path / "key", fail)
+    assert not (tmp_path / "key").exists()
+    _process(tmp_path / "key")

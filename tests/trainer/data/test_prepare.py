@@ -1,0 +1,143 @@
+"""From files to encoded parts: what is lost is counted, what is wrong is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune_api.dataset import Dataset
+from finetune_trainer.errors import DataError
+from trainer.jobs import write_jsonl
+
+ROWS = [
+    {"text": "my card was charged twice", "label": "billing"},
+    {"text": "please refund the invoice", "label": "billing"},
+    {"text": "where is my parcel", "label": "delivery"},
+    {"text": "the parcel never came", "label": "delivery"},
+]
+
+
+@pytest.fixture
+def prepare(tiny_bert: Path, tiny_llama: Path, tmp_path: Path) -> Any:
+    """prepare(rows, task=…, **dataset) → PreparedData."""
+    from finetune_trainer.data.prepare import prepare as run
+    from finetune_trainer.models.tokenizer import load_tokenizer
+    from finetune_trainer.tasks.text_classification import TextClassification
+    from finetune_trainer.tasks.text_generation import TextGeneration
+
+    def call(rows: list[dict], generation: bool = False, held_out: dict[str, list] | None = None, **more: Any):
+        sources = {"train": rows, **(held_out or {})}
+        paths = {part: write_jsonl(tmp_path / f"{part}.jsonl", r) for part, r in sources.items()}
+        files = {part: {"source": f"file://{path}"} for part, path in paths.items()}
+        dataset = Dataset.model_validate({**files, "maxLength": 12, **more})
+        task = TextGeneration(dataset.columns, packing=False) if generation else TextClassification(dataset.columns)
+        tokens = load_tokenizer(tiny_llama if generation else tiny_bert, task)
+        return run(dataset, task, tokens, dataset.max_length, tmp_path, lambda uri: Path(uri[7:]))
+
+    return call
+
+
+def test_classes_are_sorted_and_counted(prepare: Any) -> None:
+    data = prepare([*ROWS, {"text": "log in", "label": 7}])
+    assert data.labels == ["7", "billing", "delivery"]
+    assert data.train.labels.tolist() == [1, 1, 2, 2, 0]
+    assert data.report["parts"]["train"]["labels"] == {"7": 1, "billing": 2, "delivery": 2}
+    assert data.fingerprint.startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"body": "x", "label": "a"}, r"line 5: no column 'text'; the columns are: body, label\. Set dataset\.col"),
+        ({"text": "x"}, r"line 5: no column 'label'; the columns are: text"),
+        ({"text": " ", "label": "a"}, r"line 5: column 'text' is empty"),
+        ({"text": 3, "label": "a"}, r"line 5: column 'text' holds int 3, not text"),
+        ({"text": "x", "label": None}, r"line 5: column 'label' holds null"),
+        ({"text": "x", "label": 1.5}, r"line 5: column 'label' holds float 1\.5"),
+    ],
+)
+def test_a_bad_row_is_named(row: dict, expected: str, prepare: Any) -> None:
+    with pytest.raises(DataError, match=expected):
+        prepare([*ROWS, row])
+
+
+def test_an_empty_dataset_is_refused(prepare: Any) -> None:
+    with pytest.raises(DataError, match=r"dataset\.train: train\.jsonl has no examples"):
+        prepare([])
+    with pytest.raises(DataError, match=r"dataset\.test: test\.jsonl has no examples"):
+        prepare(ROWS, held_out={"test": []})
+
+
+def test_one_class_is_refused(prepare: Any) -> None:
+    with pytest.raises(DataError, match=r"every example has the label 'billing'"):
+        prepare(ROWS[:2])
+
+
+def test_a_label_seen_only_in_test_is_refused_with_its_line(prepare: Any) -> None:
+    test = [{"text": "log in", "label": "billing"}, {"text": "app", "label": "technical"}]
+    with pytest.raises(DataError, match=r"test\.jsonl line 2: the label 'technical' is in no training example"):
+        prepare(ROWS, held_out={"test": test})
+
+
+def test_held_out_files_need_no_stratify_column(prepare: Any) -> None:
+    rows = [{**row, "group": "g"} for row in ROWS]
+    test = [{"text": "log in", "label": "billing"}]
+    data = prepare(rows, held_out={"test": test}, split={"validation": 0.25, "stratifyBy": "group"})
+    assert (len(data.train), len(data.validation), len(data.test)) == (3, 1, 1)
+    with pytest.raises(DataError, match=r"no column 'nosuch'.*dataset\.split\.stratifyBy"):
+        prepare(rows, split={"validation": 0.25, "stratifyBy": "nosuch"})
+
+
+LONG = {"text": "one two three four five six seven eight nine ten one two", "label": "billing"}
+
+
+def test_an_overlong_example_is_refused_by_default(prepare: Any) -> None:
+    with pytest.raises(DataError, match=r"line 5: 14 tokens, but dataset\.maxLength is 12"):
+        prepare([*ROWS, LONG])
+
+
+def test_dropped_and_truncated_examples_are_counted(prepare: Any) -> None:
+    dropped = prepare([*ROWS, LONG], overLength="Drop").report["parts"]["train"]
+    assert (dropped["kept"], dropped["dropped"]["overLength"]) == (4, 1)
+    data = prepare([*ROWS, LONG], overLength="Truncate")
+    cut = data.report["parts"]["train"]
+    assert (cut["kept"], cut["truncated"]) == (5, {"examples": 1, "tokens": 2})
+    assert data.train.example(4).tolist()[-1] == 3, "the closing [SEP] stays"
+
+
+def test_losing_most_of_the_data_is_refused(prepare: Any) -> None:
+    with pytest.raises(DataError, match=r"3 of 5 examples would be lost: 3 longer than dataset\.maxLength \(12\)"):
+        prepare([ROWS[0], ROWS[2], *[{**LONG, "text": LONG["text"] + f" {n}"} for n in (1, 2, 3)]], overLength="Drop")
+
+
+def test_a_class_whose_examples_were_all_dropped_is_refused(prepare: Any) -> None:
+    with pytest.raises(DataError, match=r"every example of the label 'feedback' is longer than dataset\.maxLength"):
+        prepare([*ROWS, {**LONG, "label": "feedback"}], overLength="Drop")
+
+
+def test_examples_that_truncation_leaves_nothing_to_learn_from_are_counted_and_refused(prepare: Any) -> None:
+    long = {"prompt": LONG["text"], "completion": "thanks"}
+    short = [{"prompt": f"hello {n}", "completion": "thanks"} for n in range(3)]
+    report = prepare([*short, long], generation=True, overLength="Truncate").report["parts"]["train"]
+    assert report["dropped"]["nothingToLearn"] == 1
+    with pytest.raises(DataError, match="1 with nothing left to learn"):
+        prepare([long], generation=True, overLength="Truncate")
+
+
+def test_leaks_and_duplicates_are_reported(prepare: Any) -> None:
+    data = prepare([*ROWS, ROWS[0]], held_out={"test": [ROWS[3]]})
+    train = data.report["parts"]["train"]
+    assert (train["read"], train["kept"], train["duplicates"]) == (5, 4, 1)
+    assert train["dropped"]["alsoHeldOut"] == 1
+
+
+def test_other_data_has_another_fingerprint_and_another_cache(prepare: Any) -> None:
+    first, again = prepare(ROWS), prepare(ROWS)
+    other = prepare([*ROWS, {"text": "app", "label": "billing"}])
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    assert len(other.train) == 5
+
+
+def test_generation_without_a_known_column_lists_what_there_is(prepare: Any) -> None:
+    with pytest.raises(DataError, match=r"none of the columns messages, prompt and completion, or text; .*: body"):
+        prepare([{"body": "x"}], generation=True)

@@ -1,0 +1,72 @@
+"""Every error in the data names the file and the line."""
+
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from finetune_trainer.data.reading import read_rows
+from finetune_trainer.errors import DataError
+
+
+def read(path: Path, data_format: str = "Auto") -> list[dict]:
+    return [row.values for row in read_rows(path, data_format, "train")]
+
+
+def test_the_three_formats_give_the_same_rows(tmp_path: Path) -> None:
+    rows = [{"text": "a, b", "label": "x"}, {"text": 'say "hi"\nthere', "label": "y"}]
+    (tmp_path / "d.jsonl").write_text(
+        '{"text": "a, b", "label": "x"}\n\n{"text": "say \\"hi\\"\\nthere", "label": "y"}'
+    )
+    (tmp_path / "d.csv").write_text('\ufefftext,label\n"a, b",x\n"say ""hi""\nthere",y\n', encoding="utf-8")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "d.parquet")
+    for name in ("d.jsonl", "d.csv", "d.parquet"):
+        assert read(tmp_path / name) == rows, name
+
+
+def test_a_folder_is_read_in_the_order_of_the_names(tmp_path: Path) -> None:
+    for name in ("b", "a", "sub/c"):
+        file = tmp_path / f"{name}.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f'{{"text": "{name}"}}\n')
+    (tmp_path / ".hidden.jsonl").write_text("not json")
+    (tmp_path / "README.md").write_text("about the data")
+    assert [row["text"] for row in read(tmp_path)] == ["a", "b", "sub/c"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("d.jsonl", b'{"text": "a"}\n{"text": "b', r"d\.jsonl line 2: not valid JSON .*half-written"),
+        ("d.jsonl", b'{"text": "a"}\n{"text" "b"}\n{"text": "c"}\n', r"d\.jsonl line 2: not valid JSON"),
+        ("d.jsonl", b'{"text": "a"}\n["b"]\n', r"d\.jsonl line 2: a list where a JSON object"),
+        ("d.jsonl", b'{"text": "\xff"}\n', r"d\.jsonl line 1: not valid JSON"),
+        ("d.csv", b"text,label\na,x\nb\n", r"d\.csv line 3: 1 values, but the header has 2 columns"),
+        ("d.csv", b'text,label\n"a,x\n', r"d\.csv line 2: not valid CSV .*half-written"),
+        ("d.csv", b"text,label\na\xff,x\n", r"d\.csv line 2: not UTF-8"),
+        ("d.csv", b"text,text\na,x\n", r"d\.csv line 1: the header names 'text' twice"),
+        ("d.parquet", b"PAR1 half of a file", r"d\.parquet: not a readable Parquet file"),
+        ("d.txt", b"a\n", r"d\.txt ends in \.txt, .*set dataset\.train\.format"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_line(name: str, content: bytes, expected: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=expected) as caught:
+        read(tmp_path / name)
+    assert caught.value.exit_code == 3
+
+
+def test_a_place_without_data_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.jsonl does not exist"):
+        read(tmp_path / "gone.jsonl")
+    with pytest.raises(DataError, match=r"no \.jsonl.* file in the folder"):
+        read(tmp_path)
+
+
+def test_a_folder_of_several_formats_must_say_which(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / "b.csv").write_text("text\nb\n")
+    with pytest.raises(DataError, match=r"Csv, Jsonl.*set dataset\.train\.format"):
+        read(tmp_path)
+    assert read(tmp_path, "Csv") == [{"text": "b"}]

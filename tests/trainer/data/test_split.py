@@ -1,0 +1,77 @@
+"""Held-out parts: in proportion, disjoint, and always the same."""
+
+from collections import Counter
+
+import pytest
+
+from finetune_api.dataset import Split
+from finetune_trainer.data.cleaning import duplicates, without_leakage
+from finetune_trainer.data.examples import Example
+from finetune_trainer.data.reading import Where
+from finetune_trainer.data.split import Parts, split_examples
+from finetune_trainer.errors import DataError
+
+
+def examples(counts: dict[str, int]) -> list[Example]:
+    return [
+        Example(f"{name} {n}", Where("d.jsonl", n), label=name, stratum=name)
+        for name, count in counts.items()
+        for n in range(count)
+    ]
+
+
+def test_strata_keep_their_proportions() -> None:
+    split = Split(validation=0.1, test=0.2, stratify_by="label")
+    parts = split_examples(examples({"a": 100, "b": 50, "c": 10}), split)
+    assert Counter(e.label for e in parts.test) == {"a": 20, "b": 10, "c": 2}
+    assert Counter(e.label for e in parts.validation) == {"a": 10, "b": 5, "c": 1}
+    assert Counter(e.label for e in parts.train) == {"a": 70, "b": 35, "c": 7}
+
+
+def test_parts_are_disjoint_and_whole() -> None:
+    whole = examples({"a": 37, "b": 20})
+    parts = split_examples(whole, Split(validation=0.15, test=0.15))
+    together = [e.content for _, part in parts.items() for e in part]
+    assert sorted(together) == sorted(e.content for e in whole)
+    assert (len(parts.validation), len(parts.test)) == (9, 9)
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another() -> None:
+    whole = examples({"a": 100})
+    tests = [[e.content for e in split_examples(whole, Split(test=0.2, seed=s)).test] for s in (1, 1, 2)]
+    assert tests[0] == tests[1]
+    assert tests[0] != tests[2]
+
+
+def test_a_row_more_moves_few_others() -> None:
+    before = {e.content for e in split_examples(examples({"a": 200}), Split(test=0.2)).test}
+    after = {e.content for e in split_examples(examples({"a": 201}), Split(test=0.2)).test}
+    assert len(before ^ after) <= 3
+
+
+def test_the_smallest_class_that_fits_is_in_every_part() -> None:
+    parts = split_examples(examples({"a": 60, "b": 3}), Split(validation=0.1, test=0.1, stratify_by="label"))
+    assert [Counter(e.label for e in part)["b"] for _, part in parts.items()] == [1, 1, 1]
+
+
+def test_a_class_that_is_too_small_to_stratify_is_named() -> None:
+    with pytest.raises(DataError, match=r"stratifyBy: .*'label' needs at least 3 .*'b' \(2\)"):
+        split_examples(examples({"a": 60, "b": 2}), Split(validation=0.1, test=0.1, stratify_by="label"))
+
+
+def test_texts_that_are_also_held_out_leave_the_training_data() -> None:
+    a, b, c = examples({"a": 3})
+    parts, lost = without_leakage(Parts(train=[a, b, c], validation=[b, c], test=[c]))
+    assert ([a], [b], [c]) == (parts.train, parts.validation, parts.test)
+    assert lost == {"train": 2, "validation": 1, "test": 0}
+
+
+def test_duplicates_and_contradictions_are_counted() -> None:
+    [a] = examples({"a": 1})
+    other = Example(a.content, a.where, label="b")
+    assert duplicates([a, a, other]) == {"duplicate": 2, "contradictory": 1}
+
+
+def test_training_on_nothing_but_the_test_data_is_refused() -> None:
+    with pytest.raises(DataError, match="every training example is also in validation or test"):
+        without_leakage(Parts(train=examples({"a": 2}), validation=[], test=examples({"a": 2})))

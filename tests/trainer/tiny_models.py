@@ -1,0 +1,98 @@
+"""Tiny random models and their tokenizers, made once from configurations: no download, a second to train."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+SPEECH = """my card was charged twice please refund it the parcel never came where is cannot log in password reset
+broken screen app crashes invoice billing delivery account technical thanks a to and of for hello you i user
+assistant system : what how answer question one two three four five six seven eight nine ten"""
+WORDS = SPEECH.split()
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<s> {{ m['role'] }} : {% if m['role'] == 'assistant' %}"
+    "{% generation %}{{ m['content'] }} </s>{% endgeneration %}{% else %}{{ m['content'] }} </s>{% endif %} "
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<s> assistant : {% endif %}"
+)
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+
+
+def tokenizer(special: dict[str, str], wrap: str | None) -> PreTrainedTokenizerFast:
+    """Whole words and single letters; `wrap` is the special tokens' template."""
+    letters = [chr(c) for c in range(33, 127)]
+    vocabulary = {t: i for i, t in enumerate(dict.fromkeys([*special.values(), *WORDS, *letters]))}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token=special["unk_token"]))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if wrap:
+        tokens = [(t, vocabulary[t]) for t in special.values() if t in wrap]
+        backend.post_processor = processors.TemplateProcessing(single=wrap, special_tokens=tokens)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **special)
+
+
+def encoder_tokenizer() -> PreTrainedTokenizerFast:
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return tokenizer(special, "[CLS] $A [SEP]")
+
+
+def decoder_tokenizer() -> PreTrainedTokenizerFast:
+    """No padding token, as most published decoders have none."""
+    special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    made = tokenizer(special, None)
+    made.chat_template = CHAT_TEMPLATE
+    return made
+
+
+def save(folder: Path, model: torch.nn.Module, tokens: PreTrainedTokenizerFast) -> Path:
+    model.save_pretrained(folder)
+    tokens.save_pretrained(folder)
+    return folder
+
+
+def bert(folder: Path) -> Path:
+    """An encoder without a head, with dropout."""
+    torch.manual_seed(1)
+    tokens = encoder_tokenizer()
+    config = BertConfig(vocab_size=len(tokens), max_position_embeddings=64, **SIZES)
+    return save(folder, BertModel(config), tokens)
+
+
+def llama(folder: Path) -> Path:
+    """A decoder without dropout."""
+    torch.manual_seed(2)
+    tokens = decoder_tokenizer()
+    config = LlamaConfig(vocab_size=len(tokens), max_position_embeddings=128, num_key_value_heads=2, **SIZES)
+    return save(folder, LlamaForCausalLM(_with_ends(config, tokens)), tokens)
+
+
+def qwen(folder: Path) -> Path:
+    """A decoder with biases in its attention."""
+    torch.manual_seed(3)
+    tokens = decoder_tokenizer()
+    config = Qwen2Config(vocab_size=len(tokens), max_position_embeddings=128, num_key_value_heads=2, **SIZES)
+    return save(folder, Qwen2ForCausalLM(_with_ends(config, tokens)), tokens)
+
+
+def gpt2(folder: Path) -> Path:
+    """A decoder with dropout and Conv1D layers."""
+    torch.manual_seed(4)
+    tokens = decoder_tokenizer()
+    config = GPT2Config(vocab_size=len(tokens), n_positions=128, n_embd=32, n_layer=2, n_head=4)
+    return save(folder, GPT2LMHeadModel(_with_ends(config, tokens)), tokens)
+
+
+def _with_ends(config: Any, tokens: PreTrainedTokenizerFast) -> Any:
+    config.bos_token_id, config.eos_token_id = tokens.bos_token_id, tokens.eos_token_id
+    return config
