@@ -5,8 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
-from finetune_operator.kube.client import ApiError
-from finetune_operator.kube.resources import Kind
 
 from finetune_local.apiserver import object_codec
 from finetune_local.apiserver.cluster import Cluster
@@ -19,6 +17,8 @@ from finetune_local.apiserver.revision_store import StoredObject
 from finetune_local.apiserver.status_error import StatusError, no_such_path
 from finetune_local.apiserver.subresources.posting import post_special
 from finetune_local.apiserver.watching import Watcher
+from finetune_operator.kube.client import ApiError
+from finetune_operator.kube.resources import Kind
 
 Object = dict[str, Any]
 

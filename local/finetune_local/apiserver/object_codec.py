@@ -45,7 +45,9 @@ class ObjectCodec:
     def check(self, resource: ResourceType, body: Object, old: Object | None) -> list[Cause]:
         """Schema, CEL and the kind's own rules. CEL runs only on what the schema accepts, as on the real server."""
         if not resource.custom:
-            return validate(resource.schema, body) + resource.check(body, old)
+            stated = {key: value for key, value in body.items() if key != "status"}
+            found = validate(resource.schema, stated) + resource.check(body, old)
+            return list({(error.field, error.reason): error for error in found}.values())
         errors = validate(resource.schema, body)
         if not errors:
             errors = list(check_rules(resource.schema, body, MISSING if old is None else old))

@@ -78,7 +78,7 @@ class Operations:
         return self._write(resource, namespace, name, decoded, None, options)
 
     def _complete_new(self, resource: ResourceType, body: Object) -> None:
-        if resource.status_subresource:
+        if resource.status_subresource and not resource.keeps_new_status:
             body.pop("status", None)
         self.codec.default(resource, body, None)
         errors = check_meta(resource, body) + self.codec.check(resource, body, None)

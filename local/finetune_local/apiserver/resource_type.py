@@ -72,6 +72,7 @@ class ResourceType:
     set_defaults: Callable[[Object, Object | None], None] = _no_default
     check: Callable[[Object, Object | None], list[Cause]] = _no_errors
     name_error: Callable[[str], str] | None = None
+    keeps_new_status: bool = False  # nodes register themselves with their status
     graceful: bool = False  # deletion waits for the kubelet (pods)
     selectable_fields: tuple[str, ...] = ()
     deprecation_warning: str = ""

@@ -6,6 +6,7 @@ from typing import Any
 
 from finetune_local.apiserver.request_options import User
 from finetune_local.apiserver.revision_store import RevisionStore
+from finetune_local.apiserver.status_error import StatusError, qualified
 
 Object = dict[str, Any]
 RBAC = "rbac.authorization.k8s.io"
@@ -72,6 +73,22 @@ def is_allowed(store: RevisionStore, user: User, wanted: Attributes) -> tuple[bo
         if rule_allows(rule, wanted):
             return True, reason
     return False, ""
+
+
+def access_denied(user: User, wanted: Attributes) -> StatusError:
+    """403 with the words of the real server."""
+    resource = f"{wanted.resource}/{wanted.subresource}" if wanted.subresource else wanted.resource
+    where = f' in the namespace "{wanted.namespace}"' if wanted.namespace else " at the cluster scope"
+    text = f'User "{user.name}" cannot {wanted.verb} resource "{resource}" in API group "{wanted.group}"{where}'
+    subject = qualified(wanted.resource, wanted.group) + (f' "{wanted.name}"' if wanted.name else "")
+    return StatusError(
+        403,
+        "Forbidden",
+        f"{subject} is forbidden: {text}",
+        name=wanted.name,
+        group=wanted.group,
+        kind=wanted.resource,
+    )
 
 
 def rules_of(store: RevisionStore, user: User, namespace: str) -> Iterator[tuple[Object, str]]:

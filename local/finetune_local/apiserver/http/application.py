@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from aiohttp import web
 
+from finetune_local.apiserver.auth.authorization import Attributes, access_denied, is_allowed
 from finetune_local.apiserver.cluster import Cluster
-from finetune_local.apiserver.http import discovery, resource_handlers
-from finetune_local.apiserver.http.request_info import RequestInfo, parse_path
+from finetune_local.apiserver.http import discovery, resource_handlers, subresource_handlers
+from finetune_local.apiserver.http.calls import Call
+from finetune_local.apiserver.http.openapi import OpenApi
+from finetune_local.apiserver.http.parameters import flag
+from finetune_local.apiserver.http.request_info import RequestInfo, parse_path, request_verb
 from finetune_local.apiserver.http.responses import error_response, json_response
 from finetune_local.apiserver.request_options import ADMIN, User
 from finetune_local.apiserver.status_error import StatusError, method_not_allowed, no_such_path, too_many_requests
@@ -24,7 +28,7 @@ class Application:
     def __init__(self, cluster: Cluster, authenticate: Authenticate | None = None) -> None:
         self._cluster = cluster
         self._authenticate = authenticate or (lambda _request: ADMIN)
-        self._thaw = asyncio.Event()
+        self._openapi = OpenApi(cluster)
 
     def build(self) -> web.Application:
         app = web.Application(client_max_size=16 * 1024 * 1024)
@@ -70,6 +74,11 @@ class Application:
     async def _discover(self, request: web.Request) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):
             raise method_not_allowed()
+        if request.path.startswith("/openapi/"):
+            document = self._openapi.get(request.path.rstrip("/"))
+            if document is None:
+                raise no_such_path()
+            return json_response(document)
         body = discovery.document(self._cluster, request)
         if body is None:
             raise no_such_path()
@@ -80,9 +89,25 @@ class Application:
         counts = self._cluster.faults.requests
         key = f"{request.method} {info.resource}" + (f"/{info.subresource}" if info.subresource else "")
         counts[key] = counts.get(key, 0) + 1
-        call = resource_handlers.Call(self._cluster, request, info, resource, user)
-        handler: Callable[[resource_handlers.Call], Awaitable[web.StreamResponse]] | None
-        handler = resource_handlers.choose(info, resource, request.method)
+        call = Call(self._cluster, request, info, resource, user)
+        self._authorize(call)
+        chosen = subresource_handlers if info.subresource not in ("", "status") else resource_handlers
+        handler = chosen.choose(call)
         if handler is None:
             raise method_not_allowed()
         return await handler(call)
+
+    def _authorize(self, call: Call) -> None:
+        """RBAC; raises Forbidden."""
+        info, request = call.info, call.request
+        wanted = Attributes(
+            verb=request_verb(request.method, info, flag(request.query, "watch")),
+            group=info.group,
+            resource=info.resource,
+            subresource=info.subresource,
+            namespace=info.namespace,
+            name=info.name,
+        )
+        allowed, _ = is_allowed(self._cluster.store, call.user, wanted)
+        if not allowed:
+            raise access_denied(call.user, wanted)

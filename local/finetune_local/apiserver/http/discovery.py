@@ -21,6 +21,18 @@ VERSION = {
 }
 
 
+# Subresources that are not status or scale: name, group, version, kind, verbs.
+SPECIAL: dict[tuple[str, str], list[tuple[str, str, str, str, tuple[str, ...]]]] = {
+    ("", "pods"): [
+        ("log", "", "", "Pod", ("get",)),
+        ("eviction", "policy", "v1", "Eviction", ("create",)),
+        ("binding", "", "", "Binding", ("create",)),
+    ],
+    ("", "namespaces"): [("finalize", "", "", "Namespace", ("update",))],
+    ("", "serviceaccounts"): [("token", "authentication.k8s.io", "v1", "TokenRequest", ("create",))],
+}
+
+
 def document(cluster: Cluster, request: web.Request) -> Object | None:
     """The document at a discovery path; None when there is none."""
     parts = [part for part in request.path.split("/") if part]
@@ -93,6 +105,9 @@ def subresources(resource: ResourceType) -> list[Object]:
     if resource.scale is not None:
         scale = _subresource(resource, "scale", "Scale", ["get", "patch", "update"])
         entries.append(scale | {"group": "autoscaling", "version": "v1"})
+    for name, group_name, version, kind, verbs in SPECIAL.get(resource.key, ()) if not resource.custom else ():
+        entry = _subresource(resource, name, kind, list(verbs))
+        entries.append(entry | ({"group": group_name, "version": version} if group_name else {}))
     return entries
 
 

@@ -35,3 +35,19 @@ def _resource(group: str, version: str, parts: list[str]) -> RequestInfo:
     resource, name, subresource = ([*parts, "", "", ""])[:3]
     rest = "/".join(parts[3:])
     return RequestInfo(group, version, namespace, resource, name, subresource + ("/" + rest if rest else ""))
+
+
+def request_verb(method: str, info: RequestInfo, watch: bool) -> str:
+    """The verb that RBAC knows."""
+    match method:
+        case "GET" | "HEAD":
+            return "get" if info.name else ("watch" if watch else "list")
+        case "POST":
+            return "create"
+        case "PUT":
+            return "update"
+        case "PATCH":
+            return "patch"
+        case "DELETE":
+            return "delete" if info.name else "deletecollection"
+    return method.lower()

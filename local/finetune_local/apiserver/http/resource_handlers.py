@@ -1,14 +1,11 @@
 """The verbs of a resource: one handler a verb, chosen by method and path."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from aiohttp import web
 
 from finetune_local.apiserver import object_codec
-from finetune_local.apiserver.cluster import Cluster
 from finetune_local.apiserver.delete_operations import (
     RETURNS_OBJECT,
     delete,
@@ -16,49 +13,17 @@ from finetune_local.apiserver.delete_operations import (
     deletion_status,
 )
 from finetune_local.apiserver.http.bodies import media_type, read_object
+from finetune_local.apiserver.http.calls import Call, Handler
 from finetune_local.apiserver.http.negotiation import TableFormat, table_format
-from finetune_local.apiserver.http.parameters import flag, is_dry_run, list_options, watch_options, write_options
-from finetune_local.apiserver.http.request_info import RequestInfo
+from finetune_local.apiserver.http.parameters import flag, is_dry_run, list_options, watch_options
 from finetune_local.apiserver.http.responses import json_response
 from finetune_local.apiserver.http.watch_stream import stream_watch
 from finetune_local.apiserver.reading import Page, list_kind, matcher
-from finetune_local.apiserver.request_options import DeleteOptions, ListOptions, User, WriteOptions
+from finetune_local.apiserver.request_options import DeleteOptions, ListOptions
 from finetune_local.apiserver.resource_type import ResourceType
-from finetune_local.apiserver.revision_store import StoredObject
-from finetune_local.apiserver.status_error import bad_request, method_not_allowed
+from finetune_local.apiserver.status_error import bad_request
 from finetune_local.apiserver.subresources.posting import post_special
 from finetune_local.apiserver.tables.rendering import render_table
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request to a resource."""
-
-    cluster: Cluster
-    request: web.Request
-    info: RequestInfo
-    resource: ResourceType
-    user: User
-
-    def write_options(self) -> WriteOptions:
-        agent = self.request.headers.get("User-Agent", "")
-        options = write_options(self.request.query, self.user, agent)
-        if self.resource.deprecation_warning:
-            options.warnings.append(self.resource.deprecation_warning)
-        return options
-
-    def require_verb(self, verb: str) -> None:
-        if verb not in self.resource.verbs:
-            raise method_not_allowed()
-
-    def respond(self, stored: StoredObject, status: int = 200, warnings: list[str] | None = None) -> web.Response:
-        wanted = table_format(self.request)
-        if wanted is not None:
-            return json_response(render_table(self.resource, [stored], "", wanted), status, warnings or [])
-        return json_response(object_codec.present(self.resource, stored), status, warnings or [])
-
-
-Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
 async def get_one(call: Call) -> web.StreamResponse:
@@ -88,9 +53,9 @@ def _render_page(resource: ResourceType, page: Page, wanted: TableFormat | None)
 async def create(call: Call) -> web.StreamResponse:
     call.require_verb("create")
     body = await read_object(call.request)
-    special = post_special(call.cluster, call.resource, call.info, body, call.user)
-    if special is not None:
-        return json_response(special, 201)
+    answer = post_special(call.cluster, call.resource, call.info, body, call.user)
+    if answer is not None:
+        return json_response(answer, 201)
     options = call.write_options()
     stored = call.cluster.operations.create(call.resource, call.info.namespace, body, options)
     return call.respond(stored, 201, options.warnings)
@@ -163,10 +128,9 @@ OBJECT: dict[str, Handler] = {"GET": get_one, "PUT": replace, "PATCH": patch, "D
 STATUS: dict[str, Handler] = {"GET": get_one, "PUT": replace, "PATCH": patch}
 
 
-def choose(info: RequestInfo, resource: ResourceType, method: str) -> Handler | None:
+def choose(call: Call) -> Handler | None:
     """None when the path exists but the method does not. Subresources other than status are elsewhere."""
+    info, resource, method = call.info, call.resource, call.request.method
     if info.subresource == "status":
         return STATUS.get(method) if resource.status_subresource else None
-    if info.subresource:
-        return create if method == "POST" else None
     return (OBJECT if info.name else COLLECTION).get(method)

@@ -1,11 +1,13 @@
 """Watches over HTTP: one JSON line an event, as long as the client listens."""
 
+import orjson
 from aiohttp import web
 
 from finetune_local.apiserver.cluster import Cluster
 from finetune_local.apiserver.http.negotiation import table_format
 from finetune_local.apiserver.request_options import WatchOptions
 from finetune_local.apiserver.resource_type import ResourceType
+from finetune_local.apiserver.status_error import StatusError
 from finetune_local.apiserver.tables.rendering import table_event
 from finetune_local.apiserver.watching import Event, Watcher
 
@@ -13,12 +15,14 @@ from finetune_local.apiserver.watching import Event, Watcher
 async def stream_watch(
     cluster: Cluster, request: web.Request, resource: ResourceType, namespace: str, options: WatchOptions
 ) -> web.StreamResponse:
-    """Errors of `start` become an HTTP error, or a single ERROR event for an expired version, as on the real server."""
     watcher = Watcher(cluster.store, resource, namespace, options)
-    watcher.start()
+    refusal = _start(watcher)
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
     response.enable_chunked_encoding()
     await response.prepare(request)
+    if refusal is not None:
+        await response.write(refusal.line())
+        return response
     wanted = table_format(request)
     cluster.watchers.add(watcher)
     first = True
@@ -36,6 +40,17 @@ async def stream_watch(
     if watcher.cut:
         cut_connection(request)
     return response
+
+
+def _start(watcher: Watcher) -> Event | None:
+    """An expired version is told in the stream, as the real server's watch cache does; other refusals are raised."""
+    try:
+        watcher.start()
+    except StatusError as error:
+        if error.code != 410:
+            raise
+        return Event("ERROR", orjson.dumps(error.status()))
+    return None
 
 
 def cut_connection(request: web.Request) -> None:

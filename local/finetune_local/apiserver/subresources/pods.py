@@ -9,7 +9,7 @@ from finetune_local.apiserver.request_options import DeleteOptions
 from finetune_local.apiserver.resource_type import ResourceType
 from finetune_local.apiserver.revision_store import StoredObject
 from finetune_local.apiserver.selectors import labels_match, selector_requirements
-from finetune_local.apiserver.status_error import StatusError, conflict, required, invalid
+from finetune_local.apiserver.status_error import StatusError, conflict, invalid, required
 
 Object = dict[str, Any]
 SUCCESS = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}

@@ -40,3 +40,9 @@ def human_duration(seconds: float) -> str:
 
 def _pair(large: int, large_unit: str, small: int, small_unit: str) -> str:
     return f"{large}{large_unit}" + (f"{small}{small_unit}" if small else "")
+
+
+def seconds_between(start: str, end: str | None, now: float) -> float:
+    """From one RFC 3339 time to another, or to now."""
+    last = datetime.fromisoformat(end).timestamp() if end else now
+    return last - datetime.fromisoformat(start).timestamp()
