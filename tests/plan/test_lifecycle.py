@@ -39,6 +39,7 @@ def started(**changes: Any) -> dict:
 
 def step(item: dict, jobs: list | None = None, pods: list | None = None, after: float = 10, **more: Any) -> Plan:
     more.setdefault("snapshot", snapshot_of(item))
+    more.setdefault("parts", parts(item["status"]["attempt"]) if jobs else ())
     return plan_job(world(item, jobs, pods, after, **more))
 
 
@@ -87,6 +88,13 @@ def test_an_announced_attempt_whose_job_was_never_seen_is_made_again() -> None:
 def test_an_announced_attempt_waits_for_the_pods_of_another_to_go() -> None:
     plan = step(started(), pods=[pod(0, number=7)])
     assert plan.writes == ()
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_part_that_someone_deleted_is_made_again(lost: int) -> None:
+    plan = step(running(), [indexed_job()], GANG, parts=(parts(1)[1 - lost],))
+    assert created(plan) == [["Service/tickets-1", "ConfigMap/tickets-1"][lost]]
+    assert plan.status == running()["status"]
 
 
 def test_pods_that_cannot_be_placed_say_why() -> None:
@@ -214,7 +222,7 @@ def test_the_next_gang_waits_until_every_pod_is_gone() -> None:
     item = restarting()
     deleting = indexed_job()
     deleting["metadata"]["deletionTimestamp"] = "2026-11-22T09:00:10Z"
-    assert step(item, [deleting], [GANG[0]], after=60).writes == ()
+    assert step(item, [deleting], [GANG[0]], after=60, parts=()).writes == ()
     assert step(item, [], [GANG[0]], after=60).writes == ()
     assert created(step(item, [], [], after=60)) == objects_of(2)
 

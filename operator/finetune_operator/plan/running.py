@@ -1,6 +1,7 @@
 """An attempt whose gang exists: watch it start, run and end."""
 
 from finetune_api.reports import TrainingResult
+from finetune_operator.plan.attempt import attempt_objects
 from finetune_operator.plan.basis import Basis
 from finetune_operator.plan.causes import Cause, Ending, find_ending
 from finetune_operator.plan.deadline import deadline_passed, fail_deadline
@@ -11,10 +12,12 @@ from finetune_operator.plan.endings import (
     restart_or_fail,
     stop_gang,
 )
+from finetune_operator.plan.names import attempt_name
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.publication import evaluate
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.status_draft import StatusDraft
+from finetune_operator.plan.world import Create
 
 
 def attend(draft: StatusDraft, base: Basis) -> None:
@@ -82,6 +85,7 @@ def _suspend(draft: StatusDraft) -> None:
 
 
 def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None:
+    _mend_parts(draft, base)
     nodes = base.job.spec.distributed.nodes
     if facts.running(nodes):
         _mark_started(draft, facts)
@@ -98,6 +102,18 @@ def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None
     else:
         draft.set("Running", False, "Starting", "")
     draft.status["phase"] = "Starting"
+
+
+def _mend_parts(draft: StatusDraft, base: Basis) -> None:
+    """A Service or ConfigMap that someone deleted: the ranks still need it to find each other, or to start."""
+    name, world = attempt_name(base.job.name, draft.attempt), draft.world
+    present = {part["kind"] for part in world.parts if part["metadata"]["name"] == name}
+    if present >= {"ConfigMap", "Service"}:
+        return
+    objects = attempt_objects(base.job, base.snapshot, draft.attempt, world.settings, world.scheduler)
+    draft.writes.extend(
+        Create(body) for body in objects if body["kind"] in ("ConfigMap", "Service") and body["kind"] not in present
+    )
 
 
 def _mark_started(draft: StatusDraft, facts: AttemptFacts) -> None:
