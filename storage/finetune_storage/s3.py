@@ -115,9 +115,15 @@ class S3Storage:
 
     def delete(self, path: str = "") -> None:
         self._remove(_join(path, manifest.MANIFEST))
-        self._each(self._select(path), lambda entry: self._remove(_join(path, entry.path)))
         if self._is_object(path):
             self._remove(path)
+            return
+        with self._errors(path):
+            # Not object by object: pyarrow would leave an empty object named like the folder behind.
+            if self._key(path) == self._bucket:
+                self._fs.fs.delete_dir_contents(self._bucket)
+            elif self._fs.fs.get_file_info(self._key(path)).type.name == "Directory":
+                self._fs.fs.delete_dir(self._key(path))
 
     def put_file(self, source: Path, path: str) -> None:
         """Upload one file and verify what arrived."""
