@@ -146,7 +146,7 @@ def rows(started: Cost, idle: Cost, bare_cpu: float) -> list[Row]:
             ratio <= CPU_RATIO_GOAL,
         ),
         Row("control loop", f"writes on {edits} label edits", str(idle.writes), "0", idle.writes == 0),
-        Row("control loop", "CPU per label edit", f"{1000 * idle.cpu / edits:.3f} ms"),
+        Row("control loop", "CPU per label edit", f"{1000 * idle.cpu / max(edits, 1):.3f} ms"),
     ]
 
 
@@ -158,8 +158,9 @@ def fine_tune_job(number: int) -> dict[str, Any]:
         "spec": {
             "model": {"source": "pvc://models/minilm"},
             "task": "TextClassification",
+            # Every job is another one: nothing that the operator remembers of one spec helps it with the next.
             "dataset": {
-                "train": {"source": "pvc://data/train.jsonl"},
+                "train": {"source": f"pvc://data/{name(number)}/train.jsonl"},
                 "test": {"source": "pvc://data/test.jsonl"},
                 "columns": {"text": "body", "label": "queue"},
             },

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from finetune_operator.plan.lifecycle import plan_job
@@ -97,7 +99,7 @@ def test_a_model_version_is_waited_for_then_resolved() -> None:
     assert condition(plan_job(world(item)), "Validated") == ("False", "ModelVersionNotFound")
     plan = plan_job(world(item, source_version=version()))
     config_map = plan.writes[0].body
-    assert '"source": "pvc://work/out/v1"' in config_map["data"]["job.json"]
+    assert json.loads(config_map["data"]["job.json"])["model"]["source"] == "pvc://work/out/v1"
 
 
 def test_an_adapter_cannot_be_trained_further() -> None:

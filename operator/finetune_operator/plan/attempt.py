@@ -1,9 +1,11 @@
 """The objects of one attempt: ConfigMap, headless Service, Indexed Job. They never change once made."""
 
-import json
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
+
+import orjson
 
 from finetune_api.names import (
     ANNOTATION_DESIRED_HASH,
@@ -36,12 +38,13 @@ class Snapshot:
     def dump(self) -> str:
         """For the ConfigMap."""
         content = {"spec": self.spec, "runtime": self.runtime, "modelSource": self.model_source}
-        return json.dumps(content, sort_keys=True)
+        return orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()
 
     @classmethod
+    @lru_cache(maxsize=512)
     def load(cls, text: str) -> "Snapshot":
-        """From the ConfigMap."""
-        content = json.loads(text)
+        """From the ConfigMap. Shared between the reconciles of a job: never change it."""
+        content = orjson.loads(text)
         return cls(content["spec"], content["runtime"], content["modelSource"])
 
 
@@ -93,7 +96,7 @@ def owner_reference(name: str, uid: str) -> dict[str, Any]:
 
 def _config_map(job: ResolvedJob, snapshot: Snapshot, number: int, settings: Settings) -> dict[str, Any]:
     config = trainer_config(job, number).wire()
-    data = {CONFIG_KEY: json.dumps(config, sort_keys=True), SNAPSHOT_KEY: snapshot.dump()}
+    data = {CONFIG_KEY: orjson.dumps(config, option=orjson.OPT_SORT_KEYS).decode(), SNAPSHOT_KEY: snapshot.dump()}
     if settings.progress_ca is not None:
         data[CA_KEY] = settings.progress_ca
     return {
@@ -151,4 +154,4 @@ def _failure_rules() -> list[dict[str, Any]]:
 
 def desired_hash(content: Any) -> str:
     """Short and stable: tells what was asked for from what defaulting and others added."""
-    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import lru_cache
 
 ANNOTATION_JOB = "finetune-operator.io/job-name"
 """Full name of the FineTuneJob; the label may be a shortened form of it."""
@@ -10,6 +11,7 @@ MAX_ATTEMPT_NAME = 57
 FIRST_PORT, PORTS = 20_000, 10_000
 
 
+@lru_cache(maxsize=4096)
 def short_name(name: str, limit: int = 63) -> str:
     """`name` as a DNS label of at most `limit` characters; a hash keeps shortened names apart."""
     label = re.sub(r"[^a-z0-9-]", "-", name.lower())

@@ -11,6 +11,8 @@ NAMED_FIELDS = 5
 
 def changed_fields(started: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """Paths of what differs between the spec that a job runs with and the one that it has now."""
+    if started == current:
+        return []
     before, after = _comparable(started), _comparable(current)
     return sorted(_differences(before, after, "spec"))
 

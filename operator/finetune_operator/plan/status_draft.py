@@ -1,9 +1,10 @@
 """The status as it will be: a copy that the steps of a plan fill in, and the events of what changed."""
 
-import copy
 import math
 from datetime import datetime
 from typing import Any
+
+import orjson
 
 from finetune_operator.plan.causes import Cause, Ending
 from finetune_operator.plan.conditions import find_condition, is_true, with_condition
@@ -23,7 +24,7 @@ class StatusDraft:
     def __init__(self, world: World) -> None:
         self.world = world
         old = world.job.get("status") or {}
-        self.status: Resource = copy.deepcopy({k: v for k, v in old.items() if k not in REPORTED})
+        self.status: Resource = orjson.loads(orjson.dumps({k: v for k, v in old.items() if k not in REPORTED}))
         self.generation: int = world.job["metadata"].get("generation", 0)
         self.now: datetime = world.now
         self.now_text = rfc3339(world.now)

@@ -1,8 +1,10 @@
 """The verdict on a FineTuneJob: every error with its field path and the mend."""
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
+import orjson
 from pydantic import BaseModel, ValidationError
 
 from finetune_api.errors import field_errors
@@ -44,8 +46,14 @@ def validate(spec: dict[str, Any], runtime: dict[str, Any] | None, *, complete: 
 
 
 def _parse(model: type[Model], raw: dict[str, Any], root: str) -> Model:
+    return cast(Model, _parsed(model, orjson.dumps(raw, option=orjson.OPT_SORT_KEYS), root))
+
+
+@lru_cache(maxsize=512)
+def _parsed(model: type[BaseModel], raw: bytes, root: str) -> BaseModel:
+    """Each reconcile asks again about the same few specs. The models are shared: never change one."""
     try:
-        return model.model_validate(raw)
+        return model.model_validate(orjson.loads(raw))
     except ValidationError as error:
         raise InvalidSpec("\n".join(f"{root}.{each}" for each in field_errors(error))) from error
 
