@@ -16,7 +16,7 @@ from pathlib import Path
 
 from finetune_api.reports import TrainingResult
 from finetune_trainer import termination
-from finetune_trainer.errors import DataError, Preempted
+from finetune_trainer.errors import DataError, Preempted, TrainerError
 from finetune_trainer.launch import configuration, verdict
 from finetune_trainer.launch.supervisor import Supervisor, Timing
 from finetune_trainer.launch.topology import topology_of
@@ -29,6 +29,7 @@ EXAMPLES, BATCH = 20, 4
 def train(config, run):
     import torch
     import torch.distributed as dist
+
     from finetune_trainer.checkpoint import CheckpointStore, Lineage
     from finetune_trainer.ranks import Ranks
     from finetune_trainer.train_state import TrainState
@@ -46,7 +47,12 @@ def train(config, run):
     optimizer = torch.optim.AdamW(trained.values(), lr=0.05)
     wrapped = torch.nn.parallel.DistributedDataParallel(model) if run.world_size > 1 else model
     store = CheckpointStore(
-        config.checkpoint.storage, config.checkpoint.keep, ranks, run.scratch, Lineage("data-1", {"lr": 0.05}), run.metrics
+        config.checkpoint.storage,
+        config.checkpoint.keep,
+        ranks,
+        run.scratch,
+        Lineage("data-1", {"lr": 0.05}),
+        run.metrics,
     )
     state = store.restore(trained)
     total = config.training.max_steps
@@ -140,7 +146,11 @@ def main() -> int:
         return work(config, train, stop)
     configure_logging(0, 1)
     command = [sys.executable, __file__, "--config", str(path), "--worker"]
-    message = Supervisor(topology, command, "run", scratch_folder(), Timing.from_environment(), stop).run()
+    supervisor = Supervisor(topology, command, "run", scratch_folder(), Timing.from_environment(), stop)
+    try:
+        message = supervisor.run()
+    except TrainerError as error:
+        message = termination.message_of(error)
     termination.write(message, termination.termination_file())
     return verdict.exit_code(message)
 

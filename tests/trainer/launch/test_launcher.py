@@ -1,0 +1,103 @@
+"""How the launcher of a pod turns the ends of its workers into one exit code and one message."""
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from trainer.conftest import free_port
+from trainer.launch.pods import Job, alive, await_that
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job(tmp_path)
+
+
+def test_an_error_of_one_rank_is_the_pods_and_its_peer_does_not_hang(job: Job) -> None:
+    ended = job.run("1:2:bad_line")
+
+    assert ended.code == 3
+    said = ended.said()
+    assert (said.outcome, said.message, said.rank, said.step) == ("DataError", "train.jsonl:3: not JSON", 1, 2)
+
+
+def test_a_bug_is_a_crash_with_the_place_where_it_happened(job: Job) -> None:
+    ended = job.run("0:2:crash")
+
+    assert ended.code == 1
+    assert ended.said().outcome == "Crash"
+    assert re.match(r"ZeroDivisionError: a bug \(at standin.py:\d+ crash < ", ended.said().message)
+
+
+def test_stacks_of_every_worker_on_request(job: Job) -> None:
+    ended = job.run("0:2:dump_stacks")
+
+    assert ended.code == 0
+    assert ended.log.count("most recent call first") >= 2
+    assert "in dump_stacks" in ended.log
+
+
+def test_a_worker_that_will_not_stop_is_killed_after_the_grace(job: Job) -> None:
+    ended = job.run("0:2:never_stop", FINETUNE_STOP_GRACE_SECONDS="2")
+
+    assert ended.code == 75
+    assert ended.said().outcome == "Preempted"
+    assert "asked to stop; rank 0 was ended by SIGKILL before it reached a checkpoint" in ended.said().message
+
+
+def test_no_worker_outlives_a_killed_launcher(job: Job) -> None:
+    pod = job.start("0:2:launcher_sigkill")
+    await_that(lambda: len(pod.children()) == 2)
+    workers = pod.children()
+
+    ended = pod.wait()
+
+    assert ended.code == -signal.SIGKILL
+    await_that(lambda: not any(alive(pid) for pid in workers))
+
+
+def test_two_pods_stop_together_when_one_of_them_is_told_to(job: Job) -> None:
+    port = free_port()
+    first = job.start(nodes=2, node=0, port=port, processes=1, fault="")
+    second = job.start(nodes=2, node=1, port=port, processes=1, fault="1:5:launcher_sigterm")
+
+    ends = [first.wait(), second.wait()]
+
+    assert [end.code for end in ends] == [75, 75]
+    assert {end.said().step for end in ends} == {5}
+    assert "step-00000005" in job.checkpoints()
+
+
+def test_a_pod_that_is_told_to_stop_while_it_waits_for_the_others_does(job: Job) -> None:
+    pod = job.start(nodes=2, node=0, port=free_port(), processes=1)
+    await_that(lambda: len(list(Path(f"/proc/{pod.process.pid}/task").iterdir())) > 1)
+
+    pod.signal(signal.SIGTERM)
+    ended = pod.wait()
+
+    assert ended.code == 75
+    assert ended.said().outcome == "Preempted"
+    assert ended.said().message.startswith("asked to stop while waiting for")
+
+
+def test_pods_that_never_come_are_missed_after_a_while(job: Job) -> None:
+    ended = job.run(nodes=2, node=1, port=free_port(), processes=1, FINETUNE_RENDEZVOUS_TIMEOUT_SECONDS="1")
+
+    assert ended.code == 1
+    assert re.search(r"the 2 pods did not meet at 127.0.0.1:\d+ within 1 s: ", ended.said().message)
+
+
+def test_a_name_that_never_resolves_is_named(job: Job) -> None:
+    ended = job.run(
+        nodes=1,
+        processes=1,
+        PET_MASTER_ADDR="tickets-1-0.tickets-1.ml.svc.invalid",
+        PET_MASTER_PORT="29999",
+        FINETUNE_RENDEZVOUS_TIMEOUT_SECONDS="1",
+    )
+
+    assert ended.code == 1
+    assert "tickets-1-0.tickets-1.ml.svc.invalid did not resolve within 1 s" in ended.said().message
+    assert ended.log.count("waiting for tickets-1-0.tickets-1.ml.svc.invalid to resolve") == 1
