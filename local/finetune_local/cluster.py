@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from finetune_local.apiserver.memory_kube_api import MemoryKubeApi
 from finetune_local.apiserver.server import ApiServer
+from finetune_local.apiserver.status_error import StatusError
+from finetune_local.apiserver.subresources.namespaces import finalize
 from finetune_local.control_plane import ControlPlane, ControlPlaneOptions, PodMode
 from finetune_local.controllers.nodes import VirtualNode
 from finetune_local.knobs import Knobs
@@ -121,6 +123,7 @@ class Cluster:
             server_address=(address.hostname or "127.0.0.1", address.port or 443),
             ca_certificate=server.pki.read("ca.crt").decode(),
             kinds=lambda: served_kinds(server),
+            finalize_namespace=lambda name: finalize_namespace(server, name),
             claims=self._claims,
             knobs=self.knobs,
             nodes=self._nodes,
@@ -176,6 +179,16 @@ def served_kinds(server: ApiServer) -> list[Kind]:
             kind = Kind(resource.api_version, resource.kind, resource.plural, resource.namespaced)
             kinds.setdefault(resource.key, kind)
     return list(kinds.values())
+
+
+def finalize_namespace(server: ApiServer, name: str) -> None:
+    """Lets a deleted namespace go: what PUT namespaces/NAME/finalize does."""
+    namespaces = server.cluster.resource("", "v1", "namespaces")
+    try:
+        finalize(server.cluster, namespaces, name, {})
+    except StatusError as error:
+        if error.code != 404:
+            raise
 
 
 def _started(value: T | None) -> T:

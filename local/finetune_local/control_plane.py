@@ -62,6 +62,7 @@ class ControlPlaneOptions:
     ca_certificate: str
     kinds: Callable[[], Iterable[Kind]]
     """The kinds that the API server serves now."""
+    finalize_namespace: Callable[[str], None]
     claims: Mapping[str, Path] = field(default_factory=dict)
     knobs: Knobs = field(default_factory=Knobs)
     nodes: Sequence[VirtualNode] = field(default_factory=lambda: (VirtualNode(),))
@@ -113,8 +114,14 @@ class ControlPlane:
     def controllers(self) -> list[Controller]:
         knobs, api, recorder = self.options.knobs, self.api, self.recorder
         scheduler = Scheduler(api, self.pods, self.nodes, self.claims, recorder, knobs)
+        options = self.options
         namespace = NamespaceController(
-            api, self.namespaces, self.options.ca_certificate, self.options.kinds, self.binder.create_given
+            api,
+            self.namespaces,
+            options.ca_certificate,
+            options.kinds,
+            self.binder.create_given,
+            options.finalize_namespace,
         )
         made = [
             JobController(api, self.jobs, self.pods, recorder, knobs).controller,

@@ -36,13 +36,15 @@ class NamespaceController:
         ca_certificate: str,
         kinds: Callable[[], Iterable[Kind]],
         on_new: Callable[[str], Any],
+        finalize: Callable[[str], None],
     ) -> None:
-        """`on_new(name)` is awaited for each namespace that was equipped."""
+        """`on_new(name)` is awaited for each namespace that was equipped; `finalize(name)` lets an empty one go."""
         self._api = api
         self._namespaces = namespaces
         self._ca = ca_certificate
         self._kinds = kinds
         self._on_new = on_new
+        self._finalize = finalize
         self._equipped: set[str] = set()
         self.controller = Controller("namespace", self.reconcile, workers=2)
         self.controller.watch(namespaces)
@@ -85,16 +87,8 @@ class NamespaceController:
         counts = await asyncio.gather(*(self._delete_all(kind, name) for kind in kinds))
         if sum(counts):
             return Result(requeue_after=RETRY)
-        finalized = {**namespace, "spec": {"finalizers": []}}
-        try:
-            await self._finalize(name, finalized)
-        except ApiError as error:
-            if not error.not_found:
-                raise
+        self._finalize(name)
         return None
-
-    async def _finalize(self, name: str, body: Object) -> None:
-        await self._api.replace_finalize(name, body)  # type: ignore[attr-defined]
 
     async def _delete_all(self, kind: Kind, namespace: str) -> int:
         """How many objects of the kind are left."""

@@ -11,7 +11,7 @@ from finetune_local.kubelet.container_runner import ContainerRunner
 from finetune_local.kubelet.container_setup import build_spec, write_system_files
 from finetune_local.kubelet.pod_context import KubeletSettings
 from finetune_local.kubelet.sandbox.supervisor import Spec
-from finetune_local.kubelet.statuses import ContainerRecord, PodRecord, condition, pod_status
+from finetune_local.kubelet.statuses import ContainerRecord, PodRecord, pod_status
 from finetune_local.kubelet.volume_contents import VolumeError
 from finetune_local.kubelet.volumes import PodVolumes, with_api_access
 from finetune_operator.kube.errors import ApiError
@@ -58,13 +58,17 @@ class PodWorker:
         self.pod = pod
         if pod["metadata"].get("deletionTimestamp") and self._stop is None:
             grace = pod["metadata"].get("deletionGracePeriodSeconds")
+            self.record.ending = True
             self._stop = self._spawn(self._end(30 if grace is None else grace))
 
     def evict(self, reason: str, message: str, *, disruption: str = "") -> None:
         """Ends the pod as Failed; the object stays. `disruption` becomes the reason of DisruptionTarget."""
         if self._stop is None:
             grace = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
-            self._stop = self._spawn(self._end(grace, reason, message, disruption))
+            self.record.ending = True
+            self.record.reason, self.record.message, self.record.disruption = reason, message, disruption
+            self._changed()
+            self._stop = self._spawn(self._end(grace))
 
     async def vanish(self) -> None:
         """Kills all processes and says nothing to anybody, as a node that lost its power."""
@@ -97,14 +101,15 @@ class PodWorker:
         self.finished.set()
 
     async def _live(self) -> None:
-        self.record.start_time = self.record.start_time or timestamps.now()
+        began = asyncio.get_running_loop().time()
+        self.record.start_time = timestamps.now()
         self._changed()
         await asyncio.sleep(self._start_delay)
         await self._pull_images()
         await self._set_up()
         self._spawn(self._refresh_volumes())
         if deadline := self.pod["spec"].get("activeDeadlineSeconds"):
-            self._spawn(self._enforce_deadline(deadline))
+            self._spawn(self._enforce_deadline(began + deadline))
         if await self._run_init_containers():
             await self._run_containers()
         if self._stop is None:
@@ -173,8 +178,8 @@ class PodWorker:
                 except (VolumeError, OSError) as error:
                     log.warning("pod %s: volumes not refreshed: %s", self.pod["metadata"]["name"], error)
 
-    async def _enforce_deadline(self, seconds: float) -> None:
-        await asyncio.sleep(max(0.0, seconds - timestamps.seconds_since(self.record.start_time)))
+    async def _enforce_deadline(self, at: float) -> None:
+        await asyncio.sleep(max(0.0, at - asyncio.get_running_loop().time()))
         self.evict("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
     async def _run_init_containers(self) -> bool:
@@ -217,19 +222,20 @@ class PodWorker:
     def _records(self) -> list[ContainerRecord]:
         return [*self.record.init, *self.record.containers]
 
-    async def _end(self, grace: float, reason: str = "", message: str = "", disruption: str = "") -> None:
+    async def _end(self, grace: float) -> None:
         await asyncio.gather(*(runner.stop(grace) for runner in self._runners))
         if self._life is not None:
             self._life.cancel()
             with contextlib.suppress(asyncio.CancelledError, ExceptionGroup):
                 await self._life
+        # One that was just being started was not there to be stopped.
+        await asyncio.gather(*(runner.kill() for runner in self._runners))
         self.record.terminal = True
-        self.record.reason, self.record.message = reason, message
         for one in self.record.containers:
             if one.terminated is None:
-                one.state = {"terminated": {**LOST_STATE, "startedAt": None, "finishedAt": None}}
+                one.state = {"terminated": dict(LOST_STATE)}
                 one.ready = one.started = False
-        await self._last_status(disruption)
+        await self._last_status()
         self.finished.set()
         await self._release()
         if self.pod["metadata"].get("deletionTimestamp"):
@@ -258,13 +264,13 @@ class PodWorker:
             self._dirty.clear()
             await self._write_status()
 
-    async def _last_status(self, disruption: str = "") -> None:
+    async def _last_status(self) -> None:
         for task in list(self._tasks):
             if task not in (asyncio.current_task(), self._life, self._stop):
                 task.cancel()
-        await self._write_status(disruption)
+        await self._write_status()
 
-    async def _write_status(self, disruption: str = "") -> None:
+    async def _write_status(self) -> None:
         """Compare and swap: conditions that others write must survive."""
         metadata = self.pod["metadata"]
         while not self._silent:
@@ -273,8 +279,6 @@ class PodWorker:
                 if current["metadata"]["uid"] != self.uid:
                     return
                 status = pod_status(current, self.record)
-                if disruption:
-                    status["conditions"] = _disrupted(status["conditions"], disruption, self.record.message)
                 if status != current.get("status"):
                     await self.settings.api.replace_status(PODS, {**current, "status": status})
                 return
@@ -290,11 +294,6 @@ class PodWorker:
     async def _clean_up(self) -> None:
         await self._release()
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
-
-
-def _disrupted(conditions: list[Object], reason: str, message: str) -> list[Object]:
-    others = [one for one in conditions if one["type"] != "DisruptionTarget"]
-    return [*others, condition(conditions, "DisruptionTarget", True, reason, message)]
 
 
 def _all_containers(pod: Object) -> list[Object]:

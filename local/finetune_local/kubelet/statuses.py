@@ -64,8 +64,12 @@ class PodRecord:
     reason: str = ""
     """Set when the pod was ended as a whole: Evicted, DeadlineExceeded."""
     message: str = ""
+    ending: bool = False
+    """The pod is being stopped as a whole: its phase stays until every container has ended."""
     terminal: bool = False
     """Nothing of the pod will run again, whatever its restartPolicy says."""
+    disruption: str = ""
+    """Reason of the DisruptionTarget condition: somebody else than the pod itself ends it."""
 
 
 def initialized(record: PodRecord) -> bool:
@@ -73,8 +77,15 @@ def initialized(record: PodRecord) -> bool:
 
 
 def phase(record: PodRecord, restart_policy: str) -> str:
-    if record.reason:
+    if record.terminal and record.reason:
         return "Failed"
+    found = _phase(record, restart_policy)
+    if record.ending and not record.terminal and found in ("Succeeded", "Failed"):
+        return "Running"
+    return found
+
+
+def _phase(record: PodRecord, restart_policy: str) -> str:
     if not initialized(record):
         failed = any(one.terminated is not None and one.terminated["exitCode"] != 0 for one in record.init)
         return "Failed" if record.terminal or (failed and restart_policy == "Never") else "Pending"
@@ -106,7 +117,7 @@ def pod_status(pod: Object, record: PodRecord) -> Object:
         status |= {"podIP": record.ip, "podIPs": [{"ip": record.ip}]}
     if record.init:
         status["initContainerStatuses"] = [one.as_status() for one in record.init]
-    if record.reason:
+    if record.terminal and record.reason:
         status |= {"reason": record.reason, "message": record.message}
     if "observedGeneration" in current:
         status["observedGeneration"] = current["observedGeneration"]
@@ -121,6 +132,9 @@ def _conditions(current: list[Object], record: PodRecord, now_phase: str) -> lis
         ("ContainersReady", *_ready(record, now_phase)),
     ]
     conditions = [condition(current, kind, truth, reason, text) for kind, truth, reason, text in wanted]
+    if record.disruption:
+        made = condition(current, "DisruptionTarget", True, record.disruption, record.message)
+        conditions.append(made)
     own = {one["type"] for one in conditions}
     return conditions + [one for one in current if one["type"] not in own]
 
