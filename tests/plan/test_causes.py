@@ -90,6 +90,12 @@ def test_among_equal_causes_the_first_in_time_is_the_root() -> None:
     assert ending([failed_pod(0, 1, "a", at=later), failed_pod(1, 1, "b")]).pod.rank == 1
 
 
+def test_a_pod_that_was_killed_when_the_gang_was_stopped_is_not_the_root() -> None:
+    killed = failed_pod(0, 137, deleting=NOW)
+    found = ending([killed, failed_pod(1, 1, "device lost")], Failed="PodFailurePolicy: exit code 1")
+    assert (found.cause, found.pod.rank) == (Cause.CRASH, 1)
+
+
 def test_a_lost_node_outweighs_the_crash_that_it_causes() -> None:
     lost = pod(1, disruption="DeletionByTaintManager", deleting=NOW)
     assert ending([failed_pod(0, 1, "NCCL error"), lost]).cause == Cause.NODE_LOST

@@ -162,10 +162,12 @@ def _sentence(head: str, tail: str) -> str:
     return f"{head}: {tail}" if tail else head
 
 
-def _root_order(ending: Ending) -> tuple[int, datetime, int]:
+def _root_order(ending: Ending) -> tuple[int, bool, datetime, int]:
     pod = ending.pod
     when = (pod and pod.finished_at) or datetime.max.replace(tzinfo=UTC)
-    return root_place(ending.cause, disrupted=bool(pod and pod.disruption)), when, pod.rank if pod else 0
+    # What ends while it is deleted was told to: after a failure the Job controller stops the other pods.
+    told = bool(pod and pod.deleting_at)
+    return root_place(ending.cause, disrupted=bool(pod and pod.disruption)), told, when, pod.rank if pod else 0
 
 
 def root_place(cause: str, *, disrupted: bool = False) -> int:

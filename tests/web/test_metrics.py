@@ -1,0 +1,128 @@
+"""finetune_* metrics over a real informer's handlers and cache."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from controllers.cluster_user import ClusterUser
+from controllers.operator_under_test import OperatorUnderTest
+from finetune_operator.web.metrics import PHASES, JobMetrics
+from plan.builders import last_words
+
+Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
+
+
+class Scrape:
+    def __init__(self, operator: OperatorUnderTest, leading: Callable[[], bool] = lambda: True) -> None:
+        self.registry = CollectorRegistry()
+        JobMetrics([operator.caches.fine_tune_jobs], self.registry, leading)
+
+    def text(self) -> str:
+        return generate_latest(self.registry).decode()
+
+    def samples(self) -> Samples:
+        found: Samples = {}
+        for family in text_string_to_metric_families(self.text()):
+            for sample in family.samples:
+                found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+        return found
+
+    def value(self, series: str, /, **labels: str) -> float | None:
+        return self.samples().get(series, {}).get(tuple(sorted(labels.items())))
+
+
+@pytest.fixture
+def scrape(operator: OperatorUnderTest) -> Scrape:
+    return Scrape(operator)
+
+
+async def report(user: ClusterUser, **progress: Any) -> None:
+    from finetune_local import timestamps
+    from finetune_operator.kinds import FINE_TUNE_JOBS
+
+    body = {"status": {"progress": {"updatedAt": timestamps.now(), **progress}}}
+    await user.api.patch(FINE_TUNE_JOBS, "tickets", body, "ml", subresource="status")
+
+
+async def test_a_jobs_life_in_numbers(user: ClusterUser, operator: OperatorUnderTest, scrape: Scrape) -> None:
+    await user.apply()
+    await user.phase("Running")
+    await report(user, step=25, totalSteps=100, percent=25.0, loss=0.5, tokensPerSecond=900.0)
+    await cached(operator, "progress")
+    job = {"namespace": "ml", "name": "tickets"}
+    assert scrape.value("finetune_jobs", phase="Running") == 1
+    assert scrape.value("finetune_job_progress_ratio", **job) == 0.25
+    assert scrape.value("finetune_job_loss", **job) == 0.5
+    assert scrape.value("finetune_job_tokens_per_second", **job) == 900
+    assert scrape.value("finetune_job_queue_seconds_count") == 1
+    assert scrape.value("finetune_job_time_to_first_step_seconds_count") == 1
+    await user.end_pod((await user.pods())[1], 1, last_words("Crash", "x", 1))
+    await user.phase("Running", attempt=2)
+    await user.finish_gang(2)
+    await user.phase("Succeeded")
+    await cached(operator, "completionTime")
+    assert scrape.value("finetune_job_restarts_total", cause="Crash") == 1
+    assert scrape.value("finetune_jobs_finished_total", result="Succeeded") == 1
+    assert scrape.value("finetune_job_duration_seconds_count") == 1
+    assert scrape.value("finetune_jobs", phase="Running") == 0
+    assert scrape.value("finetune_jobs", phase="Succeeded") == 1
+
+
+async def cached(operator: OperatorUnderTest, field: str) -> None:
+    """Until the cache, which the metrics read, shows the field."""
+    from controllers.cluster_user import eventually
+
+    async def there() -> bool:
+        job = operator.caches.fine_tune_jobs.get("ml", "tickets")
+        return bool(job and (job.get("status") or {}).get(field))
+
+    async def dump() -> str:
+        return str(operator.caches.fine_tune_jobs.get("ml", "tickets"))
+
+    await eventually(there, field, dump)
+
+
+async def test_a_finished_job_leaves_no_series_of_its_own(
+    user: ClusterUser, operator: OperatorUnderTest, scrape: Scrape
+) -> None:
+    await user.apply()
+    await user.phase("Running")
+    await report(user, step=25, totalSteps=100, percent=25.0, loss=0.5)
+    await user.finish_gang()
+    await user.phase("Succeeded")
+    await cached(operator, "completionTime")
+    assert 'name="tickets"' not in scrape.text()
+
+
+async def test_every_phase_is_there_from_the_beginning(scrape: Scrape) -> None:
+    assert {dict(labels)["phase"] for labels in scrape.samples()["finetune_jobs"]} == set(PHASES)
+
+
+async def test_a_standby_reports_no_jobs(user: ClusterUser, operator: OperatorUnderTest) -> None:
+    standby = Scrape(operator, lambda: False)
+    await user.apply()
+    await user.phase("Running")
+    assert standby.value("finetune_jobs", phase="Running") == 0
+    assert standby.value("finetune_job_queue_seconds_count") == 0
+
+
+UNITS_TO_AVOID = ("milliseconds", "minutes", "hours", "days", "percent", "kilobytes", "megabytes")
+TYPES_IN_NAMES = ("gauge", "counter", "histogram", "summary")
+
+
+async def test_names_are_clean_by_the_rules_of_promtool(scrape: Scrape) -> None:
+    """https://github.com/prometheus/client_golang/tree/main/prometheus/testutil/promlint"""
+    for family in text_string_to_metric_families(scrape.text()):
+        name = family.name
+        assert re.fullmatch(r"[a-z_]+", name), name
+        assert family.documentation, name
+        parts = name.split("_")
+        assert not set(parts) & {*UNITS_TO_AVOID, *TYPES_IN_NAMES}, name
+        if family.type == "counter":
+            assert all(sample.name.endswith("_total") for sample in family.samples), name
+        else:
+            assert not name.endswith(("_total", "_count", "_sum", "_bucket")), name
