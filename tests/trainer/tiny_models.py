@@ -81,7 +81,8 @@ def qwen(folder: Path) -> Path:
     """A decoder with biases in its attention."""
     torch.manual_seed(3)
     tokens = decoder_tokenizer()
-    config = Qwen2Config(vocab_size=len(tokens), max_position_embeddings=128, num_key_value_heads=2, **SIZES)
+    # Qwen2's tokenizer class brings a token of its own.
+    config = Qwen2Config(vocab_size=len(tokens) + 8, max_position_embeddings=128, num_key_value_heads=2, **SIZES)
     return save(folder, Qwen2ForCausalLM(_with_ends(config, tokens)), tokens)
 
 

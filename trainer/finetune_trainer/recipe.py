@@ -139,7 +139,6 @@ def _describe_evaluation(evaluation: Evaluation, baseline: dict[str, Any], run: 
 
 
 def _save_memory(model: Any, config: TrainerConfig) -> None:
-    model.config.use_cache = False
     if config.training.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 

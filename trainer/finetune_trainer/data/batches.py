@@ -1,6 +1,7 @@
 """Rows of encoded examples as padded tensors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,17 +21,19 @@ class Batch:
     inputs: dict[str, Tensor]
     positions: Tensor
     targets: Tensor
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the forward pass."""
 
     def to(self, device: torch.device) -> "Batch":
         """On the device, without waiting for the copy."""
         if device.type == "cpu":
             return self
         inputs = {name: _moved(tensor, device) for name, tensor in self.inputs.items()}
-        return Batch(inputs, _moved(self.positions, device), _moved(self.targets, device))
+        return Batch(inputs, _moved(self.positions, device), _moved(self.targets, device), self.options)
 
     def without_targets(self) -> "Batch":
         """The same rows with nothing to learn from: gradients of zero."""
-        return Batch(self.inputs, self.positions[:0], self.targets[:0])
+        return Batch(self.inputs, self.positions[:0], self.targets[:0], self.options)
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
@@ -83,7 +86,8 @@ def packed_batch(encoded: Encoded, rows: list[list[int]], pad: int) -> Batch:
 def _predicting(ids: Tensor, learnt: np.ndarray, inputs: dict[str, Tensor]) -> Batch:
     learnt[:, 0] = False
     places = torch.from_numpy(np.flatnonzero(learnt))
-    return Batch(inputs, places - 1, ids.flatten()[places])
+    # With a cache, transformers would not look for packed examples, and let them see each other.
+    return Batch(inputs, places - 1, ids.flatten()[places], {"use_cache": False})
 
 
 def _padded(rows: list[np.ndarray], pad: int) -> tuple[Tensor, Tensor]:

@@ -52,7 +52,6 @@ class Exporter:
             DATA_REPORT_FILE: data.report,
             EVALUATION_FILE: self._evaluation_report(data, evaluation, baseline),
         }
-        model.config.use_cache = True
         write_artifact(self.scratch, model, self.tokenizer, self._description(data), reports)
         self._verify(model, data)
         digest = seal(self.scratch)

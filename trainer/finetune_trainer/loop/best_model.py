@@ -20,12 +20,15 @@ class BestModel:
 
     def note(self, value: float | None, step: int) -> bool:
         """Takes in an evaluation; True when it is the best so far. A metric that has no value never is."""
-        usable = value is not None and math.isfinite(value)
-        if usable and (self.value is None or better(self.metric, value, self.value)):
+        improved = value is not None and math.isfinite(value) and self._improves(value)
+        if improved:
             self.value, self.step, self.without_improvement = value, step, 0
-            return True
-        self.without_improvement += 1
-        return False
+        else:
+            self.without_improvement += 1
+        return improved
+
+    def _improves(self, value: float) -> bool:
+        return self.value is None or better(self.metric, value, self.value)
 
     @property
     def exhausted(self) -> bool:

@@ -19,7 +19,7 @@ def precision_context(precision: str, device: torch.device) -> AbstractContextMa
 
 def selected_logits(model: Any, batch: Batch) -> Tensor:
     """Logits of the predictions that count, one a row."""
-    logits: Tensor = model(**batch.inputs).logits
+    logits: Tensor = model(**batch.inputs, **batch.options).logits
     return logits.flatten(0, -2).index_select(0, batch.positions)
 
 

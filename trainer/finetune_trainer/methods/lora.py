@@ -14,7 +14,7 @@ def with_lora(loaded: LoadedModel, lora: Lora) -> Any:
     classifies = loaded.model.config.problem_type == "single_label_classification"
     config = LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha or 2 * lora.rank,
+        lora_alpha=lora.alpha or 2 * lora.rank,  # type: ignore[arg-type]  # PEFT only divides it by the rank
         lora_dropout=lora.dropout,
         target_modules=target_modules(loaded.model, lora.target_modules),
         modules_to_save=loaded.new_modules or None,

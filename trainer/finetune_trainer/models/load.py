@@ -60,6 +60,7 @@ def load_model(
         config.problem_type = "single_label_classification"
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
+    _check_vocabulary(config, tokenizer)
     try:
         model, info = task.model_class.from_pretrained(
             str(folder),
@@ -78,7 +79,6 @@ def load_model(
     new = new_modules(missing, bool(labels))
     if labels and pools_otherwise(folder) and any(name.endswith(".pooler") for name, _ in model.named_modules()):
         new = sorted({*new, "pooler"})
-    _check_vocabulary(model, tokenizer)
     return LoadedModel(model, new)
 
 
@@ -117,9 +117,9 @@ def pools_otherwise(folder: Path) -> bool:
     return pooling.exists() and not json.loads(pooling.read_bytes()).get("pooling_mode_cls_token", False)
 
 
-def _check_vocabulary(model: Any, tokenizer: Any) -> None:
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
+def _check_vocabulary(config: Any, tokenizer: Any) -> None:
+    rows = getattr(config.get_text_config(), "vocab_size", None)
+    if rows is not None and len(tokenizer) > rows:
         raise ConfigurationError(
             f"model.source: the tokenizer has {len(tokenizer)} tokens but the model only {rows} embeddings; "
             "they do not belong together"

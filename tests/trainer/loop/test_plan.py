@@ -1,0 +1,76 @@
+"""Steps, learning rates, throughput, threads: the arithmetic of the loop."""
+
+from pathlib import Path
+
+import pytest
+
+from finetune_api.training import Training
+from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.loop.best_model import BestModel
+from finetune_trainer.loop.plan import plan_steps
+from finetune_trainer.loop.schedule import Schedule, schedule_of
+from finetune_trainer.loop.threads import processors
+from finetune_trainer.loop.throughput import Throughput
+
+
+def test_steps_follow_from_epochs_and_batch_size() -> None:
+    plan = plan_steps(Training(batch_size=32, micro_batch_size=4, epochs=2.5), rows=100, world_size=2)
+    assert (plan.steps_per_epoch, plan.total_steps, plan.accumulation) == (4, 10, 4)
+    assert plan_steps(Training(), rows=100, world_size=1).total_steps == 12, "3 epochs by default"
+    assert plan_steps(Training(max_steps=7), rows=100, world_size=1).total_steps == 7
+
+
+@pytest.mark.parametrize(("batch", "micro", "world"), [(10, None, 4), (12, 4, 2)])
+def test_a_batch_that_cannot_be_shared_is_refused(batch: int, micro: int | None, world: int) -> None:
+    with pytest.raises(ConfigurationError, match=rf"training\.batchSize \({batch}\) must be a multiple"):
+        plan_steps(Training(batch_size=batch, micro_batch_size=micro), rows=100, world_size=world)
+
+
+def test_learning_rates() -> None:
+    linear = Schedule("Linear", 1.0, total_steps=10, warmup_steps=2)
+    assert [round(linear.at(s), 3) for s in (0, 1, 2, 6, 9, 10)] == [0.333, 0.667, 1.0, 0.5, 0.125, 0.0]
+    cosine = Schedule("Cosine", 1.0, total_steps=10, warmup_steps=0)
+    assert [round(cosine.at(s), 3) for s in (0, 5, 10)] == [1.0, 0.5, 0.0]
+    assert Schedule("Constant", 1.0, 10, 0).at(9) == 1.0
+
+
+def test_warmup_below_one_is_a_share() -> None:
+    assert schedule_of(Training(warmup=0.1), 55).warmup_steps == 6
+    assert schedule_of(Training(warmup=20), 55).warmup_steps == 20
+
+
+def test_the_learning_rate_never_is_zero_before_the_end() -> None:
+    for kind in ("Linear", "Cosine", "Constant"):
+        schedule = Schedule(kind, 1.0, total_steps=20, warmup_steps=5)
+        assert all(schedule.at(step) > 0 for step in range(20))
+
+
+def test_best_model_goes_by_the_direction_of_its_metric() -> None:
+    f1 = BestModel("f1", patience=2)
+    assert [f1.note(v, s) for s, v in enumerate([0.5, 0.7, 0.6, float("nan")])] == [True, True, False, False]
+    assert f1.exhausted
+    assert (f1.value, f1.step) == (0.7, 1)
+    loss = BestModel("loss")
+    assert [loss.note(v, s) for s, v in enumerate([0.5, 0.7, 0.4, None])] == [True, False, True, False]
+    assert not loss.exhausted, "without patience it never ends"
+
+
+def test_pauses_do_not_count_in_the_throughput() -> None:
+    now = 0.0
+    throughput = Throughput(clock=lambda: now)
+    throughput.count(100)
+    now = 1.0
+    with throughput.paused():
+        now = 100.0
+    throughput.count(100)
+    now = 101.0
+    assert throughput.read() == pytest.approx(100)
+    assert throughput.seconds_per_step == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("content", "expected"), [("150000 100000", 2), ("50000 100000", 1)])
+def test_a_pods_cpu_limit_is_respected(content: str, expected: int, tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text(content)
+    assert processors(tmp_path / "cpu.max") == min(expected, processors(tmp_path / "none"))
+    (tmp_path / "cpu.max").write_text("max 100000")
+    assert processors(tmp_path / "cpu.max") == processors(tmp_path / "none")

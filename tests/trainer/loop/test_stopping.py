@@ -1,0 +1,87 @@
+"""Early stopping keeps the best weights; a loss that is not a number ends the run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.jobs import FULL, Recorder, job
+
+
+def run(config: Any, root: Path) -> tuple[Any, Recorder]:
+    from finetune_trainer.recipe import train
+    from finetune_trainer.run import Run
+
+    recorder = Recorder()
+    return train(config, Run(root / "scratch", reporter=recorder)), recorder  # type: ignore[arg-type]
+
+
+def test_early_stopping_ends_the_run_and_restores_the_best_weights(
+    tiny_bert: Path, tickets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A learning rate that first learns and then destroys."""
+    caplog.set_level("INFO")
+    config = job(
+        tmp_path,
+        tiny_bert,
+        tickets,
+        method=FULL,
+        dataset={"split": {"validation": 0.3, "stratifyBy": "label"}},
+        epochs=60,
+        learningRate=2e-2,
+        scheduler="Constant",
+        evaluateEverySteps=3,
+        earlyStopping={"metric": "loss", "patience": 3},
+    )
+    result, recorder = run(config, tmp_path)
+    evaluations = [
+        float(line.split(" loss ")[1].split()[0]) for line in caplog.messages if " validation: accuracy" in line
+    ]
+    assert max(recorder.losses) == 3 * len(evaluations) < 480
+    best = min(evaluations)
+    assert evaluations.index(best) == len(evaluations) - 4
+    assert result.evaluated_on == "validation"
+    assert result.metrics["loss"] == pytest.approx(best, abs=1e-4)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_before_anything_is_saved(
+    tiny_bert: Path, tickets: Path, tmp_path: Path
+) -> None:
+    from finetune_trainer.loop.watchdog import NotFiniteError
+
+    config = job(
+        tmp_path,
+        tiny_bert,
+        tickets,
+        method=FULL,
+        maxSteps=50,
+        learningRate=10,
+        maxGradNorm=0,
+        scheduler="Constant",
+        checkpoint={"everySteps": 5},
+        logEverySteps=50,
+        weightDecay=1.0,
+    )
+    from finetune_trainer.loop import schedule
+
+    # The highest learning rate that the API takes is not enough to break so small a model.
+    original = schedule.Schedule.at
+    schedule.Schedule.at = lambda self, step: 1e30 if step >= 6 else original(self, step)  # type: ignore[method-assign]
+    try:
+        with pytest.raises(NotFiniteError, match=r"not a finite number since at step [789]"):
+            run(config, tmp_path)
+    finally:
+        schedule.Schedule.at = original  # type: ignore[method-assign]
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir() if p.is_dir()] == ["step-00000005"]
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_run_that_is_over_only_exports_again(tiny_bert: Path, tickets: Path, tmp_path: Path) -> None:
+    config = job(tmp_path, tiny_bert, tickets, maxSteps=3, dataset={"split": {"test": 0.2}})
+    first, _ = run(config, tmp_path)
+    again, recorder = run(config, tmp_path)
+    assert recorder.losses == {}
+    assert again.metrics == first.metrics
+    report = json.loads((tmp_path / "output/evaluation.json").read_text())
+    assert report["baselineMetrics"]["loss"] > 1.0, "the metrics before training survive the restart"

@@ -1,0 +1,53 @@
+"""LoRA adapts the attention and MLP layers of each family, and its head."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune_api.dataset import Columns
+from finetune_api.method import Method
+from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.methods import apply_method
+from finetune_trainer.models.load import load_config, load_model
+from finetune_trainer.models.tokenizer import load_tokenizer
+from finetune_trainer.tasks.text_classification import TextClassification
+from finetune_trainer.tasks.text_generation import TextGeneration
+
+
+def adapted(folder: Path, task: Any, labels: list[str], **lora: Any) -> Any:
+    tokenizer = load_tokenizer(folder, task)
+    loaded = load_model(folder, load_config(folder, task), task, labels, tokenizer)
+    return apply_method(loaded, Method.model_validate({"lora": lora}))
+
+
+def layers(model: Any) -> set[str]:
+    """Last two parts of the names of the adapted layers."""
+    return {".".join(n.split(".lora_A")[0].split(".")[-2:]) for n, _ in model.named_parameters() if "lora_A" in n}
+
+
+def test_bert_by_default(tiny_bert: Path) -> None:
+    model = adapted(tiny_bert, TextClassification(Columns()), ["a", "b"], rank=4)
+    assert layers(model) == {"self.query", "self.key", "self.value", "output.dense", "intermediate.dense"}
+    trained = {n for n, p in model.named_parameters() if p.requires_grad and "lora_" not in n}
+    assert {n.split(".")[-1] for n in trained} == {"weight", "bias"}
+    assert all("classifier.modules_to_save" in n for n in trained)
+    assert model.peft_config["default"].lora_alpha == 8
+
+
+@pytest.mark.parametrize("family", ["tiny_llama", "tiny_qwen"])
+def test_llama_by_default(family: str, request: pytest.FixtureRequest) -> None:
+    model = adapted(request.getfixturevalue(family), TextGeneration(Columns(), packing=False), [], rank=4, alpha=4)
+    attention = {f"self_attn.{n}_proj" for n in "qkvo"}
+    assert layers(model) == attention | {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}
+    assert model.peft_config["default"].lora_alpha == 4
+
+
+def test_an_unknown_layer_is_refused_with_those_there_are(tiny_gpt2: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no layer 'q_proj'.*it has: .*c_attn, c_proj, c_fc"):
+        adapted(tiny_gpt2, TextGeneration(Columns(), packing=False), [], targetModules=["c_attn", "q_proj"])
+
+
+def test_named_layers_are_the_only_ones(tiny_gpt2: Path) -> None:
+    model = adapted(tiny_gpt2, TextGeneration(Columns(), packing=False), [], targetModules=["attn.c_proj"])
+    assert layers(model) == {"attn.c_proj"}
