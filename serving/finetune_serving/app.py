@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from finetune_serving.errors import RequestError, bad_request, error_response, handle_request_error
 from finetune_serving.lifecycle import Lifecycle
@@ -20,16 +21,30 @@ log = logging.getLogger(__name__)
 
 def create_app(settings: Settings, lifecycle: Lifecycle, metrics: Metrics) -> FastAPI:
     """An application that is alive but not ready; `serve_model` of a runtime adds the rest."""
-    # curl -d sends no JSON content type; the body is JSON all the same.
-    app = FastAPI(title="finetune-serving", strict_content_type=False)
+    app = FastAPI(title="finetune-serving")
     app.include_router(metadata_router(settings.model, lifecycle, metrics))
     app.add_exception_handler(RequestError, handle_request_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _not_found(lifecycle))
     app.add_exception_handler(Exception, _handle_crash)
+    app.add_middleware(JsonBodies)
     app.add_middleware(RequestLimits, limits=settings.limits, lifecycle=lifecycle, metrics=metrics)
     app.add_middleware(RequestMetrics, metrics=metrics)
     return app
+
+
+class JsonBodies:
+    """ASGI middleware: every body is JSON, whatever `curl -d` says that it is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+            # In place: the metrics around this read the matched route from the same scope.
+            scope["headers"] = [*headers, (b"content-type", b"application/json")]
+        await self.app(scope, receive, send)
 
 
 async def _handle_validation_error(request: Request, error: Exception) -> Response:
@@ -39,7 +54,7 @@ async def _handle_validation_error(request: Request, error: Exception) -> Respon
     if first["type"] == "json_invalid":
         reason = first.get("ctx", {}).get("error", "cannot be parsed")
         return error_response(request.url.path, RequestError(400, "invalid_json", f"the body is not JSON: {reason}"))
-    field = _field_path(first["loc"])
+    field = _field_path(first["loc"]) or "body"
     message = first["msg"].removeprefix("Value error, ")
     return error_response(request.url.path, bad_request(field, f"{message}{_got(first)}"))
 

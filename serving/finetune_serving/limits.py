@@ -1,6 +1,7 @@
 """What protects the server from its clients: size, time and concurrency limits, and noticing that they left."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -15,6 +16,9 @@ log = logging.getLogger(__name__)
 
 PROBES = ("/v2/health/live", "/v2/health/ready", "/metrics")
 """Never refused: a busy server is alive."""
+LINGER_SECONDS = 2.0
+LINGER_FACTOR = 8
+"""How much of a refused body is read and thrown away, in multiples of the limit."""
 
 
 class RequestLimits:
@@ -62,16 +66,17 @@ class RequestLimits:
         work = asyncio.ensure_future(self.app(scope, exchange.receive, exchange.send))
         gone = asyncio.ensure_future(exchange.client_gone())
         overdue = asyncio.ensure_future(self._overdue(exchange))
+        tasks: set[asyncio.Future[None]] = {work, gone, overdue, exchange.overflow}
         try:
-            await asyncio.wait({work, gone, overdue}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
-            elif overdue.done():
-                overdue.result()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in (exchange.overflow, work, overdue):
+                if task.done():
+                    task.result()
+                    break
         finally:
-            for task in (work, gone, overdue):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(work, gone, overdue, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _overdue(self, exchange: "Exchange") -> None:
         """Raise when no answer began in time; once it began, streams bound themselves."""
@@ -103,6 +108,7 @@ class Exchange:
         self._received = 0
         self._disconnected = asyncio.Event()
         self.body_complete = asyncio.Event()
+        self.overflow: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.started = False
 
     def check_declared_size(self) -> None:
@@ -121,7 +127,9 @@ class Exchange:
             return message
         self._received += len(message.get("body", b""))
         if self._received > self._max_bytes:
-            raise self._too_large(self._received)
+            # Raised outside: an application may take an error of its body for bad JSON.
+            self.overflow.set_exception(self._too_large(self._received))
+            await asyncio.Event().wait()
         if not message.get("more_body", False):
             self.body_complete.set()
         return message
@@ -146,10 +154,34 @@ class Exchange:
             log.warning("%s: %s, after the answer had begun", self._scope["path"], error.message)
             return
         response = error_response(self._scope["path"], error)
-        if error.status in (408, 413):
-            # The rest of the body is never read: the connection cannot carry another request.
-            response.headers["connection"] = "close"
-        await response(self._scope, self._receive, self.send)
+        if self.body_complete.is_set():
+            await response(self._scope, self._receive, self.send)
+            return
+        # The connection cannot carry another request.
+        response.headers["connection"] = "close"
+        await response(self._scope, self._receive, self._send_and_linger)
+
+    async def _send_and_linger(self, message: Message) -> None:
+        """End the answer only when the client has stopped sending.
+
+        Closing a connection with unread data resets it, and the reset may overtake the answer (nginx:
+        `lingering_close`).
+        """
+        if message["type"] != "http.response.body":
+            await self.send(message)
+            return
+        await self.send({**message, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self._discard_body()
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _discard_body(self) -> None:
+        more = True
+        while more and self._received < LINGER_FACTOR * self._max_bytes:
+            message = await self._receive()
+            self._received += len(message.get("body", b""))
+            more = message["type"] == "http.request" and message.get("more_body", False)
 
     def _too_large(self, size: int) -> RequestError:
         return RequestError(

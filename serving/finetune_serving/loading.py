@@ -1,19 +1,21 @@
 """From a verified artifact to a model in memory that answers."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedTokenizerBase,
 )
 
-from finetune_api.artifact import ArtifactDescription
+from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.exit_codes import ExitCode
 from finetune_serving.artifact import Artifact, local_folder, open_artifact, verify
 from finetune_serving.settings import ModelSource
@@ -56,8 +58,16 @@ def _load(source: ModelSource, artifact: Artifact) -> tuple[Any, PreTrainedToken
     base = _base_folder(source, artifact.description)
     has_tokenizer = (artifact.folder / "tokenizer_config.json").exists()
     tokenizer = _tokenizer(artifact.folder if has_tokenizer else base, source.trust_remote_code)
-    model = _model(base, artifact.description, source.trust_remote_code)
+    trained = _modules_of_adapter(artifact.folder)
+    model = _model(base, artifact.description, source.trust_remote_code, elsewhere=trained)
     return _with_adapter(model, artifact.folder, len(tokenizer)), tokenizer
+
+
+def _modules_of_adapter(folder: Path) -> list[str]:
+    """Modules that the adapter brings whole, such as a new classifier."""
+    from peft import PeftConfig
+
+    return list(getattr(PeftConfig.from_pretrained(str(folder)), "modules_to_save", None) or ())
 
 
 def _base_folder(source: ModelSource, description: ArtifactDescription) -> Path:
@@ -85,22 +95,34 @@ def _tokenizer(folder: Path, trust_remote_code: bool) -> PreTrainedTokenizerBase
     return tokenizer
 
 
-def _model(folder: Path, description: ArtifactDescription, trust_remote_code: bool) -> Any:
-    options: dict[str, Any] = {
-        "trust_remote_code": trust_remote_code,
-        "local_files_only": True,
-        "dtype": "auto",
-    }
-    if description.task == "TextGeneration":
-        return AutoModelForCausalLM.from_pretrained(folder, **options)
-    labels = description.labels or []
-    return AutoModelForSequenceClassification.from_pretrained(
-        folder,
-        num_labels=len(labels),
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
-        **options,
-    )
+def _model(
+    folder: Path, description: ArtifactDescription, trust_remote_code: bool, elsewhere: Sequence[str] = ()
+) -> Any:
+    """The model with all of its weights, but for those of the modules that come from `elsewhere`."""
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    kind: Any = AutoModelForCausalLM
+    if description.task == "TextClassification":
+        kind = AutoModelForSequenceClassification
+        labels = description.labels or []
+        _check_label_count(folder, description, options)
+        options["num_labels"] = len(labels)
+        options["id2label"] = dict(enumerate(labels))
+        options["label2id"] = {label: index for index, label in enumerate(labels)}
+    model, report = kind.from_pretrained(folder, dtype="auto", output_loading_info=True, **options)
+    # transformers only warns, and makes up what is missing.
+    missing = [key for key in sorted(report["missing_keys"]) if not set(key.split(".")) & set(elsewhere)]
+    if missing:
+        raise StartupError(f"{folder}: weights are missing: {', '.join(missing[:5])}; export the model again")
+    return model
+
+
+def _check_label_count(folder: Path, description: ArtifactDescription, options: dict[str, Any]) -> None:
+    count = AutoConfig.from_pretrained(folder, **options).num_labels
+    if description.format == "Full" and count != len(description.labels or ()):
+        raise StartupError(
+            f"{folder / DESCRIPTION_FILE}: names {len(description.labels or ())} labels, the model has {count}",
+            ExitCode.DATA,
+        )
 
 
 def _with_adapter(model: Any, folder: Path, vocabulary: int) -> Any:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Coroutine, Iterator
@@ -65,7 +66,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise StartupError(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from error
 
 
 async def serve(settings: Settings) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
@@ -123,11 +124,35 @@ def generator_artifact(folder: Path, *, chat_template: str | None = CHAT_TEMPLAT
     return finish(folder, ArtifactDescription(task="TextGeneration"))
 
 
+def endless_generator_artifact(folder: Path, max_length: int) -> str:
+    """A generator that never chooses its end token at temperature 0; returns the digest."""
+    model = gpt2(max_length=max_length)
+    # Without a head bias the end token's logit is exactly 0 now, and some other one is always above.
+    model.transformer.wte.weight.data[0] = 0
+    model.save_pretrained(folder)
+    byte_tokenizer(max_length).save_pretrained(folder)
+    return finish(folder, ArtifactDescription(task="TextGeneration"))
+
+
+def adapter_artifact(folder: Path, base: Path) -> torch.nn.Module:
+    """A LoRA adapter with weights that matter, on the classifier in `base`; returns the two together."""
+    torch.manual_seed(7)
+    model = BertForSequenceClassification.from_pretrained(base, num_labels=len(LABELS))
+    config = LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["query", "value"], init_lora_weights=False)
+    adapted = get_peft_model(model, config).eval()
+    adapted.save_pretrained(folder)
+    word_tokenizer(32).save_pretrained(folder)
+    description = ArtifactDescription(
+        task="TextClassification",
+        format="Adapter",
+        labels=LABELS,
+        base_model=ModelReference(source=f"file://{base}"),
+    )
+    finish(folder, description)
+    return adapted
+
+
 def finish(folder: Path, description: ArtifactDescription) -> str:
     """Write finetune.json, then the manifest; returns the digest."""
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description.wire()))
     return write_manifest(folder)
-
-
-def base_reference(folder: Path) -> ModelReference:
-    return ModelReference(source=f"file://{folder}")
