@@ -50,8 +50,8 @@ PodMode = Literal["processes", "stubbed", "none"]
 
 NOTICES = {
     MOUNTS: "pods share this machine's process table: PID namespaces are not available here",
-    NONE: "pods run without mounts: user namespaces are not available here, so mount paths are rewritten in env and "
-    "args only (on Ubuntu: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0)",
+    NONE: "pods run without mounts: user namespaces are not available here, so mount paths and names are "
+    "rewritten in env, args and config files (on Ubuntu: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0)",
 }
 
 

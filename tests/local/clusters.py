@@ -115,3 +115,11 @@ def log_of(cluster: Cluster, pod: Object, container: str = "main", restart: int 
     kubelet = cluster.control_plane.kubelet
     assert kubelet is not None
     return kubelet.settings.log_file(pod["metadata"]["uid"], container, restart).read_text()
+
+
+async def wait_log(cluster: Cluster, pod: Object, text: str, *, seconds: float = 30.0) -> None:
+    """Until the pod's first container has written `text`."""
+    deadline = time.monotonic() + seconds
+    while text not in log_of(cluster, pod):
+        assert time.monotonic() < deadline, f"{pod['metadata']['name']} never wrote {text!r}"
+        await asyncio.sleep(0.02)

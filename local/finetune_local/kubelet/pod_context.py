@@ -21,8 +21,11 @@ class Recorder(Protocol):
 class PodNetwork(Protocol):
     """Gives pods addresses and names."""
 
-    def assign(self, uid: str) -> str:
-        """The pod's address, the same one for as long as it is not released."""
+    def assign(self, uid: str, name: str = "") -> str:
+        """The pod's address, the same one for as long as it is not released; `name` is its DNS name if it has one."""
+
+    def reserve(self, name: str) -> str:
+        """The address of the pod with this DNS name (`host.subdomain.namespace`), also when it is yet to come."""
 
     def release(self, uid: str) -> None: ...
 

@@ -50,8 +50,21 @@ class PodWorker:
 
     def start(self) -> None:
         self._spawn(self._write_statuses())
+        if self._ran_before() and self._policy == "Never":
+            self._lose()
+            return
         self._life = self._spawn(self._live())
         self.update(self.pod)
+
+    def _ran_before(self) -> bool:
+        """Whether a kubelet of an earlier run of the cluster started this pod: its processes are gone."""
+        return bool((self.pod.get("status") or {}).get("startTime"))
+
+    def _lose(self) -> None:
+        """What may not be started again is Failed, as after the reboot of a node."""
+        self.record.start_time = self.pod["status"]["startTime"]
+        self.record.ending = True
+        self._stop = self._spawn(self._end(0))
 
     def update(self, pod: Object) -> None:
         """A newer version of the pod was seen."""
@@ -138,7 +151,7 @@ class PodWorker:
     async def _set_up(self) -> None:
         account = await self._service_account()
         mounted = with_api_access(self.pod, account)
-        ip = self.settings.network.assign(self.uid)
+        ip = self.settings.network.assign(self.uid, dns_name(self.pod))
         self.record.ip = ip
         mounted = {**mounted, "status": {**(self.pod.get("status") or {}), "podIP": ip, "hostIP": "127.0.0.1"}}
         allocatable = self.settings.allocatable(self.pod["spec"].get("nodeName", ""))
@@ -294,6 +307,14 @@ class PodWorker:
     async def _clean_up(self) -> None:
         await self._release()
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+
+def dns_name(pod: Object) -> str:
+    """host.subdomain.namespace, empty for a pod that no headless Service names."""
+    spec = pod["spec"]
+    if not (spec.get("hostname") and spec.get("subdomain")):
+        return ""
+    return f"{spec['hostname']}.{spec['subdomain']}.{pod['metadata']['namespace']}"
 
 
 def _all_containers(pod: Object) -> list[Object]:

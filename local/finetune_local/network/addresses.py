@@ -23,6 +23,11 @@ class AddressPool:
             self._taken.add(self._used[owner])
         return self._used[owner]
 
+    def hand_over(self, owner: str, heir: str) -> None:
+        """The heir gets the owner's address, unless it has one or there is none."""
+        if owner in self._used and heir not in self._used:
+            self._used[heir] = self._used.pop(owner)
+
     def release(self, owner: str) -> None:
         self._taken.discard(self._used.pop(owner, ""))
 

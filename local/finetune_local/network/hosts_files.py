@@ -37,16 +37,25 @@ class ClusterNames:
         self._server = server
         self._dns_delay = dns_delay
         self._files: dict[str, HostsFile] = {}
+        self._named: dict[str, str] = {}
+        """host.subdomain.namespace → uid of the pod that has this name now."""
         self._known_since: dict[tuple[tuple[str, str], str], float] = {}
         self._changed = asyncio.Event()
         for informer in (pods, services):
             informer.add_handler(lambda old, new: self._changed.set())
 
-    def assign(self, uid: str) -> str:
+    def assign(self, uid: str, name: str = "") -> str:
+        if name:
+            self.pool.hand_over(f"name {name}", uid)
+            self._named[name] = uid
         return self.pool.assign(uid)
+
+    def reserve(self, name: str) -> str:
+        return self.pool.assign(self._named.get(name, f"name {name}"))
 
     def release(self, uid: str) -> None:
         self._files.pop(uid, None)
+        self._named = {name: owner for name, owner in self._named.items() if owner != uid}
         self.pool.release(uid)
 
     def hosts_file(self, pod: Object, ip: str, path: Path) -> None:

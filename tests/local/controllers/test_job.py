@@ -19,6 +19,13 @@ def condition(finished: Object, kind: str) -> Object:
     return found
 
 
+def share_folder(cluster: Cluster, body: Object) -> None:
+    """Gives the pods of a Job /work in common."""
+    spec = body["spec"]["template"]["spec"]
+    spec["volumes"] = [{"name": "work", "hostPath": {"path": str(cluster.folder)}}]
+    spec["containers"][0]["volumeMounts"] = [{"name": "work", "mountPath": "/work"}]
+
+
 async def test_pods_of_an_indexed_job_know_their_index(cluster: Cluster) -> None:
     script = 'echo "$JOB_COMPLETION_INDEX $(hostname)"'
     finished = await run_job(cluster, job("ix", script, completions=3, parallelism=3, completionMode="Indexed"))
@@ -48,8 +55,13 @@ async def test_a_failed_pod_fails_a_job_without_backoff(cluster: Cluster) -> Non
 
 
 async def test_one_failure_of_a_gang_ends_the_others_before_failed_is_set(cluster: Cluster) -> None:
-    script = "trap 'sleep 0.3; exit 0' TERM; test $JOB_COMPLETION_INDEX = 1 && exit 1; while :; do sleep 0.05; done"
+    script = """
+        trap 'sleep 0.3; exit 0' TERM; touch /work/$JOB_COMPLETION_INDEX
+        until test -e /work/0; do sleep 0.05; done; test $JOB_COMPLETION_INDEX = 1 && exit 1
+        while :; do sleep 0.05; done
+    """
     body = job("gang", script, completions=2, parallelism=2, completionMode="Indexed")
+    share_folder(cluster, body)
     await cluster.api.create(JOBS, body, "default")
     target = await wait_for(cluster, JOBS, "gang", has_condition("FailureTarget"))
     finished = await wait_for(cluster, JOBS, "gang", has_condition("Failed"))
@@ -76,9 +88,7 @@ async def test_a_pod_failure_policy_ends_the_job_at_once(cluster: Cluster) -> No
 async def test_an_ignored_disruption_does_not_count(cluster: Cluster) -> None:
     rules = [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
     body = job("d", "test -e /work/second && exit 0; touch /work/second; sleep 60", podFailurePolicy={"rules": rules})
-    spec = body["spec"]["template"]["spec"]
-    spec["volumes"] = [{"name": "work", "hostPath": {"path": str(cluster.folder)}}]
-    spec["containers"][0]["volumeMounts"] = [{"name": "work", "mountPath": "/work"}]
+    share_folder(cluster, body)
     await cluster.api.create(JOBS, body, "default")
     pods = await wait_pods(cluster, "job-name=d", lambda pods: pods and has_condition("Ready")(pods[0]))
     cluster.evict("default", pods[0]["metadata"]["name"])

@@ -9,7 +9,7 @@ from typing import Any
 from finetune_local.cluster import Cluster
 from finetune_local.controllers.nodes import VirtualNode
 from finetune_operator.kube.resources import CONFIG_MAPS, EVENTS, PERSISTENT_VOLUME_CLAIMS, PODS, SECRETS
-from local.clusters import has_condition, log_of, pod, terminated, wait_for, wait_gone
+from local.clusters import has_condition, log_of, pod, terminated, wait_for, wait_gone, wait_log
 
 Object = dict[str, Any]
 PYTHON = [sys.executable, "-S", "-c"]
@@ -278,6 +278,7 @@ async def test_deletion_is_graceful(cluster: Cluster) -> None:
     )
     await cluster.api.create(PODS, body, "default")
     up = await wait_for(cluster, PODS, "polite", has_condition("Ready"))
+    await wait_log(cluster, up, "ready")
     seen: list[Object] = []
     cluster.control_plane.pods.add_handler(lambda old, new: seen.append(new) if new else None)
     await cluster.api.delete(PODS, "polite", "default")
@@ -289,9 +290,9 @@ async def test_deletion_is_graceful(cluster: Cluster) -> None:
 
 
 async def test_a_container_that_ignores_sigterm_is_killed_after_its_grace(cluster: Cluster) -> None:
-    body = pod("deaf", "trap '' TERM; while :; do sleep 0.1; done", terminationGracePeriodSeconds=1)
-    await cluster.api.create(PODS, body, "default")
-    await wait_for(cluster, PODS, "deaf", has_condition("Ready"))
+    script = "trap '' TERM; echo deaf; while :; do sleep 0.1; done"
+    await cluster.api.create(PODS, pod("deaf", script, terminationGracePeriodSeconds=1), "default")
+    await wait_log(cluster, await wait_for(cluster, PODS, "deaf", has_condition("Ready")), "deaf")
     started = time.monotonic()
     await cluster.api.delete(PODS, "deaf", "default")
     await wait_gone(cluster, PODS, "deaf")

@@ -13,7 +13,9 @@ import sys
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _ADDRESS = os.environ.get("FINETUNE_LOCAL_POD_IP", "")
-_HOSTS = os.environ.get("FINETUNE_LOCAL_HOSTS_FILE", "/etc/hosts")
+_OWN_HOSTS = os.environ.get("FINETUNE_LOCAL_HOSTS_FILE", "")
+"""Set where the pod's hosts file could not be mounted over /etc/hosts."""
+_HOSTS = _OWN_HOSTS or "/etc/hosts"
 _CLUSTER_SUFFIXES = (".svc", ".cluster.local")
 
 
@@ -33,12 +35,27 @@ def _confine() -> None:
         if host in (None, "") and flags & socket.AI_PASSIVE:
             host = _ADDRESS
             family = socket.AF_INET if family == socket.AF_UNSPEC else family
-        elif isinstance(host, str) and host.rstrip(".").endswith(_CLUSTER_SUFFIXES):
-            host = _find(host.rstrip("."))
+        elif isinstance(host, str):
+            host = _known(host)
         return getaddrinfo(host, port, family, type, proto, flags)
 
     socket.socket.bind = confined_bind  # type: ignore[method-assign]
     socket.getaddrinfo = confined_getaddrinfo
+    if _OWN_HOSTS:
+        gethostbyname = socket.gethostbyname
+        socket.gethostbyname = lambda host: gethostbyname(_known(host))
+
+
+def _known(host: str) -> str:
+    """The address of a name of the cluster; any other name as it is."""
+    name = host.rstrip(".")
+    in_cluster = name.endswith(_CLUSTER_SUFFIXES)
+    if not in_cluster and not _OWN_HOSTS:
+        return host
+    found = _find(name)
+    if not found and in_cluster:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return found or host
 
 
 def _find(name: str) -> str:
@@ -47,7 +64,7 @@ def _find(name: str) -> str:
             address, *names = line.partition("#")[0].split() or [""]
             if name in names:
                 return address
-    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return ""
 
 
 def _load_next() -> None:
