@@ -5,6 +5,7 @@ Not offered (a rule that uses them is refused when its CRD is created): url, ip,
 """
 
 import re
+from itertools import pairwise
 from typing import Any
 
 from cel_expr_python import cel
@@ -33,7 +34,7 @@ def _last_index_of(items: list[Any], wanted: Any) -> int:
 
 
 def _is_sorted(items: list[Any]) -> bool:
-    return all(left <= right for left, right in zip(items, items[1:], strict=False))
+    return all(left <= right for left, right in pairwise(items))
 
 
 def _contains_all(items: list[Any], wanted: list[Any]) -> bool:

@@ -1,5 +1,6 @@
 """The parts of one API server, put together without HTTP."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,9 +47,19 @@ class Faults:
 
     throttle_retry_after: int | None = None  # seconds; every request is answered 429
     throttle_next: int = 0  # so many requests are answered 429, then none
-    frozen: bool = False  # requests are accepted and never answered
+    thawed: asyncio.Event = field(default_factory=asyncio.Event)  # while not set, requests wait without an answer
     delay_seconds: float = 0.0  # before each answer
-    requests: dict[str, int] = field(default_factory=dict)  # count by "VERB resource", for benchmarks and tests
+    requests: dict[str, int] = field(default_factory=dict)  # count by "METHOD resource", for benchmarks and tests
+
+    def __post_init__(self) -> None:
+        self.thawed.set()
+
+    def freeze(self) -> None:
+        """Requests are accepted and not answered, until `thaw`. Open watches fall silent, too."""
+        self.thawed.clear()
+
+    def thaw(self) -> None:
+        self.thawed.set()
 
 
 class Cluster:
@@ -91,6 +102,6 @@ class Cluster:
             watcher.interrupt()
 
     def compact(self) -> None:
-        """Forgets all history, as etcd's compaction does: watches from an older version get 410, and so do old pages."""
+        """Forgets all history, as etcd's compaction does: older watches and old pages of lists get 410."""
         self.store.compact()
         self.reader.forget_snapshots()

@@ -73,7 +73,7 @@ def _set_propagation_finalizers(resource: ResourceType, body: Object, options: D
 
 
 def propagation(resource: ResourceType, body: Object, options: DeleteOptions) -> str:
-    """Explicit policy, else the finalizer that is set already, else the kind's default: Jobs orphan, all others don't."""
+    """Explicit policy, else the finalizer that is set already, else the default: Jobs orphan, all others don't."""
     if options.propagation_policy:
         return options.propagation_policy
     present = body["metadata"].get("finalizers") or ()

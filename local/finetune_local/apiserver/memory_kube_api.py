@@ -16,6 +16,7 @@ from finetune_local.apiserver.resource_type import ResourceType
 from finetune_local.apiserver.revision_store import StoredObject
 from finetune_local.apiserver.status_error import StatusError, no_such_path
 from finetune_local.apiserver.subresources.posting import post_special
+from finetune_local.apiserver.subresources.scale import patch_scale
 from finetune_local.apiserver.watching import Watcher
 from finetune_operator.kube.client import ApiError
 from finetune_operator.kube.resources import Kind
@@ -140,7 +141,10 @@ class MemoryKubeApi:
     ) -> Object:
         with _api_errors():
             resource = self._resource(kind)
-            stored, _ = self._cluster.operations.patch(
+            operations = self._cluster.operations
+            if subresource == "scale":
+                return patch_scale(operations, resource, namespace, name, _copy(patch), content_type, options)
+            stored, _ = operations.patch(
                 resource, namespace, name, _copy(patch), content_type, options, subresource or ""
             )
             return self._read(resource, stored)

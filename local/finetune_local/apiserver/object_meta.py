@@ -135,7 +135,8 @@ def _check_owners(meta: Object) -> list[Cause]:
         if owner.get("controller"):
             controllers.append(owner.get("name"))
     if len(controllers) > 1:
-        text = f'Only one reference can have Controller set to true. Found "true" in references for {" and ".join(controllers)}'
+        names = " and ".join(controllers)
+        text = f'Only one reference can have Controller set to true. Found "true" in references for {names}'
         errors.append(invalid_value("metadata.ownerReferences", [], text))
     return errors
 
@@ -149,6 +150,9 @@ def check_meta_update(body: Object, old: Object) -> list[Cause]:
     if before.get("deletionTimestamp"):
         added = sorted(set(meta.get("finalizers") or ()) - set(before.get("finalizers") or ()))
         if added:
-            text = f'no new finalizers can be added if the object is being deleted, found new finalizers []string{{"{added[0]}"}}'
+            text = (
+                "no new finalizers can be added if the object is being deleted, "
+                f'found new finalizers []string{{"{added[0]}"}}'
+            )
             errors.append(forbidden_field("metadata.finalizers", text))
     return errors

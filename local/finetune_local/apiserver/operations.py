@@ -63,14 +63,14 @@ class Operations:
         options.report_unknown_fields(unknown)
         _check_scope(resource, decoded, namespace)
         check_namespace(self.store, resource, namespace, decoded)
-        generate = not decoded["metadata"].get("name") and decoded["metadata"].get("generateName")
+        prefix = "" if decoded["metadata"].get("name") else decoded["metadata"].get("generateName", "")
         prepare_create(resource, decoded, namespace)
         self._complete_new(resource, decoded)
         name = decoded["metadata"]["name"]
-        for _ in range(NAME_ATTEMPTS if generate else 0):
+        for _ in range(NAME_ATTEMPTS if prefix else 0):
             if self._stored(resource, namespace, name) is None:
                 break
-            name = decoded["metadata"]["name"] = generated_name(generate)
+            name = decoded["metadata"]["name"] = generated_name(prefix)
         if self._stored(resource, namespace, name) is not None:
             raise already_exists(resource.group, resource.plural, name)
         manager = Manager(options.manager, "Update", resource.api_version)
@@ -101,9 +101,8 @@ class Operations:
         options.report_unknown_fields(unknown)
         _check_scope(resource, decoded, namespace)
         if decoded["metadata"].get("name", name) != name:
-            raise bad_request(
-                f"the name of the object ({decoded['metadata'].get('name')}) does not match the name on the URL ({name})"
-            )
+            stated = decoded["metadata"]["name"]
+            raise bad_request(f"the name of the object ({stated}) does not match the name on the URL ({name})")
         stored = self.require(resource, namespace, name)
         if not decoded["metadata"].get("resourceVersion") and resource.custom:
             text = "must be specified for an update"

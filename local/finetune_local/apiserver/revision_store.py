@@ -6,7 +6,7 @@ encoded once per version and shared by every reader and watcher.
 
 import asyncio
 import bisect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from finetune_local.apiserver.status_error import too_old
 
 Object = dict[str, Any]
 HISTORY_LIMIT = 4_096
+# (kind, namespace, name, new state or None, revision)
+StoreListener = Callable[[tuple[str, str], str, str, "StoredObject | None", int], None]
 
 
 class StoredObject:
@@ -104,7 +106,7 @@ class RevisionStore:
     def __init__(self, revision: int = 1) -> None:
         self.revision = revision
         self.collections: dict[tuple[str, str], Collection] = {}
-        self.dirty = asyncio.Event()  # set by every write; persistence waits for it
+        self.listeners: list[StoreListener] = []  # called with every write: the journal
 
     def collection(self, key: tuple[str, str]) -> Collection:
         found = self.collections.get(key)
@@ -124,6 +126,8 @@ class RevisionStore:
         collection = self.collection(key)
         before = collection.get(namespace, name)
         stored = self._next(body)
+        for listener in self.listeners:
+            listener(key, namespace, name, stored, stored.revision)
         collection.objects.setdefault(namespace, {})[name] = stored
         collection.append(Change(stored.revision, "MODIFIED" if before else "ADDED", stored, before))
         return stored
@@ -135,13 +139,14 @@ class RevisionStore:
         if not collection.objects[namespace]:
             del collection.objects[namespace]
         stored = self._next(last)
+        for listener in self.listeners:
+            listener(key, namespace, name, None, stored.revision)
         collection.append(Change(stored.revision, "DELETED", stored, before))
         return stored
 
     def _next(self, body: Object) -> StoredObject:
         self.revision += 1
         body["metadata"]["resourceVersion"] = str(self.revision)
-        self.dirty.set()
         return StoredObject(body, self.revision)
 
     def compact(self) -> None:

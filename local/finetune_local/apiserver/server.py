@@ -13,6 +13,7 @@ from finetune_local.apiserver.auth.certificates import Pki, ensure_pki
 from finetune_local.apiserver.auth.kubeconfig import kubeconfig, write_kubeconfig
 from finetune_local.apiserver.cluster import Cluster, LogProvider
 from finetune_local.apiserver.http.application import Application
+from finetune_local.apiserver.journal import Journal
 from finetune_local.apiserver.memory_kube_api import MemoryKubeApi
 
 
@@ -35,7 +36,9 @@ class ApiServer:
         self._folder = state or self._scratch
         assert self._folder is not None
         self.pki: Pki = ensure_pki(self._folder / "pki")
-        self.cluster = Cluster(service_account_key=self.pki.read("service-account.key"))
+        self._journal = Journal(state) if state is not None else None
+        store = self._journal.load() if self._journal else None
+        self.cluster = Cluster(store, service_account_key=self.pki.read("service-account.key"))
         self.admin_token = secrets.token_urlsafe(24)
         self.api = MemoryKubeApi(self.cluster)
         self._tls = tls
@@ -58,6 +61,8 @@ class ApiServer:
             await runner.cleanup()
             raise
         self._runner = runner
+        if self._journal is not None:
+            self._journal.start()
         bound = runner.addresses[0][1]
         self.url = f"{'https' if self._tls else 'http'}://{self._host}:{bound}"
         return self.url
@@ -67,8 +72,8 @@ class ApiServer:
         if not self.url:
             raise RuntimeError("start the API server before writing its kubeconfig")
         if self._tls and not token:
-            identity = {"certificate": self.pki.read("admin.crt"), "key": self.pki.read("admin.key")}
-            config = kubeconfig(self.url, ca=self.pki.read("ca.crt"), **identity)
+            certificate, key = self.pki.read("admin.crt"), self.pki.read("admin.key")
+            config = kubeconfig(self.url, ca=self.pki.read("ca.crt"), certificate=certificate, key=key)
         else:
             ca = self.pki.read("ca.crt") if self._tls else b""
             config = kubeconfig(self.url, ca=ca, token=token or self.admin_token)
@@ -84,6 +89,8 @@ class ApiServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+            if self._journal is not None:
+                await self._journal.stop()
         if self._scratch is not None:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(self._scratch)

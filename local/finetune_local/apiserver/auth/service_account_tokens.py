@@ -70,7 +70,7 @@ class ServiceAccountTokens:
         return jwt.encode(claims, self._key, algorithm=ALGORITHM), int(now) + seconds  # type: ignore[arg-type]
 
     def authenticate(self, token: str, audiences: tuple[str, ...]) -> Authenticated:
-        """Raises InvalidTokenError for a bad signature, another audience, an expired token, a deleted account or pod."""
+        """Raises InvalidTokenError for a bad signature, another audience, an expired token, a gone account or pod."""
         claims = self._claims(token)
         granted = tuple(name for name in claims.get("aud", ()) if name in audiences)
         if not granted:

@@ -80,7 +80,14 @@ ATOMIC_MAP_FIELDS: dict[str, set[str]] = {
     "V1ReplicationControllerSpec": {"selector"},
 }
 
+CONTAINER_DEFAULTS: dict[str, Any] = {
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+    "resources": {},
+}
 DEFAULTS: dict[str, dict[str, Any]] = {
+    "V1Container": CONTAINER_DEFAULTS,
+    "V1EphemeralContainer": CONTAINER_DEFAULTS,
     "V1PodSpec": {
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": 30,
@@ -147,9 +154,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "namespaceSelector": {},
         "objectSelector": {},
     },
-} | {
-    container: {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "resources": {}}
-    for container in ("V1Container", "V1EphemeralContainer")
 }
 
 ENUMS: dict[str, dict[str, list[str]]] = {

@@ -15,8 +15,8 @@ from finetune_local.apiserver.string_formats import dns_1035_label_error, dns_la
 CREATE_ONLY = ("create",)
 SCALE = ScalePaths(label_selector=".status.selector")
 
-# group/version: (definition, plural, options). Options: s status, S scale, g generation, c cluster-scoped, p plain names,
-# a category all, C create only.
+# group/version: (definition, plural, options, short names). Options: s status, S scale, g generation, c cluster-scoped,
+# p names of path segments, a category all, C create only.
 KINDS: dict[str, list[tuple[str, str, str, str]]] = {
     "v1": [
         ("V1Namespace", "namespaces", "sc", "ns"),

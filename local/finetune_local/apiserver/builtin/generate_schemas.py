@@ -90,7 +90,7 @@ def convert(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _typed(schema: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: schema[key] for key in ("type", "format") if key in schema}
+    kept: dict[str, Any] = {key: schema[key] for key in ("type", "format") if key in schema}
     if "items" in schema:
         kept["items"] = convert(schema["items"])
     if isinstance(schema.get("additionalProperties"), dict):

@@ -1,4 +1,4 @@
-"""batch/v1 (pkg/apis/batch/v1/defaults.go, pkg/apis/batch/validation/validation.go, pkg/registry/batch/job/strategy.go)."""
+"""batch/v1 (pkg/apis/batch/v1/defaults.go, pkg/apis/batch/validation, pkg/registry/batch/job/strategy.go)."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def default_job(new: Object, old: Object | None) -> None:
 
 
 def default_job_spec(spec: Object) -> None:
-    """Completions and parallelism default to 1, but completions alone means parallelism 1, and parallelism alone a queue."""
+    """Both completions and parallelism default to 1; parallelism alone makes a work queue."""
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = spec["parallelism"] = 1
     spec.setdefault("parallelism", 1)

@@ -96,8 +96,7 @@ def _default(schema: Raw, path: str) -> Iterator[Cause]:
     if "default" not in schema:
         return
     compiled = SchemaCompiler().compile(schema)
-    for error in validate(compiled, schema["default"], f"{path}.default"):
-        yield error
+    yield from validate(compiled, schema["default"], f"{path}.default")
 
 
 def _combinators(schema: Raw, path: str) -> Iterator[Cause]:

@@ -18,7 +18,6 @@ from finetune_local.apiserver.request_options import ADMIN, User
 from finetune_local.apiserver.status_error import StatusError, method_not_allowed, no_such_path, too_many_requests
 
 log = logging.getLogger(__name__)
-HEALTH = ("/healthz", "/livez", "/readyz")
 Authenticate = Callable[[web.Request], User]
 
 
@@ -49,7 +48,7 @@ class Application:
     async def _respond(self, request: web.Request) -> web.StreamResponse:
         await self._inflict_faults()
         path = request.path
-        if path.split("/")[1] in ("healthz", "livez", "readyz"):
+        if path.startswith(discovery.HEALTH):
             return web.Response(text="ok")
         if path == "/version":
             return json_response(discovery.VERSION)
@@ -61,8 +60,7 @@ class Application:
 
     async def _inflict_faults(self) -> None:
         faults = self._cluster.faults
-        while faults.frozen:
-            await asyncio.sleep(0.05)
+        await faults.thawed.wait()
         if faults.throttle_retry_after is not None:
             raise too_many_requests(faults.throttle_retry_after)
         if faults.throttle_next > 0:

@@ -8,6 +8,7 @@ from finetune_local.apiserver.cluster import Cluster
 from finetune_local.apiserver.resource_type import ResourceType
 
 Object = dict[str, Any]
+HEALTH = ("/healthz", "/livez", "/readyz")
 VERSION = {
     "major": "1",
     "minor": "36",
@@ -59,10 +60,8 @@ def document(cluster: Cluster, request: web.Request) -> Object | None:
 
 def paths(groups: dict[str, list[str]]) -> list[str]:
     named = [f"/apis/{name}/{version}" for name, versions in groups.items() if name for version in versions]
-    return sorted(
-        ["/api", "/api/v1", "/apis", *named, *{f"/apis/{name}" for name in groups if name}]
-        + ["/healthz", "/livez", "/readyz", "/openapi/v2", "/openapi/v3", "/version"]
-    )
+    bare = {f"/apis/{name}" for name in groups if name}
+    return sorted(["/api", "/api/v1", "/apis", *named, *bare, *HEALTH, "/openapi/v2", "/openapi/v3", "/version"])
 
 
 def group(name: str, versions: list[str]) -> Object:

@@ -43,7 +43,7 @@ class OpenApi:
         return self._v3(path.removeprefix("/openapi/v3/"))
 
     def _v2(self) -> Object:
-        schemas: Object = {name: schema for name, schema in definitions().items()}
+        schemas: Object = dict(definitions())
         paths: Object = {}
         for resource in self._cluster.registry:
             schemas[definition_name(resource)] = _as_v2(resource_schema(resource, "#/definitions/"))
@@ -163,8 +163,9 @@ def resource_paths(resource: ResourceType, v3: bool = False) -> Object:
         kind = {"schema": {"type": "string"}} if v3 else {"type": "string"}
         parameters = [{"name": name, "in": "query", "uniqueItems": True} | kind for name in names]
         ok = {"description": "OK"}
+        group = resource.group.title().replace(".", "")
         return {
-            "operationId": f"{action}{resource.group.title().replace('.', '')}{resource.version.title()}{resource.kind}",
+            "operationId": f"{action}{group}{resource.version.title()}{resource.kind}",
             "parameters": parameters,
             "responses": {"200": ok},
             "x-kubernetes-action": action,

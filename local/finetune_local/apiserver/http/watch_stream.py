@@ -32,6 +32,7 @@ async def stream_watch(
             if wanted is not None and event.type != "ERROR":
                 shown = table_event(resource, event, wanted, with_columns=first)
                 first = False
+            await cluster.faults.thawed.wait()
             await response.write(shown.line())
     except (ConnectionResetError, ConnectionError):
         return response  # the client has gone

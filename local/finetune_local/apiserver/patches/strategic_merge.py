@@ -90,7 +90,7 @@ def _list_directives(schema: Schema, target: dict[str, Any], patch: dict[str, An
 
 
 def _ordered(schema: Schema, items: list[Any], order: list[Any]) -> list[Any]:
-    """Items named by the order come in that order; items that only the server knows keep their places before the rest."""
+    """Items named by the order come in that order; items that only the server knows keep their places."""
     key = schema.patch_merge_key
     wanted = [item.get(key) if isinstance(item, dict) else item for item in order]
 

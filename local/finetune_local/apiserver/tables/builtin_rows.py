@@ -180,7 +180,7 @@ def claim_row(body: Object, now: float) -> list[Any]:
 
 def node_row(body: Object, now: float) -> list[Any]:
     status, spec = body.get("status") or {}, body.get("spec") or {}
-    ready = next((one for one in status.get("conditions") or () if one.get("type") == "Ready"), {})
+    ready: Object = next((one for one in status.get("conditions") or () if one.get("type") == "Ready"), {})
     state = {"True": "Ready", "False": "NotReady"}.get(ready.get("status", ""), "Unknown")
     state += ",SchedulingDisabled" if spec.get("unschedulable") else ""
     prefix = "node-role.kubernetes.io/"
