@@ -15,8 +15,10 @@ Change = tuple[str, str]
 class Watcher:
     """`async with Watcher(api) as watcher:` runs until the block ends; `await watcher.next()` is the next change."""
 
+    kind = THINGS
+
     def __init__(self, api: KubeApi, **options: Any) -> None:
-        self.informer = Informer(api, THINGS, **({"timing": FAST} | options))
+        self.informer = Informer(api, self.kind, **({"timing": FAST} | options))
         self._changes: asyncio.Queue[Change] = asyncio.Queue()
         self.informer.add_handler(self._on_change)
 
