@@ -2,7 +2,6 @@
 
 import os
 import socket
-import ssl
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from finetune_operator.kube.metrics import REGISTRY
 from finetune_operator.kube.runtime import Runtime
 from finetune_operator.kube.servers import Server
 from finetune_operator.plan.settings import Settings
+from finetune_operator.web.certificate import ServerCertificate
 from finetune_operator.web.metrics import JobMetrics
 from finetune_operator.web.progress import ProgressReceiver
 from finetune_operator.web.progress_token import TokenReviewer
@@ -66,15 +66,16 @@ def build_runtime(api: KubeApi, options: Options) -> Runtime:
     recorder = EventRecorder(api, COMPONENT)
     elector = _elector(api, options)
     writer = ProgressWriter(api, jobs)
+    certificate = _certificate(options)
     JobMetrics([cache.fine_tune_jobs for cache in jobs], REGISTRY, lambda: elector is None or elector.leading)
     runtime = Runtime(
         controllers=_controllers(api, jobs, servings, recorder, options),
         elector=elector,
         recorder=recorder,
-        servers=_receivers(api, jobs, writer, options),
+        servers=_receivers(api, jobs, writer, certificate, options),
         probe_port=options.probe_port,
         probe_host=options.bind_address,
-        background=[writer.run],
+        background=[writer.run, *([certificate.run] if certificate else [])],
     )
     runtime.servers.append(Server(runtime.probes.app(), options.metrics_port, options.bind_address))
     return runtime
@@ -134,20 +135,25 @@ def _own_namespace(options: Options) -> str:
     return os.environ.get("POD_NAMESPACE", "default")
 
 
-def _receivers(api: KubeApi, caches: list[JobCaches], writer: ProgressWriter, options: Options) -> list[Server]:
+def _receivers(
+    api: KubeApi,
+    caches: list[JobCaches],
+    writer: ProgressWriter,
+    certificate: ServerCertificate | None,
+    options: Options,
+) -> list[Server]:
     """On every replica: the Service that the pods post to picks any of them."""
     if not options.progress_url:
         return []
     app = ProgressReceiver(caches, TokenReviewer(api), writer).app()
-    return [Server(app, options.progress_port, options.bind_address, _tls(options))]
+    tls = certificate.context if certificate else None
+    return [Server(app, options.progress_port, options.bind_address, tls)]
 
 
-def _tls(options: Options) -> ssl.SSLContext | None:
+def _certificate(options: Options) -> ServerCertificate | None:
     if options.progress_tls_cert is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(options.progress_tls_cert, options.progress_tls_key)
-    return context
+    return ServerCertificate(options.progress_tls_cert, options.progress_tls_key)
 
 
 async def run_operator(options: Options) -> int:

@@ -20,7 +20,7 @@ def status(**fields: Any) -> dict:
 def test_a_report_becomes_progress() -> None:
     fields = reported_status(status(), report(loss=0.412, tokensPerSecond=900, etaSeconds=60, epoch=1.0), NOW)
     assert Progress.model_validate(fields["progress"]).text == "40/120"
-    assert fields["progress"]["percent"] == 33.3
+    assert (fields["progress"]["percent"], fields["progress"]["percentText"]) == (33.3, "33%")
     assert fields["progress"]["updatedAt"] == "2026-11-22T09:00:00Z"
     assert "lastCheckpoint" not in fields
 

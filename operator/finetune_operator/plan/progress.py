@@ -43,6 +43,7 @@ def progress(report: ProgressReport, now: datetime) -> Resource:
         "tokensPerSecond": report.tokens_per_second,
         "etaSeconds": report.eta_seconds,
         "text": f"{report.step}/{report.total_steps}",
+        "percentText": f"{int(min(share, 100.0))}%",
         "updatedAt": rfc3339(now),
     }
 
