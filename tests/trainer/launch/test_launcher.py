@@ -24,7 +24,7 @@ def test_an_error_of_one_rank_is_the_pods_and_its_peer_does_not_hang(job: Job) -
 
 
 def test_a_bug_is_a_crash_with_the_place_where_it_happened(job: Job) -> None:
-    ended = job.run("0:2:crash")
+    ended = job.run("0:2:crash", processes=1)
 
     assert ended.code == 1
     assert ended.said().outcome == "Crash"
@@ -40,7 +40,7 @@ def test_stacks_of_every_worker_on_request(job: Job) -> None:
 
 
 def test_a_worker_that_will_not_stop_is_killed_after_the_grace(job: Job) -> None:
-    ended = job.run("0:2:never_stop", FINETUNE_STOP_GRACE_SECONDS="2")
+    ended = job.run("0:2:never_stop", processes=1, FINETUNE_STOP_GRACE_SECONDS="2")
 
     assert ended.code == 75
     assert ended.said().outcome == "Preempted"

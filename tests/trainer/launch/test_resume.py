@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from trainer.launch.pods import Job
+from trainer.launch.pods import Ended, Job
 
 STEPS = 13
 """Beyond two passes over the stand-in's data, so that a resume crosses the end of an epoch."""
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_broken_runs_have_the_losses_of_the_unbroken_one(tmp_path: Path, method: str) -> None:
+KILLED = ["SIGKILL"]
+STOPPED = ["SIGTERM", "launcher_sigterm"]
+
+
+@pytest.mark.parametrize(("method", "faults"), [("lora", KILLED + STOPPED), ("full", KILLED)])
+def test_broken_runs_have_the_losses_of_the_unbroken_one(tmp_path: Path, method: str, faults: list[str]) -> None:
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
     draw = random.Random(seed)
@@ -21,23 +25,28 @@ def test_broken_runs_have_the_losses_of_the_unbroken_one(tmp_path: Path, method:
     broken = Job(tmp_path / "broken", method, STEPS)
     assert unbroken.run().code == 0
 
-    killed = broken.run(f"{draw.randrange(2)}:{draw.randint(4, 5)}:SIGKILL")
-    one_rank = broken.run(f"{draw.randrange(2)}:{draw.randint(6, 7)}:SIGTERM")
-    launcher = broken.run(f"{draw.randrange(2)}:{draw.randint(9, 11)}:launcher_sigterm")
+    for fault, between in zip(faults, [(4, 5), (6, 7), (9, 11)], strict=False):
+        ended = broken.run(f"{draw.randrange(2)}:{draw.randint(*between)}:{fault}")
+        assert_killed(ended) if fault == "SIGKILL" else assert_stopped(ended, broken)
     finished = broken.run()
 
-    assert killed.code == 1
-    assert "was ended by SIGKILL" in killed.said().message
-    for stopped in (one_rank, launcher):
-        assert stopped.code == 75
-        assert stopped.said().outcome == "Preempted"
-        step = stopped.said().step
-        assert f"checkpoint file://{broken.root}/checkpoints/step-{step:08d}" in stopped.said().message
-        assert f"step-{step:08d}" in stopped.log
     assert (finished.code, finished.said().outcome) == (0, "Succeeded")
     for rank in (0, 1):
         assert broken.losses(rank) == unbroken.losses(rank)
     assert weights(broken) == weights(unbroken)
+
+
+def assert_killed(ended: Ended) -> None:
+    assert ended.code == 1
+    assert "was ended by SIGKILL" in ended.said().message
+
+
+def assert_stopped(ended: Ended, job: Job) -> None:
+    """It said which checkpoint it left, and left it."""
+    step = ended.said().step
+    assert (ended.code, ended.said().outcome) == (75, "Preempted")
+    assert f"checkpoint file://{job.root}/checkpoints/step-{step:08d}" in ended.said().message
+    assert f"step-{step:08d}" in job.checkpoints()
 
 
 def weights(job: Job) -> dict[str, str]:
