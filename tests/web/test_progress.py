@@ -75,6 +75,18 @@ async def test_reports_are_coalesced(
     assert operator.api.requests["post"] == 1  # one TokenReview, remembered
 
 
+async def test_the_last_step_is_written_at_once(user: ClusterUser, receiver: ReceiverUnderTest) -> None:
+    """The pods may be gone before the next round."""
+    receiver.writer._interval = 3600.0
+    job, pod = await running_job(user)
+    token = await projected_token(user.api, job, pod)
+    await asyncio.sleep(0.3)  # into the long round
+    assert await receiver.post(token, step=99) == 204
+    await progressed(user, 99)
+    assert await receiver.post(token, step=100) == 204
+    await progressed(user, 100)
+
+
 async def test_the_step_never_goes_back(user: ClusterUser, receiver: ReceiverUnderTest) -> None:
     job, pod = await running_job(user)
     token = await projected_token(user.api, job, pod)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,8 @@ from finetune_operator.plan.progress import is_news, reported_status
 
 log = logging.getLogger(__name__)
 Key = tuple[str, str]
+Milestone = tuple[str, int, str, bool]
+"""Uid, attempt, stage, and whether the last step is reached."""
 PARALLEL_WRITES = 8
 
 
@@ -26,9 +28,17 @@ class _Pending:
     uid: str
     report: ProgressReport
 
+    @property
+    def milestone(self) -> Milestone:
+        report = self.report
+        return self.uid, report.attempt, report.stage, 0 < report.total_steps <= report.step
+
 
 class ProgressWriter:
-    """Coalesces: what was reported in between is overtaken, never queued."""
+    """Coalesces: what was reported in between is overtaken, never queued.
+
+    A new stage and the last step are written at once: the job may end before the next round.
+    """
 
     def __init__(
         self,
@@ -43,38 +53,60 @@ class ProgressWriter:
         self._interval = interval
         self._clock = clock
         self._pending: dict[Key, _Pending] = {}
+        self._milestones: dict[Key, Milestone] = {}
+        self._urgent: set[Key] = set()
         self._wake = asyncio.Event()
 
     def offer(self, namespace: str, name: str, uid: str, report: ProgressReport) -> None:
         """Takes a report that was checked. Never blocks."""
-        known = self._pending.get((namespace, name))
+        key = (namespace, name)
+        known = self._pending.get(key)
         if known and known.uid == uid and not is_news(known.report, report):
             return
-        self._pending[namespace, name] = _Pending(uid, report)
-        self._wake.set()
+        pending = self._pending[key] = _Pending(uid, report)
+        if self._milestones.get(key) != pending.milestone:
+            self._milestones[key] = pending.milestone
+            self._urgent.add(key)
+            self._wake.set()
 
     async def run(self) -> None:
-        """Writes what is pending, then rests for the interval; until cancelled."""
+        """Writes everything at each interval, and what is urgent in between; until cancelled."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._interval
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            await self.flush()
-            await asyncio.sleep(self._interval)
+            try:
+                async with asyncio.timeout_at(due):
+                    await self._wake.wait()
+            except TimeoutError:
+                due = loop.time() + self._interval
+                await self.flush()
+                self._forget_gone()
+            else:
+                self._wake.clear()
+                await self._flush(set(self._urgent))
 
     async def flush(self) -> None:
-        """Writes the newest report of every job, a few at a time."""
-        batch, self._pending = self._pending, {}
+        """Writes the newest report of every job."""
+        await self._flush(list(self._pending))
+
+    async def _flush(self, keys: Iterable[Key]) -> None:
+        """A few at a time."""
         gate = asyncio.Semaphore(PARALLEL_WRITES)
 
-        async def write(key: Key, pending: _Pending) -> None:
-            async with gate:
-                await self._write(key, pending)
+        async def write(key: Key) -> None:
+            self._urgent.discard(key)
+            if (pending := self._pending.pop(key, None)) is not None:
+                async with gate:
+                    await self._write(key, pending)
 
-        await asyncio.gather(*(write(key, pending) for key, pending in batch.items()))
+        await asyncio.gather(*(write(key) for key in keys))
+
+    def _job(self, key: Key) -> dict[str, Any] | None:
+        cache = cache_of(self._caches, key[0])
+        return cache.fine_tune_jobs.get(*key) if cache else None
 
     async def _write(self, key: Key, pending: _Pending) -> None:
-        cache = cache_of(self._caches, key[0])
-        job = cache.fine_tune_jobs.get(*key) if cache else None
+        job = self._job(key)
         if job is None or job["metadata"]["uid"] != pending.uid:
             return
         status = reported_status(job.get("status") or {}, pending.report, self._clock())
@@ -95,9 +127,11 @@ class ProgressWriter:
                 field_manager=PROGRESS_FIELD_MANAGER,
             )
         except ApiError as error:
-            if error.not_found:
-                return
-            log.debug("progress of %s/%s: %s", *key, error)
-            # Unless something newer came meanwhile, the next round tries again.
-            self._pending.setdefault(key, pending)
-            self._wake.set()
+            if not error.not_found:
+                log.debug("progress of %s/%s: %s", *key, error)
+                # Unless something newer came meanwhile, the next round tries again.
+                self._pending.setdefault(key, pending)
+
+    def _forget_gone(self) -> None:
+        for key in [key for key in self._milestones if self._job(key) is None]:
+            del self._milestones[key]
