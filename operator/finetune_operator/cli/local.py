@@ -76,12 +76,14 @@ async def _serve(
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    async with Cluster(port=port, state_dir=state, claims=claims, kubeconfig=kubeconfig) as cluster:
+    async with Cluster(port, state, claims=claims) as cluster:
         await install_crds(cluster.api)
-        log.info("kubeconfig %s", cluster.kubeconfig)
+        if kubeconfig:
+            cluster.server.write_kubeconfig(kubeconfig)
+        log.info("export KUBECONFIG=%s", kubeconfig or cluster.kubeconfig)
         async with contextlib.AsyncExitStack() as stack:
             if with_operator:
-                await stack.enter_async_context(running_operator(Path(cluster.kubeconfig), metrics_port))
+                await stack.enter_async_context(running_operator(cluster.kubeconfig, metrics_port))
             click.echo(f"ready {cluster.url}")
             sys.stdout.flush()
             await stopping.wait()
