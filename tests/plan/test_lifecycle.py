@@ -145,6 +145,11 @@ def test_a_crash_stops_the_gang_and_is_recorded() -> None:
     assert reasons(plan) == ["AttemptFailed", "Restarting"]
 
 
+def test_the_rank_is_the_process_that_failed() -> None:
+    pods = [pod(0), failed_pod(1, 3, last_words("DataError", "x", rank=5))]
+    assert step(running(), [indexed_job()], pods).status["attempts"][0]["rank"] == 5
+
+
 def test_other_pods_get_time_to_show_the_root_cause() -> None:
     pods = [pod(0), failed_pod(1, 1, "Connection reset by peer", at=NOW)]
     early = step(running(), [indexed_job()], pods, after=4)

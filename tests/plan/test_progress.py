@@ -65,6 +65,11 @@ def test_an_older_checkpoint_counts_only_after_a_restart() -> None:
     assert reported_status(status(lastCheckpoint=known), older, NOW)["lastCheckpoint"]["step"] == 20
 
 
+def test_numbers_are_short_enough_to_read() -> None:
+    fields = reported_status(status(), report(loss=0.6932124495506287, learningRate=0.0004999999), NOW)["progress"]
+    assert (fields["loss"], fields["learningRate"]) == (0.69321, 0.0005)
+
+
 def test_an_unknown_length_is_no_percentage() -> None:
     assert reported_status(status(), report(totalSteps=0), NOW)["progress"]["percent"] == 0
 

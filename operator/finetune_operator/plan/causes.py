@@ -1,5 +1,6 @@
 """Why an attempt ended: one cause, with the pod that shows it."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -77,12 +78,19 @@ NETWORK_SIGNS = (
     "connection refused",
     "socket timeout",
     "timed out waiting for clients",
+    "distbackenderror",
+    "distnetworkerror",
     "ncclremoteerror",
     "ncclsystemerror",
     "gloo/transport",
     "rendezvous",
     "name or service not known",
 )
+CODE_ERROR = re.compile(
+    r"^(ArithmeticError|AssertionError|AttributeError|ImportError|IndexError|KeyError|ModuleNotFoundError|NameError"
+    r"|NotImplementedError|RecursionError|SyntaxError|TypeError|UnboundLocalError|ValueError|ZeroDivisionError)\b"
+)
+"""Exceptions that the same code raises again from the same data. RuntimeError is not one: CUDA and NCCL raise it."""
 # A peer's crash or lost connection is often only the echo of what happened elsewhere, and a rank that was
 # told to stop never is the reason why.
 ROOT_FIRST = (*USER, Cause.HANG, Cause.NODE_LOST, Cause.EVICTED, Cause.POD_LOST, Cause.CRASH, Cause.NETWORK)
@@ -145,17 +153,24 @@ def _exit_cause(pod: PodFacts) -> Cause:
     if pod.exit_code is None:
         return Cause.POD_LOST
     text = pod.log_tail.lower()
-    return Cause.NETWORK if any(sign in text for sign in NETWORK_SIGNS) else Cause.CRASH
+    if any(sign in text for sign in NETWORK_SIGNS):
+        return Cause.NETWORK
+    return Cause.USER_ERROR if CODE_ERROR.match(_telling_line(pod)) else Cause.CRASH
 
 
 def _exit_reason(pod: PodFacts) -> str:
     if pod.oom_killed:
         return f"exit code {pod.exit_code}: killed for using more memory than its limit"
-    lines = pod.log_tail.splitlines()
-    # Of a message the first line says it; of a log, or a traceback, the last.
-    head = "" if not lines else lines[0] if pod.message and "Traceback" not in lines[0] else lines[-1]
     ending = f"exit code {pod.exit_code}" if pod.exit_code is not None else "the pod failed"
-    return _sentence(ending, head)
+    return _sentence(ending, _telling_line(pod))
+
+
+def _telling_line(pod: PodFacts) -> str:
+    """Of a message the first line says it; of a log, or a traceback, the last."""
+    lines = pod.log_tail.splitlines()
+    if not lines:
+        return ""
+    return lines[0] if pod.message and "Traceback" not in lines[0] else lines[-1]
 
 
 def _sentence(head: str, tail: str) -> str:

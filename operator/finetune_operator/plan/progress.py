@@ -1,5 +1,6 @@
 """Reports of rank 0 as `status.progress`, `status.lastCheckpoint` and `status.bestMetric`."""
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -36,16 +37,23 @@ def progress(report: ProgressReport, now: datetime) -> Resource:
     return {
         "step": report.step,
         "totalSteps": report.total_steps,
-        "epoch": report.epoch,
+        "epoch": round(report.epoch, 4),
         "percent": round(min(share, 100.0), 1),
-        "loss": report.loss,
-        "learningRate": report.learning_rate,
-        "tokensPerSecond": report.tokens_per_second,
+        "loss": _rounded(report.loss),
+        "learningRate": _rounded(report.learning_rate),
+        "tokensPerSecond": _rounded(report.tokens_per_second),
         "etaSeconds": report.eta_seconds,
         "text": f"{report.step}/{report.total_steps}",
         "percentText": f"{int(min(share, 100.0))}%",
         "updatedAt": rfc3339(now),
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    """Five significant digits: the status is for people, and `kubectl get` shows what is there."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.5g}")
 
 
 def _checkpoint(status: Resource, report: ProgressReport, now: datetime) -> Resource:

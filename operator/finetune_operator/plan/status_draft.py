@@ -8,6 +8,7 @@ import orjson
 
 from finetune_operator.plan.causes import Cause, Ending
 from finetune_operator.plan.conditions import find_condition, is_true, with_condition
+from finetune_operator.plan.observation import PodFacts
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.timestamps import parse_time, rfc3339, seconds_between
 from finetune_operator.plan.world import Create, Delete, Event, Plan, Resource, World
@@ -99,7 +100,7 @@ class StatusDraft:
             details = {
                 "pod": pod.name,
                 "node": pod.node,
-                "rank": pod.rank if pod.rank >= 0 else None,
+                "rank": failed_rank(pod),
                 "exitCode": pod.exit_code,
                 "lastLogLines": pod.log_tail or None,
             }
@@ -135,3 +136,10 @@ class StatusDraft:
         self.set("Ready", phase == "Succeeded", reason, message)
         self.set("Reconciling", moving, phase)
         self.set("Stalled", bool(failure), reason, message)
+
+
+def failed_rank(pod: PodFacts) -> int | None:
+    """The process that failed, where it said so: a pod with several has ranks from its own index on."""
+    said = pod.message.rank if pod.message else -1
+    rank = said if said >= pod.rank else pod.rank
+    return rank if rank >= 0 else None
