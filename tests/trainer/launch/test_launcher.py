@@ -44,7 +44,7 @@ def test_a_worker_that_will_not_stop_is_killed_after_the_grace(job: Job) -> None
 
     assert ended.code == 75
     assert ended.said().outcome == "Preempted"
-    assert "asked to stop; rank 0 was ended by SIGKILL before it reached a checkpoint" in ended.said().message
+    assert "asked to stop; rank 0 was ended by SIGKILL after the grace" in ended.said().message
 
 
 def test_no_worker_outlives_a_killed_launcher(job: Job) -> None:

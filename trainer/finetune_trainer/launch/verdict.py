@@ -77,7 +77,7 @@ def _describe(end: WorkerEnd, around: Surroundings) -> TerminationMessage:
             outcome="OutOfMemory", message=f"{text}: the container ran out of memory; {mend}", rank=end.rank
         )
     if around.stop_requested and end.status in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL):
-        why = "before it reached a checkpoint" if end.by_us else "while it was starting"
+        why = "after the grace, what followed the newest checkpoint is lost" if end.by_us else "while it was starting"
         return TerminationMessage(outcome="Preempted", message=f"asked to stop; {text} {why}", rank=end.rank)
     known = OUTCOME_OF_EXIT_CODE.get(end.status, "Crash") if end.status > 0 else "Crash"
     return TerminationMessage(outcome=known, message=f"{text} without a word", rank=end.rank)
