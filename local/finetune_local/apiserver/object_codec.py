@@ -14,6 +14,7 @@ from finetune_local.apiserver.schema_validation import validate
 from finetune_local.apiserver.status_error import Cause, bad_request
 
 Object = dict[str, Any]
+IDENTITY = frozenset(("apiVersion", "kind", "metadata"))
 
 
 class ObjectCodec:
@@ -38,20 +39,46 @@ class ObjectCodec:
         unknown += decoder.unknown
         return decoded
 
+    def decode_patched(self, resource: ResourceType, body: Object, old: Object, unknown: list[str]) -> Object:
+        """Like `decode`, for an object that differs little from the stored one: equal sections are taken over."""
+        same = [key for key, value in old.items() if key not in IDENTITY and key in body and body[key] == value]
+        decoded = self.decode(resource, {key: value for key, value in body.items() if key not in same}, unknown)
+        return decoded | {key: old[key] for key in same}
+
     def default(self, resource: ResourceType, body: Object, old: Object | None) -> None:
+        if old is not None and not _changed_sections(body, old):
+            return
         apply_defaults(resource.schema, body)
         resource.set_defaults(body, old)
 
     def check(self, resource: ResourceType, body: Object, old: Object | None) -> list[Cause]:
-        """Schema, CEL and the kind's own rules. CEL runs only on what the schema accepts, as on the real server."""
+        """Schema, CEL and the kind's own rules. CEL runs only on what the schema accepts, as on the real server.
+
+        What an update leaves as it was is not judged again.
+        """
+        changed = _changed_sections(body, old) if old is not None else set(body)
+        if not changed:
+            return []
         if not resource.custom:
-            stated = {key: value for key, value in body.items() if key != "status"}
-            found = validate(resource.schema, stated) + resource.check(body, old)
-            return list({(error.field, error.reason): error for error in found}.values())
+            return self._check_typed(resource, body, old, changed)
         errors = validate(resource.schema, body)
         if not errors:
             errors = list(check_rules(resource.schema, body, MISSING if old is None else old))
         return errors + resource.check(body, old)
+
+    def _check_typed(self, resource: ResourceType, body: Object, old: Object | None, changed: set[str]) -> list[Cause]:
+        """Built-in kinds: statuses are the controllers' own business."""
+        if changed <= {"status"}:
+            return []
+        stated = {key: value for key, value in body.items() if key != "status"}
+        found = validate(resource.schema, stated, decoded=True) + resource.check(body, old)
+        return list({(error.field, error.reason): error for error in found}.values())
+
+
+def _changed_sections(body: Object, old: Object) -> set[str]:
+    """Top-level fields that differ, metadata and identity apart."""
+    keys = (body.keys() | old.keys()) - IDENTITY
+    return {key for key in keys if body.get(key, MISSING) != old.get(key, MISSING)}
 
 
 def check_identity(resource: ResourceType, body: Any) -> None:
@@ -84,6 +111,11 @@ def to_storage(resource: ResourceType, body: Object) -> Object:
 
 def is_stored_form(resource: ResourceType) -> bool:
     return resource.storage == ("", "") and resource.storage_version in ("", resource.version)
+
+
+def view(resource: ResourceType, stored: StoredObject) -> Object:
+    """The object in the version of `resource`, for reading only: it may be the stored one itself."""
+    return stored.body if is_stored_form(resource) else from_storage(resource, stored)
 
 
 def from_storage(resource: ResourceType, stored: StoredObject) -> Object:

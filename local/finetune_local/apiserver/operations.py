@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from finetune_local.apiserver import object_codec
 from finetune_local.apiserver.deletion import may_be_removed
 from finetune_local.apiserver.fields import managed_fields, server_side_apply
@@ -127,7 +125,8 @@ class Operations:
         current = object_codec.from_storage(resource, stored)
         patched = apply_patch(resource, current, patch, patch_type)
         unknown: list[str] = []
-        decoded = self.codec.decode(resource, patched, unknown)
+        old = object_codec.view(resource, stored)
+        decoded = self.codec.decode_patched(resource, patched, old, unknown)
         options.report_unknown_fields(unknown)
         return self._replace(resource, stored, decoded, options, subresource), False
 
@@ -145,7 +144,7 @@ class Operations:
         stored = self._stored(resource, namespace, name)
         if stored is None and (subresource or applied["metadata"].get("uid")):
             raise not_found(resource.group, resource.plural, name)
-        live = object_codec.from_storage(resource, stored) if stored else None
+        live = object_codec.view(resource, stored) if stored else None
         manager = Manager(options.field_manager, "Apply", resource.api_version, subresource)
         claimed = _claimable(resource, applied, subresource)
         merged = server_side_apply.apply(resource.schema, live, claimed, manager, options.force)
@@ -178,7 +177,6 @@ class Operations:
     ) -> StoredObject:
         check_namespace(self.store, resource, namespace, merged)
         fields = merged["metadata"].pop("managedFields")
-        merged = orjson.loads(orjson.dumps(merged))
         prepare_create(resource, merged, namespace)
         self._complete_new(resource, merged)
         merged["metadata"]["managedFields"] = fields
@@ -195,7 +193,7 @@ class Operations:
     ) -> StoredObject:
         """Everything that PUT, PATCH and apply have in common once the wanted object is known."""
         _check_preconditions(resource, stored, new)
-        old = object_codec.from_storage(resource, stored)
+        old = object_codec.view(resource, stored)
         new = _isolate(resource, old, new, subresource)
         prepare_update(resource, new, old)
         self.codec.default(resource, new, old)
@@ -286,21 +284,17 @@ def _check_preconditions(resource: ResourceType, stored: StoredObject, new: Obje
 
 
 def _isolate(resource: ResourceType, old: Object, new: Object, subresource: str) -> Object:
-    """A status write changes status alone, any other write leaves it alone."""
-    if subresource == "status":
-        isolated = orjson.loads(orjson.dumps(old))
-        isolated.pop("status", None)
-        if "status" in new:
-            isolated["status"] = new["status"]
-        meta = isolated["metadata"]
-        if "managedFields" in new["metadata"]:
-            meta["managedFields"] = new["metadata"]["managedFields"]
+    """A status write changes status alone, any other write leaves it alone. Shares the unchanged parts of `old`."""
+    kept, written = (old, new) if subresource == "status" else (new, old)
+    isolated = dict(kept)
+    isolated["metadata"] = dict(kept["metadata"])
+    if subresource != "status" and not resource.status_subresource:
         return isolated
-    isolated = orjson.loads(orjson.dumps(new))
-    if resource.status_subresource:
-        isolated.pop("status", None)
-        if "status" in old:
-            isolated["status"] = old["status"]
+    isolated.pop("status", None)
+    if "status" in written:
+        isolated["status"] = written["status"]
+    if subresource == "status" and "managedFields" in new["metadata"]:
+        isolated["metadata"]["managedFields"] = new["metadata"]["managedFields"]
     return isolated
 
 

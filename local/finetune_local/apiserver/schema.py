@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MISSING = object()
+CONSTRAINTS = frozenset(
+    ["required", "enum", "minimum", "maximum", "multipleOf", "pattern", "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "allOf", "anyOf", "oneOf", "not"]
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -38,6 +41,7 @@ class Schema:
     defaulted: tuple[tuple[str, Any], ...] = ()  # properties of this very node that have a default
     has_defaults: bool = False  # here or below
     has_rules: bool = False  # here or below
+    constrained: bool = False  # something but the JSON type is to be checked here or below
     cel_converts: bool = False  # values here or below look different to CEL
 
     @property
@@ -102,6 +106,8 @@ class SchemaCompiler:
             (key, value.default) for key, value in node.properties.items() if value.default is not MISSING
         )
         node.has_defaults = bool(node.defaulted) or any(child.has_defaults for child in node.children())
+        own = bool(CONSTRAINTS & raw.keys()) or node.list_type in ("map", "set")
+        node.constrained = own or any(child.constrained for child in node.children())
 
 
 def _fill_scalars(node: Schema, raw: dict[str, Any]) -> None:

@@ -21,11 +21,14 @@ from finetune_local.apiserver.status_error import (
 from finetune_local.apiserver.string_formats import FORMATS
 
 
-def validate(schema: Schema, value: Any, path: str = "") -> list[Cause]:
-    return list(_validate(schema, value, path))
+def validate(schema: Schema, value: Any, path: str = "", *, decoded: bool = False) -> list[Cause]:
+    """All violations. A `decoded` value has the right JSON types already: subtrees without constraints are skipped."""
+    return list(_validate(schema, value, path, decoded))
 
 
-def _validate(schema: Schema, value: Any, path: str) -> Iterator[Cause]:
+def _validate(schema: Schema, value: Any, path: str, decoded: bool) -> Iterator[Cause]:
+    if decoded and not schema.constrained:
+        return
     if value is None:
         if not schema.nullable and (schema.type or schema.int_or_string):
             yield _type_error(schema, value, path)
@@ -36,9 +39,9 @@ def _validate(schema: Schema, value: Any, path: str) -> Iterator[Cause]:
     yield from _keywords(schema, value, path)
     match value:
         case dict():
-            yield from _object(schema, value, path)
+            yield from _object(schema, value, path, decoded)
         case list():
-            yield from _array(schema, value, path)
+            yield from _array(schema, value, path, decoded)
         case str():
             yield from _string(schema, value, path)
         case int() | float() if not isinstance(value, bool):
@@ -95,7 +98,7 @@ def _keywords(schema: Schema, value: Any, path: str) -> Iterator[Cause]:
 def _combinators(raw: dict[str, Any], value: Any, path: str) -> Iterator[Cause]:
     """allOf, anyOf, oneOf and not hold value validations only: structural schemas forbid types in them."""
     for part in raw.get("allOf", ()):
-        yield from _validate(_compiled(part), value, path)
+        yield from _validate(_compiled(part), value, path, False)
     if "anyOf" in raw and not any(_holds(part, value) for part in raw["anyOf"]):
         yield invalid_value(path, value, f'"{path}" must validate at least one schema (anyOf)')
     if "oneOf" in raw and (matched := sum(_holds(part, value) for part in raw["oneOf"])) != 1:
@@ -117,10 +120,10 @@ def _compiled(part: dict[str, Any]) -> Schema:
 
 
 def _holds(part: dict[str, Any], value: Any) -> bool:
-    return next(_validate(_compiled(part), value, ""), None) is None
+    return next(_validate(_compiled(part), value, "", False), None) is None
 
 
-def _object(schema: Schema, value: dict[str, Any], path: str) -> Iterator[Cause]:
+def _object(schema: Schema, value: dict[str, Any], path: str, decoded: bool) -> Iterator[Cause]:
     for name in schema.required:
         if name not in value:
             yield required(join(path, name))
@@ -131,11 +134,11 @@ def _object(schema: Schema, value: dict[str, Any], path: str) -> Iterator[Cause]
         yield too_many(path, len(value), raw["maxProperties"])
     for key, item in value.items():
         child = schema.child(key)
-        if child is not None:
-            yield from _validate(child, item, join(path, key))
+        if child is not None and (child.constrained or not decoded):
+            yield from _validate(child, item, join(path, key), decoded)
 
 
-def _array(schema: Schema, value: list[Any], path: str) -> Iterator[Cause]:
+def _array(schema: Schema, value: list[Any], path: str, decoded: bool) -> Iterator[Cause]:
     raw = schema.raw
     if "minItems" in raw and len(value) < raw["minItems"]:
         yield invalid_value(path, len(value), f"{path} in body should have at least {raw['minItems']} items")
@@ -144,7 +147,7 @@ def _array(schema: Schema, value: list[Any], path: str) -> Iterator[Cause]:
     yield from _unique(schema, value, path)
     if schema.items is not None:
         for index, item in enumerate(value):
-            yield from _validate(schema.items, item, f"{path}[{index}]")
+            yield from _validate(schema.items, item, f"{path}[{index}]", decoded)
 
 
 def _unique(schema: Schema, value: list[Any], path: str) -> Iterator[Cause]:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+
 from finetune_local.apiserver import ApiServer
 from local.apiserver.http_client import Client
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+
 from finetune_local.apiserver import ApiServer
 from finetune_operator.kube.client import ApiError, HttpKubeApi
 from finetune_operator.kube.resources import CONFIG_MAPS as CONFIG_MAP_KIND

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from local.apiserver.http_client import CONFIG_MAPS, DEPLOYMENTS, JOBS, PODS, Client
 from local.apiserver.objects import config_map, container, deployment, job, pod
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from local.apiserver.http_client import CRDS, Client
 from local.apiserver.objects import definition
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+
 from finetune_local.apiserver import ApiServer
 from finetune_operator.kube.client import ApiError, HttpKubeApi, KubeApi
 from finetune_operator.kube.resources import CONFIG_MAPS, DEPLOYMENTS, JOBS, PODS

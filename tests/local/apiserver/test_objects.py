@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from finetune_local.apiserver import ApiServer
 from local.apiserver.http_client import CONFIG_MAPS, DEPLOYMENTS, JSON_PATCH, PODS, Client
 from local.apiserver.objects import config_map, deployment, pod

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from finetune_local.apiserver.builtin.catalog import compiler
 from finetune_local.apiserver.patches.json_patch import apply_json_patch
 from finetune_local.apiserver.patches.strategic_merge import strategic_merge

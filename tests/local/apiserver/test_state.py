@@ -3,6 +3,7 @@
 import pathlib
 
 import pytest
+
 from finetune_local.apiserver import ApiServer
 from finetune_local.apiserver.journal import FILE, CorruptStateError
 from finetune_operator.kube.client import ApiError

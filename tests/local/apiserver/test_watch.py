@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+
 from finetune_local.apiserver import ApiServer
 from local.apiserver.http_client import CONFIG_MAPS, Client
 from local.apiserver.objects import config_map

@@ -6,9 +6,9 @@ from typing import Any
 from finetune_local.apiserver.fields.field_set import (
     SELF,
     FieldSet,
-    from_value,
     is_granular,
     is_keyed,
+    item_key,
     items_by_key,
 )
 from finetune_local.apiserver.schema import FREE_FORM, MISSING, Schema
@@ -54,15 +54,16 @@ def _compare_members(old: Members, new: Members, result: Comparison) -> None:
 
 def _all_fields(schema: Schema, value: Any) -> FieldSet:
     """A value that comes or goes as a whole: its fields and the nodes between them."""
-    if not (is_granular(schema, value) or is_keyed(schema, value)):
+    if isinstance(value, dict) and schema.map_type != "atomic":
+        below = {"f:" + key: _all_fields(schema.child(key) or FREE_FORM, item) for key, item in value.items()}
+    elif isinstance(value, list) and schema.list_type in ("map", "set"):
+        items = schema.items or FREE_FORM
+        below = {item_key(schema, item): _all_fields(items, item) for item in value}
+    else:
         return {}
-    below = from_value(schema, value)
-    if isinstance(value, dict):
-        below = {key: _all_fields(schema.child(key[2:]) or FREE_FORM, value[key[2:]]) for key in below if key != SELF}
-    elif schema.list_type == "map":
-        items = items_by_key(schema, value)
-        below = {key: _all_fields(schema.items or FREE_FORM, items[key]) for key in below}
-    return below | {SELF: {}} if below else {}
+    if below:
+        below[SELF] = {}
+    return below
 
 
 def _compare_values(key: str, schema: Schema, old: Any, new: Any, result: Comparison) -> None:

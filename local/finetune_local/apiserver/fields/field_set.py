@@ -119,9 +119,9 @@ def is_granular(schema: Schema, value: Any) -> bool:
 
 def from_value(schema: Schema, value: Any) -> FieldSet:
     """The set of all fields that a value has: what an apply request claims."""
-    if is_granular(schema, value):
+    if isinstance(value, dict) and schema.map_type != "atomic":
         return _from_object(schema, value)
-    if is_keyed(schema, value):
+    if isinstance(value, list) and schema.list_type in ("map", "set"):
         items = schema.items or FREE_FORM
         return {
             item_key(schema, item): from_value(items, item) | {SELF: {}} if isinstance(item, dict) else {}
@@ -133,10 +133,10 @@ def from_value(schema: Schema, value: Any) -> FieldSet:
 def _from_object(schema: Schema, value: dict[str, Any]) -> FieldSet:
     found: FieldSet = {}
     for key, item in value.items():
-        child = schema.child(key) or FREE_FORM
-        below = from_value(child, item)
-        if below and key not in schema.properties and not schema.preserve_unknown:
-            below = below | {SELF: {}}
+        child = schema.properties.get(key)
+        below = from_value(child or schema.additional or FREE_FORM, item)
+        if below and child is None and not schema.preserve_unknown:
+            below[SELF] = {}
         found["f:" + key] = below
     return found
 
