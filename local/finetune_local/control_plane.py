@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from finetune_local.controllers.claims import ClaimBinder, ClaimFolders
 from finetune_local.controllers.deployment import DeploymentController
+from finetune_local.controllers.disruption import DisruptionController
 from finetune_local.controllers.endpoint_slices import EndpointSliceController
 from finetune_local.controllers.garbage import GarbageCollector
 from finetune_local.controllers.job import JobController
@@ -37,6 +38,7 @@ from finetune_operator.kube.resources import (
     NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
+    POD_DISRUPTION_BUDGETS,
     PODS,
     REPLICA_SETS,
     SERVICES,
@@ -86,11 +88,11 @@ class ControlPlane:
         self.replica_sets = Informer(api, REPLICA_SETS, indexers={OWNER_UID: owner_uid})
         self.nodes, self.leases = Informer(api, NODES), Informer(api, LEASES, namespace="kube-node-lease")
         self.claims = Informer(api, PERSISTENT_VOLUME_CLAIMS)
-        self.namespaces = Informer(api, NAMESPACES)
+        self.namespaces, self.budgets = Informer(api, NAMESPACES), Informer(api, POD_DISRUPTION_BUDGETS)
         self.claim_folders = ClaimFolders(options.folder, options.claims)
         self.agents = NodeAgents(api, options.nodes, knobs)
         self.names = ClusterNames(self.pods, self.services, options.server_address[0], dns_delay=knobs.dns_delay)
-        self.proxies = ServiceProxies(api, self.services, self.pods, self.names.assign)
+        self.proxies = ServiceProxies(api, self.services, self.pods, self.names.pool)
         self.garbage = GarbageCollector(api, options.kinds)
         self.binder = ClaimBinder(api, self.claims, self.claim_folders)
         self.kubelet: Kubelet | None = None
@@ -108,7 +110,7 @@ class ControlPlane:
     def informers(self) -> list[Informer]:
         workloads = [self.jobs, self.deployments, self.replica_sets]
         return [
-            self.pods, self.services, *workloads, self.nodes, self.leases, self.claims, self.namespaces,
+            self.pods, self.services, *workloads, self.nodes, self.leases, self.claims, self.namespaces, self.budgets,
         ]  # fmt: skip
 
     def controllers(self) -> list[Controller]:
@@ -128,6 +130,7 @@ class ControlPlane:
             DeploymentController(api, self.deployments, self.replica_sets, recorder).controller,
             ReplicaSetController(api, self.replica_sets, self.pods, recorder).controller,
             EndpointSliceController(api, self.services, self.pods).controller,
+            DisruptionController(api, self.budgets, self.pods, self.replica_sets).controller,
             scheduler.controller,
             namespace.controller,
             self.binder.controller,

@@ -51,18 +51,24 @@ class ContainerRunner:
         self._build = build
         self._on_change = on_change
         self._policy = restart_policy
+        self.up = asyncio.Event()
+        """Set when the container has started once, startup probe included."""
+        self.ended = asyncio.Event()
         self._stopping = False
         self._backoff = 0.0
         self._probers: list[asyncio.Task[None]] = []
         self._kill_task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        while not self._stopping:
-            started = time.monotonic()
-            code = await self._run_once()
-            if self._stopping or not self._restarts(code):
-                return
-            await self._back_off(time.monotonic() - started)
+        try:
+            while not self._stopping:
+                started = time.monotonic()
+                code = await self._run_once()
+                if self._stopping or not self._restarts(code):
+                    return
+                await self._back_off(time.monotonic() - started)
+        finally:
+            self.ended.set()
 
     def _restarts(self, code: int) -> bool:
         return self._policy == "Always" or (self._policy == "OnFailure" and code != 0)
@@ -125,6 +131,8 @@ class ContainerRunner:
         record.container_id = f"local://{self.pod['metadata']['uid']}/{record.name}/{record.restart_count}"
         record.started = not self.container.get("startupProbe")
         record.ready = record.started and not self.container.get("readinessProbe")
+        if record.started:
+            self.up.set()
         self._event("Normal", "Started", f"Started container {record.name}")
         self._on_change()
 
@@ -191,6 +199,7 @@ class ContainerRunner:
             self.record.ready = ok
         elif kind == "startup" and ok:
             self.record.started = True
+            self.up.set()
             self.record.ready = not self.container.get("readinessProbe")
             self._start_steady_probes()
         elif not ok and not self._stopping and self._kill_task is None:

@@ -43,6 +43,7 @@ class PodWorker:
         self._dirty = asyncio.Event()
         self._silent = False
         self._runners: list[ContainerRunner] = []
+        self._sidecars: list[ContainerRunner] = []
         self._stop: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._life: asyncio.Task[None] | None = None
@@ -198,19 +199,34 @@ class PodWorker:
     async def _run_init_containers(self) -> bool:
         policy = "Never" if self._policy == "Never" else "OnFailure"
         for container, record in zip(self.pod["spec"].get("initContainers") or [], self.record.init, strict=True):
+            if record.sidecar:
+                await self._start_sidecar(self._runner(container, record, "Always"))
+                continue
             await self._run_all([self._runner(container, record, policy)])
             if record.terminated is None or record.terminated["exitCode"] != 0:
                 return False
         return True
 
+    async def _start_sidecar(self, runner: ContainerRunner) -> None:
+        """An init container with restartPolicy Always (KEP-753): the next one starts when this one has started."""
+        self._sidecars.append(runner)
+        self._runners = list(self._sidecars)
+        self._spawn(runner.run())
+        await runner.up.wait()
+
     async def _run_containers(self) -> None:
         pairs = zip(self.pod["spec"]["containers"], self.record.containers, strict=True)
         await self._run_all([self._runner(container, record, self._policy) for container, record in pairs])
+        if self._stop is None:
+            grace = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
+            for sidecar in reversed(self._sidecars):
+                await sidecar.stop(grace)
+                await sidecar.ended.wait()
 
     async def _run_all(self, runners: list[ContainerRunner]) -> None:
         if self._stop is not None:
             return
-        self._runners = runners
+        self._runners = [*self._sidecars, *runners]
         async with asyncio.TaskGroup() as group:
             for runner in runners:
                 group.create_task(runner.run())
@@ -322,9 +338,11 @@ def _all_containers(pod: Object) -> list[Object]:
 
 
 def _new_record(pod: Object) -> PodRecord:
-    def records(key: str, reason: str) -> list[ContainerRecord]:
-        waiting = {"waiting": {"reason": reason}}
-        return [ContainerRecord(one["name"], one.get("image", ""), dict(waiting)) for one in pod["spec"].get(key) or []]
+    def record(container: Object, reason: str) -> ContainerRecord:
+        state = {"waiting": {"reason": reason}}
+        sidecar = container.get("restartPolicy") == "Always"
+        return ContainerRecord(container["name"], container.get("image", ""), state, sidecar=sidecar)
 
-    first = "PodInitializing" if pod["spec"].get("initContainers") else "ContainerCreating"
-    return PodRecord(init=records("initContainers", "ContainerCreating"), containers=records("containers", first))
+    init = [record(one, "ContainerCreating") for one in pod["spec"].get("initContainers") or []]
+    first = "PodInitializing" if init else "ContainerCreating"
+    return PodRecord(init=init, containers=[record(one, first) for one in pod["spec"]["containers"]])

@@ -21,6 +21,8 @@ class ContainerRecord:
     started: bool = False
     restart_count: int = 0
     container_id: str = ""
+    sidecar: bool = False
+    """An init container with restartPolicy Always: it runs beside the others."""
 
     @property
     def terminated(self) -> Object | None:
@@ -72,8 +74,15 @@ class PodRecord:
     """Reason of the DisruptionTarget condition: somebody else than the pod itself ends it."""
 
 
+def _is_done(init: ContainerRecord) -> bool:
+    """Whether the next container may start (or could have)."""
+    if init.sidecar:
+        return init.started or init.terminated is not None or bool(init.last_state)
+    return init.terminated is not None and init.terminated["exitCode"] == 0
+
+
 def initialized(record: PodRecord) -> bool:
-    return all(one.terminated is not None and one.terminated["exitCode"] == 0 for one in record.init)
+    return all(map(_is_done, record.init))
 
 
 def phase(record: PodRecord, restart_policy: str) -> str:
@@ -87,12 +96,16 @@ def phase(record: PodRecord, restart_policy: str) -> str:
 
 def _phase(record: PodRecord, restart_policy: str) -> str:
     if not initialized(record):
-        failed = any(one.terminated is not None and one.terminated["exitCode"] != 0 for one in record.init)
+        ended = [one.terminated for one in record.init if not one.sidecar and one.terminated is not None]
+        failed = any(state["exitCode"] != 0 for state in ended)
         return "Failed" if record.terminal or (failed and restart_policy == "Never") else "Pending"
     waiting = [one for one in record.containers if "waiting" in one.state and not one.last_state]
     if waiting:
         return "Pending"
-    if any(one.running for one in record.containers) or (restart_policy == "Always" and not record.terminal):
+    sidecars = [one for one in record.init if one.sidecar]
+    if any(one.running for one in [*record.containers, *sidecars]) or (
+        restart_policy == "Always" and not record.terminal
+    ):
         return "Running"
     ends = [(one.terminated or one.last_state.get("terminated", {})).get("exitCode") for one in record.containers]
     if all(code == 0 for code in ends):
@@ -142,7 +155,7 @@ def _conditions(current: list[Object], record: PodRecord, now_phase: str) -> lis
 def _initialized(record: PodRecord, now_phase: str) -> tuple[bool, str, str]:
     if initialized(record):
         return True, "PodCompleted" if now_phase == "Succeeded" else "", ""
-    names = _names(one for one in record.init if (one.terminated or {}).get("exitCode") != 0)
+    names = _names(one for one in record.init if not _is_done(one))
     return False, "ContainersNotInitialized", f"containers with incomplete status: {names}"
 
 

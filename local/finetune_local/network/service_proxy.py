@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from finetune_local.network.addresses import AddressPool
 from finetune_local.network.names import is_headless, is_published
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.controller import Controller, Key, Result
@@ -110,15 +111,20 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
 class ServiceProxies:
     """One proxy for each port of each Service with a ClusterIP."""
 
-    def __init__(self, api: KubeApi, services: Informer, pods: Informer, allocate: Callable[[str], str]) -> None:
+    def __init__(self, api: KubeApi, services: Informer, pods: Informer, pool: AddressPool) -> None:
         self._api = api
         self._services = services
         self._pods = pods
-        self._allocate = allocate
+        self._pool = pool
+        services.add_handler(self._release)
         self._proxies: dict[tuple[Key, int], PortProxy] = {}
         self._urls: dict[Key, str] = {}
         self.controller = Controller("service-proxy", self.reconcile, workers=2)
         self.controller.watch(services)
+
+    def _release(self, old: Object | None, new: Object | None) -> None:
+        if new is None and old is not None:
+            self._pool.release(old["metadata"]["uid"])
 
     async def reconcile(self, key: Key) -> Result | None:
         service = self._services.get(*key)
@@ -128,7 +134,7 @@ class ServiceProxies:
         if key == ("default", "kubernetes"):
             return None
         if not service["spec"].get("clusterIP"):
-            patch = {"spec": {"clusterIP": self._allocate(service["metadata"]["uid"])}}
+            patch = {"spec": {"clusterIP": self._pool.assign(service["metadata"]["uid"])}}
             await self._api.patch(SERVICES, key[1], patch, key[0])
             return None
         ports = service["spec"].get("ports") or []

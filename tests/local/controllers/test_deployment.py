@@ -4,7 +4,14 @@ from typing import Any
 
 from finetune_local.cluster import Cluster
 from finetune_local.controllers.rollout import REVISION
-from finetune_operator.kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, PODS, REPLICA_SETS, SERVICES
+from finetune_operator.kube.resources import (
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    POD_DISRUPTION_BUDGETS,
+    PODS,
+    REPLICA_SETS,
+    SERVICES,
+)
 from local.clusters import has_condition, pod, wait_for, wait_gone, wait_pods
 
 Object = dict[str, Any]
@@ -145,3 +152,15 @@ async def test_endpoint_slices_hold_the_ready_pods(cluster: Cluster) -> None:
     addresses = sorted(one["addresses"][0] for one in slice_["endpoints"])
     assert addresses == sorted(one["status"]["podIP"] for one in pods)
     assert slice_["ports"][0]["port"] == 8080
+
+
+async def test_a_disruption_budget_holds_evictions_back(cluster: Cluster) -> None:
+    budget = {"metadata": {"name": "web"}, "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}}}
+    await cluster.api.create(POD_DISRUPTION_BUDGETS, budget, "default")
+    await cluster.api.create(DEPLOYMENTS, deployment("web", "sleep 600", 3), "default")
+    await wait_for(cluster, DEPLOYMENTS, "web", rolled_out)
+    allowed = lambda number: lambda item: (item.get("status") or {}).get("disruptionsAllowed") == number  # noqa: E731
+    await wait_for(cluster, POD_DISRUPTION_BUDGETS, "web", allowed(1))
+    await cluster.api.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 2}}, "default")
+    held = await wait_for(cluster, POD_DISRUPTION_BUDGETS, "web", allowed(0))
+    assert held["status"]["currentHealthy"] == held["status"]["desiredHealthy"] == 2

@@ -173,6 +173,28 @@ async def test_a_failed_init_container_fails_the_pod_before_its_containers_start
     assert waiting_reason(ended) == "PodInitializing"
 
 
+async def test_a_sidecar_runs_beside_the_containers_and_ends_after_them(cluster: Cluster) -> None:
+    mounts = [{"name": "work", "mountPath": "/work"}]
+    sidecar = {
+        "name": "helper",
+        "image": "none",
+        "command": [
+            "sh",
+            "-c",
+            "trap 'touch /work/stopped; exit 0' TERM; touch /work/up; while :; do sleep 0.05; done",
+        ],
+        "restartPolicy": "Always",
+        "volumeMounts": mounts,
+    }
+    script = "until test -e /work/up; do sleep 0.05; done; test ! -e /work/stopped && echo together"
+    work = {"name": "work", "hostPath": {"path": str(cluster.folder)}}
+    body = pod("pair", script, container={"volumeMounts": mounts}, initContainers=[sidecar], volumes=[work])
+    ended = await run(cluster, body)
+    assert log_of(cluster, ended) == "together\n"
+    assert ended["status"]["phase"] == "Succeeded"
+    assert (cluster.folder / "stopped").exists()
+
+
 async def test_exit_code_and_termination_message(cluster: Cluster) -> None:
     ended = await run(cluster, pod("code", "printf 'because' > /dev/termination-log; exit 75"))
     state = terminated(ended)
