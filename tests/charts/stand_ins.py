@@ -1,13 +1,16 @@
 """What runs in the pods of the installation test: the contracts of trainer and server, without a model."""
 
 TRAINER = """
-import json, os, urllib.request
+import json, os, ssl, urllib.request
 
 token = open(os.environ["FINETUNE_PROGRESS_TOKEN_FILE"]).read()
 report = json.dumps({"attempt": 1, "step": 7, "totalSteps": 9, "loss": 0.5}).encode()
 headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 request = urllib.request.Request(os.environ["FINETUNE_PROGRESS_URL"], report, headers)
-with urllib.request.urlopen(request, timeout=20) as response:
+authority = os.environ.get("FINETUNE_PROGRESS_CA_FILE")
+assert bool(authority) == request.full_url.startswith("https://"), request.full_url
+context = ssl.create_default_context(cafile=authority) if authority else None
+with urllib.request.urlopen(request, timeout=20, context=context) as response:
     assert response.status == 204, response.status
 
 result = {

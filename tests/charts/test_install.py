@@ -10,9 +10,10 @@ import pytest
 import pytest_asyncio
 from helm_python import Config
 
+from charts.certificate import tls_secret
 from charts.conftest import CHART, NAMESPACE, RELEASE, ROOT, values_file
 from charts.stand_ins import fine_tune_job
-from e2e.user import User, is_true
+from e2e.user import User, finished, is_true
 from finetune_local.apiserver.cluster import LogRequest
 from finetune_local.cluster import Cluster
 from finetune_local.kubelet.logs import LogReader
@@ -26,11 +27,13 @@ from finetune_operator.kube.resources import (
     NAMESPACES,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
+    SECRETS,
 )
 
 TEAM = "team-a"
+PROGRESS_HOST = f"{RELEASE}-progress.{NAMESPACE}.svc"
 WITHOUT_OTHER_CRDS = {"metrics": {"serviceMonitor": {"enabled": False}}}
-SECONDS = 150
+SECONDS = 90
 
 
 class Helm:
@@ -72,8 +75,9 @@ async def objects_only() -> AsyncIterator[Cluster]:
 @pytest_asyncio.fixture
 async def cluster() -> AsyncIterator[Cluster]:
     async with Cluster() as cluster:
-        for name in ("team-a", "team-b"):
+        for name in (NAMESPACE, "team-a", "team-b"):
             await cluster.api.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        await cluster.api.create(SECRETS, tls_secret("progress-tls", NAMESPACE, PROGRESS_HOST), NAMESPACE)
         yield cluster
 
 
@@ -119,13 +123,21 @@ async def test_kubectl_applies_the_kustomize_base_again_and_again(objects_only: 
     assert await replicas(objects_only) == 2
 
 
-@pytest.mark.parametrize("values", ["default", "namespaced"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({}, id="default"),
+        pytest.param(
+            values_file("namespaced") | {"progress": {"tls": {"secretName": "progress-tls"}}}, id="namespaced"
+        ),
+    ],
+)
 async def test_the_installed_operator_takes_a_job_to_a_served_model_with_its_rights_alone(
-    cluster: Cluster, values: str
+    cluster: Cluster, values: dict[str, Any]
 ) -> None:
     helm = Helm(cluster)
     try:
-        await helm.install(values_file(values), wait="watcher")
+        await helm.install(values, wait="watcher")
     finally:
         helm.close()
     lease = await cluster.api.get(LEASES, RELEASE, NAMESPACE)
@@ -142,9 +154,10 @@ async def take_a_job_to_a_served_model(user: User) -> None:
     body = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": claim}
     await user.api.create(PERSISTENT_VOLUME_CLAIMS, body, TEAM)
     await user.api.create(FINE_TUNE_JOBS, fine_tune_job("rights", TEAM), TEAM)
+    job = await user.until(FINE_TUNE_JOBS, "rights", finished, SECONDS)
+    assert job["status"]["phase"] == "Succeeded", job["status"]
     await user.until(MODEL_DEPLOYMENTS, "rights", is_true("Ready"), SECONDS)
-    job = await user.until(FINE_TUNE_JOBS, "rights", reported, SECONDS)
-    assert job["status"]["phase"] == "Succeeded"
+    await user.until(FINE_TUNE_JOBS, "rights", reported, SECONDS)
     await user.api.get(MODEL_VERSIONS, job["status"]["modelVersion"], TEAM)
     regarding = {event["regarding"]["kind"] for event in (await user.api.list(EVENTS, TEAM))["items"]}
     assert "FineTuneJob" in regarding
