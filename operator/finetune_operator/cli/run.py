@@ -1,6 +1,5 @@
 """`finetune-operator run`: the control plane."""
 
-import asyncio
 import logging
 import sys
 import time
@@ -44,8 +43,9 @@ def configure_logging(verbose: bool) -> None:
 @click.option("--verbose", is_flag=True, help="Log at debug level.")
 def run(verbose: bool, namespaces: str, **options: object) -> None:
     """Run the operator until it is told to stop (SIGTERM) or loses its lease (exit 1)."""
+    from finetune_operator.kube import event_loop
     from finetune_operator.operator import Options, run_operator
 
     configure_logging(verbose)
     listed = tuple(name.strip() for name in namespaces.split(",") if name.strip())
-    sys.exit(asyncio.run(run_operator(Options(namespaces=listed, **options))))  # type: ignore[arg-type]
+    sys.exit(event_loop.run(run_operator(Options(namespaces=listed, **options))))  # type: ignore[arg-type]
