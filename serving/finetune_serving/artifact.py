@@ -11,6 +11,7 @@ from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.errors import field_errors
 from finetune_api.exit_codes import ExitCode
 from finetune_api.manifest import ManifestError, read_manifest, verify_folder
+from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
 
 MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
@@ -39,13 +40,14 @@ def local_folder(uri: str, scratch: Path, revision: str | None = None) -> Path:
     return folder
 
 
-def open_artifact(folder: Path, expected_digest: str | None = None) -> Artifact:
-    """Verify the files of `folder` and read its description.
+def open_artifact(source: ModelSource) -> Artifact:
+    """Fetch an artifact, verify its files and read its description.
 
-    Raises StartupError: no manifest, another digest than the expected one, a missing or changed file, or a
-    description that this server does not understand.
+    Raises StartupError: nothing there, no manifest, another digest than the expected one, a missing or changed file,
+    or a description that this server does not understand.
     """
-    verify(folder, expected_digest)
+    folder = local_folder(source.uri, source.scratch)
+    verify(folder, source.digest)
     _, digest = read_manifest(folder)
     return Artifact(folder, _description(folder), digest)
 

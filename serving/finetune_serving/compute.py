@@ -22,3 +22,15 @@ class SerialThread:
     def close(self) -> None:
         """Drop what waits; what runs is left to finish or to end with the process."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+class Threads:
+    """The threads of one model."""
+
+    def __init__(self) -> None:
+        self.model = SerialThread("model")
+        self.tokenizer = SerialThread("tokenizer")
+
+    def close(self) -> None:
+        self.model.close()
+        self.tokenizer.close()

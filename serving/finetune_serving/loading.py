@@ -14,10 +14,11 @@ from transformers import (
     AutoTokenizer,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.exit_codes import ExitCode
-from finetune_serving.artifact import Artifact, local_folder, open_artifact, verify
+from finetune_serving.artifact import Artifact, local_folder, verify
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
 
@@ -31,14 +32,13 @@ class LoadedModel:
     model: Any
     tokenizer: PreTrainedTokenizerBase
     description: ArtifactDescription
-    digest: str
     max_length: int
     """Longest input, in tokens, that the model can take."""
 
 
-def load(source: ModelSource) -> LoadedModel:
-    """Fetch, verify and load. Raises StartupError; never leaves a half-loaded model behind."""
-    artifact = open_artifact(local_folder(source.uri, source.scratch), source.digest)
+def load(source: ModelSource, artifact: Artifact) -> LoadedModel:
+    """Load a verified artifact. Raises StartupError."""
+    disable_progress_bar()
     try:
         model, tokenizer = _load(source, artifact)
         model = model.to(_device()).eval().requires_grad_(False)
@@ -48,7 +48,7 @@ def load(source: ModelSource) -> LoadedModel:
         raise StartupError(f"{artifact.folder}: cannot be loaded: {error}") from error
     _give_padding(model, tokenizer)
     limit = _max_length(model, tokenizer, artifact.description)
-    return LoadedModel(model, tokenizer, artifact.description, artifact.digest, limit)
+    return LoadedModel(model, tokenizer, artifact.description, limit)
 
 
 def _load(source: ModelSource, artifact: Artifact) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -105,12 +105,17 @@ def _model(
         kind = AutoModelForSequenceClassification
         labels = description.labels or []
         _check_label_count(folder, description, options)
-        options["num_labels"] = len(labels)
         options["id2label"] = dict(enumerate(labels))
         options["label2id"] = {label: index for index, label in enumerate(labels)}
-    model, report = kind.from_pretrained(folder, dtype="auto", output_loading_info=True, **options)
+    # The base of an adapter may have been a classifier of other classes.
+    options["ignore_mismatched_sizes"] = bool(elsewhere)
+    model, report = kind.from_pretrained(folder, dtype=_precision(), output_loading_info=True, **options)
     # transformers only warns, and makes up what is missing.
-    missing = [key for key in sorted(report["missing_keys"]) if not set(key.split(".")) & set(elsewhere)]
+    made_up = {
+        *report["missing_keys"],
+        *(key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]),
+    }
+    missing = [key for key in sorted(made_up) if not set(key.split(".")) & set(elsewhere)]
     if missing:
         raise StartupError(f"{folder}: weights are missing: {', '.join(missing[:5])}; export the model again")
     return model
@@ -134,6 +139,11 @@ def _with_adapter(model: Any, folder: Path, vocabulary: int) -> Any:
     if adapted.peft_config["default"].is_prompt_learning:
         return adapted
     return adapted.merge_and_unload(safe_merge=True)
+
+
+def _precision() -> torch.dtype | str:
+    """As stored on a GPU; processors compute float32 fastest, and it is what the export was verified in."""
+    return "auto" if torch.cuda.is_available() else torch.float32
 
 
 def _device() -> torch.device:

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from finetune_api.artifact import ArtifactDescription
 from finetune_serving.lifecycle import Lifecycle
 from finetune_serving.metrics import Metrics
-from finetune_serving.open_inference import TEXT_INPUT, check_model
+from finetune_serving.served_names import TEXT_INPUT, check_model
 from finetune_serving.settings import ModelSource
 
 PLATFORM = "pytorch_transformers"

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from finetune_serving.batching import Batcher
 from finetune_serving.classification import Classifier, Encoding, Prediction, TextTooLong
 from finetune_serving.compute import SerialThread
-from finetune_serving.errors import RequestError, bad_request
+from finetune_serving.errors import bad_request
+from finetune_serving.served_names import TEXT_INPUT, check_model
 from finetune_serving.settings import ModelSource
 
-TEXT_INPUT = "text"
 OUTPUTS = ("label", "scores")
 MAX_TEXTS = 1024
 
@@ -146,11 +146,3 @@ def inference_router(source: ModelSource, service: ClassificationService) -> API
         return infer_response(source, service.classifier.labels, request, predictions)
 
     return router
-
-
-def check_model(source: ModelSource, name: str, version: str | None = None) -> None:
-    """404 for any model or version but the one that is served."""
-    if name != source.name:
-        raise RequestError(404, "model_not_found", f"model {name!r} is not served here; use {source.name!r}")
-    if version is not None and version != source.version:
-        raise RequestError(404, "version_not_found", f"version {version!r} is not served here; use {source.version!r}")

@@ -14,9 +14,10 @@ from fastapi import FastAPI
 
 from finetune_api.exit_codes import ExitCode
 from finetune_serving.app import create_app
+from finetune_serving.compute import Threads
 from finetune_serving.lifecycle import Lifecycle
 from finetune_serving.metrics import Metrics
-from finetune_serving.model_runtime import Threads, run_model
+from finetune_serving.model_startup import run_model
 from finetune_serving.settings import Settings
 from finetune_serving.startup import StartupError, write_termination_message
 

@@ -79,7 +79,7 @@ def byte_tokenizer(max_length: int, chat_template: str | None = CHAT_TEMPLATE) -
     )
 
 
-def bert(seed: int = 0, max_length: int = 32) -> BertForSequenceClassification:
+def bert(seed: int = 0, max_length: int = 32, labels: int = len(LABELS)) -> BertForSequenceClassification:
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(WORDS) + 4,
@@ -88,7 +88,7 @@ def bert(seed: int = 0, max_length: int = 32) -> BertForSequenceClassification:
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=max_length,
-        num_labels=len(LABELS),
+        num_labels=labels,
         initializer_range=0.5,
     )
     return BertForSequenceClassification(config).eval()
@@ -137,7 +137,7 @@ def endless_generator_artifact(folder: Path, max_length: int) -> str:
 def adapter_artifact(folder: Path, base: Path) -> torch.nn.Module:
     """A LoRA adapter with weights that matter, on the classifier in `base`; returns the two together."""
     torch.manual_seed(7)
-    model = BertForSequenceClassification.from_pretrained(base, num_labels=len(LABELS))
+    model = BertForSequenceClassification.from_pretrained(base, num_labels=len(LABELS), ignore_mismatched_sizes=True)
     config = LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["query", "value"], init_lora_weights=False)
     adapted = get_peft_model(model, config).eval()
     adapted.save_pretrained(folder)

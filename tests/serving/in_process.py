@@ -9,6 +9,8 @@ from pathlib import Path
 
 import httpx
 
+from finetune_serving.artifact import open_artifact
+from finetune_serving.loading import LoadedModel, load
 from finetune_serving.server import serve
 from finetune_serving.settings import Limits, ModelSource, Settings, Shutdown
 
@@ -34,6 +36,11 @@ class Serving:
         async with asyncio.timeout(START_SECONDS):
             while await self.metric(name) != value:
                 await asyncio.sleep(0.02)
+
+
+def load_source(source: ModelSource) -> LoadedModel:
+    """Everything that the server does before it answers."""
+    return load(source, open_artifact(source))
 
 
 def free_port() -> int:

@@ -124,8 +124,8 @@ def test_a_stop_string_ends_the_text_before_it(generator: httpx.Client) -> None:
         ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
         ({"max_tokens": 1000}, "max_tokens", "ask for at most 251"),
         ({"prompt": "x" * 300}, "prompt", "shorten it"),
-        ({"n": 2}, None, "n is not supported"),
-        ({"logprobs": 3}, None, "logprobs is not supported"),
+        ({"n": 2}, "body", "n is not supported"),
+        ({"logprobs": 3}, "body", "logprobs is not supported"),
         ({"stop": ["a"] * 5}, "stop", "at most 4"),
         ({"stop": [""]}, "stop[0]", "at least 1 character"),
         ({"prompt": []}, "prompt", "must be a text"),
@@ -133,7 +133,7 @@ def test_a_stop_string_ends_the_text_before_it(generator: httpx.Client) -> None:
         ({"prompt": None}, "prompt", "must be a text"),
     ],
 )
-def test_bad_fields_are_named(generator: httpx.Client, fields: dict[str, Any], param: str | None, says: str) -> None:
+def test_bad_fields_are_named(generator: httpx.Client, fields: dict[str, Any], param: str, says: str) -> None:
     response = generator.post("/v1/completions", json={"model": "writer", "prompt": PROMPT} | fields)
     assert response.status_code == 400, response.text
     error = response.json()["error"]

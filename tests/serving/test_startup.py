@@ -12,12 +12,12 @@ from finetune_api.artifact import DESCRIPTION_FILE
 from finetune_api.exit_codes import ExitCode
 from finetune_api.manifest import write_manifest
 from finetune_serving.cli import parse
-from finetune_serving.loading import load
 from finetune_serving.server import serve
 from finetune_serving.settings import ModelSource, Settings
 from finetune_serving.startup import StartupError, write_termination_message
 from serving.artifacts import adapter_artifact, bert
 from serving.conftest import StartServer
+from serving.in_process import load_source
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def folder(classifier_folder: Path, tmp_path: Path) -> Path:
 def failure(folder: Path | str, **source: str) -> StartupError:
     """How loading fails."""
     with pytest.raises(StartupError) as caught:
-        load(ModelSource(uri=str(folder), scratch=Path("/nonexistent"), **source))
+        load_source(ModelSource(uri=str(folder), scratch=Path("/nonexistent"), **source))
     assert "\n" not in str(caught.value)
     return caught.value
 
