@@ -11,7 +11,10 @@ from typing import Any
 
 MISSING = object()
 CONSTRAINTS = frozenset(
-    ["required", "enum", "minimum", "maximum", "multipleOf", "pattern", "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "allOf", "anyOf", "oneOf", "not"]
+    (
+        *("required", "enum", "pattern", "minLength", "maxLength", "minItems", "maxItems", "minProperties"),
+        *("maxProperties", "minimum", "maximum", "multipleOf", "allOf", "anyOf", "oneOf", "not"),
+    )
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from finetune_local.apiserver.auth.authorization import Attributes, access_denied, is_allowed
+from finetune_local.apiserver.auth.impersonation import impersonated
 from finetune_local.apiserver.cluster import Cluster
 from finetune_local.apiserver.http import discovery, resource_handlers, subresource_handlers
 from finetune_local.apiserver.http.calls import Call
@@ -52,7 +53,7 @@ class Application:
             return web.Response(text="ok")
         if path == "/version":
             return json_response(discovery.VERSION)
-        user = self._authenticate(request)
+        user = impersonated(self._cluster.store, self._authenticate(request), request.headers)
         info = parse_path(path)
         if info is None or not info.resource:
             return await self._discover(request)

@@ -7,15 +7,17 @@ import orjson
 import yaml
 from aiohttp import web
 
+from finetune_local.apiserver.http import protobuf
 from finetune_local.apiserver.status_error import StatusError, bad_request, unsupported_media_type
 
 MAX_BODY = 3 * 1024 * 1024  # bytes, the limit of the real server
+SUPPORTED = ["application/json", "application/yaml"]
 JSON_TYPES = ("application/json", "")
 YAML_TYPES = ("application/yaml", "application/apply-patch+yaml")
 
 
 async def read_object(request: web.Request) -> Any:
-    """The decoded body; {} when it is empty. Refuses protobuf and other media types with 415."""
+    """The decoded body; {} when it is empty. Refuses unknown media types with 415."""
     raw = await read_limited(request)
     if not raw.strip():
         return {}
@@ -24,7 +26,9 @@ async def read_object(request: web.Request) -> Any:
         return parse_yaml(raw)
     if kind in JSON_TYPES or kind.endswith("+json"):
         return parse_json(raw)
-    raise unsupported_media_type(kind, ["application/json", "application/yaml"])
+    if kind == protobuf.MEDIA_TYPE:
+        return protobuf.decode_body(raw, SUPPORTED)
+    raise unsupported_media_type(kind, SUPPORTED)
 
 
 async def read_limited(request: web.Request) -> bytes:
