@@ -7,7 +7,7 @@ programs need Linux with unprivileged user namespaces.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,11 @@ class Rewriter:
     def text(self, text: str) -> str:
         for claim in sorted(self.claims, key=len, reverse=True):
             folder = self.claims[claim]
-            text = re.sub(rf"pvc://{re.escape(claim)}(?![\w.-])", lambda _, to=folder: f"file://{to}", text)
+            text = re.sub(rf"pvc://{re.escape(claim)}(?![\w.-])", _always(f"file://{folder}"), text)
         for target in sorted(self.places, key=len, reverse=True):
             place = self.places[target]
             pattern = rf"(?<![\w./-]){re.escape(target)}(?=$|[/\s:;,\"'])"
-            text = re.sub(pattern, lambda _, to=place: to, text)
+            text = re.sub(pattern, _always(place), text)
         text = _POD.sub(lambda match: self.settings.network.reserve(match[1]), text)
         return _SERVICE.sub(self._service, text)
 
@@ -51,6 +51,11 @@ class Rewriter:
             if service["metadata"]["name"] == match[1] and address not in (None, "", "None"):
                 return str(address)
         return match[0]
+
+
+def _always(text: str) -> Callable[[re.Match[str]], str]:
+    """A replacement in which backslashes mean nothing."""
+    return lambda _: text
 
 
 def without_mounts(spec: Spec, settings: KubeletSettings, pod: Object) -> Spec:
