@@ -1,5 +1,6 @@
 """Any order of failures, deletions, suspensions and operator crashes: what must always hold."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -166,14 +167,17 @@ class JobLife(RuleBasedStateMachine):
 
     @invariant()
     def a_quiet_world_comes_to_rest(self) -> None:
-        """With nothing happening in between, the same plan twice changes nothing the second time."""
-        if not self.job:
-            return
-        first = plan_job(self.world())
-        again = plan_job(World(**{**vars(self.world()), "job": follow(self.job, first)}))
-        if not first.writes:
-            assert again.status == first.status
+        """With nothing happening in between, the plans end in one that changes nothing, within a few steps."""
+        world = self.world() if self.job else None
+        for _ in range(4):
+            if world is None:
+                return
+            plan = plan_job(world)
+            if plan.writes or plan.status == world.job.get("status"):
+                return
+            world = replace(world, job=follow(world.job, plan))
+        raise AssertionError(f"restless: {plan.status}")
 
 
 TestJobLife = JobLife.TestCase
-TestJobLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestJobLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
