@@ -37,10 +37,10 @@ SECONDS = 90
 
 
 class Helm:
-    """Helm, with its release records in memory: it would send them as protobuf, which local mode does not read."""
+    """Helm with its default settings: release records are Secrets, sent as protobuf."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._config = Config(kubeconfig_path=cluster.kubeconfig, namespace=NAMESPACE, storage_driver="memory")
+        self._config = Config(kubeconfig_path=cluster.kubeconfig, namespace=NAMESPACE)
 
     async def install(self, values: dict[str, Any], *, wait: str | None = None) -> dict[str, Any]:
         return await asyncio.to_thread(
