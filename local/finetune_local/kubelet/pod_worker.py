@@ -77,7 +77,7 @@ class PodWorker:
 
     def evict(self, reason: str, message: str, *, disruption: str = "") -> None:
         """Ends the pod as Failed; the object stays. `disruption` becomes the reason of DisruptionTarget."""
-        if self._stop is None:
+        if self._stop is None and not self.finished.is_set():
             grace = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
             self.record.ending = True
             self.record.reason, self.record.message, self.record.disruption = reason, message, disruption

@@ -54,7 +54,7 @@ def test_fractions_are_written_in_thousandths() -> None:
 def test_labels_are_listed_as_the_downward_api_writes_them() -> None:
     pod = {"metadata": {"name": "p", "labels": {"b": 'say "hi"', "a": "1"}}, "spec": {}}
     assert field_value(pod, "metadata.labels") == 'a="1"\nb="say \\"hi\\""'
-    with pytest.raises(FieldError, match="metadata[.]color"):
+    with pytest.raises(FieldError, match=r"metadata\.color"):
         field_value(pod, "metadata.color")
 
 
