@@ -125,10 +125,11 @@ def _violations(schema: Schema, value: Any, old: Any, path: str) -> Iterator[Cau
 
 
 def _check_properties(schema: Schema, value: dict[str, Any], old: Any, path: str) -> Iterator[Cause]:
+    """What an update leaves as it was is not judged again (ratcheting, KEP-4008)."""
     olds = old if isinstance(old, dict) else {}
     for key, item in value.items():
         child = schema.child(key)
-        if child is not None and child.has_rules:
+        if child is not None and child.has_rules and not (key in olds and olds[key] == item):
             yield from check_rules(child, item, olds.get(key, MISSING), f"{path}.{key}" if path else key)
 
 

@@ -11,7 +11,7 @@ from finetune_local.apiserver.resource_type import ResourceType
 from finetune_local.apiserver.revision_store import StoredObject
 from finetune_local.apiserver.schema import MISSING, Schema
 from finetune_local.apiserver.schema_validation import validate
-from finetune_local.apiserver.status_error import Cause, bad_request
+from finetune_local.apiserver.status_error import Cause, bad_request, required
 
 Object = dict[str, Any]
 IDENTITY = frozenset(("apiVersion", "kind", "metadata"))
@@ -61,7 +61,7 @@ class ObjectCodec:
             return []
         if not resource.custom:
             return self._check_typed(resource, body, old, changed)
-        errors = validate(resource.schema, body)
+        errors = validate(resource.schema, body) if old is None else _check_sections(resource.schema, body, changed)
         if not errors:
             errors = list(check_rules(resource.schema, body, MISSING if old is None else old))
         return errors + resource.check(body, old)
@@ -73,6 +73,16 @@ class ObjectCodec:
         stated = {key: value for key, value in body.items() if key != "status"}
         found = validate(resource.schema, stated, decoded=True) + resource.check(body, old)
         return list({(error.field, error.reason): error for error in found}.values())
+
+
+def _check_sections(schema: Schema, body: Object, changed: set[str]) -> list[Cause]:
+    """Of an update: what has changed, and whether everything that is required is there."""
+    errors = [required(name) for name in schema.required if name not in body]
+    for key in sorted(changed & body.keys()):
+        child = schema.child(key)
+        if child is not None:
+            errors += validate(child, body[key], key)
+    return errors
 
 
 def _changed_sections(body: Object, old: Object) -> set[str]:

@@ -233,3 +233,16 @@ async def test_printer_columns_become_table_cells(client: Client) -> None:
         table = await response.json()
     assert [one["name"] for one in table["columnDefinitions"]] == ["Name", "State", "Ready"]
     assert table["rows"][0]["cells"] == ["t", "On", "True"]
+
+
+async def test_old_mistakes_do_not_block_writes_of_other_fields(client: Client) -> None:
+    await serve(client, {"old": {"type": "string"}, "new": {"type": "string"}}, subresources={"status": {}})
+    await client.post(THINGS, thing(old="too long"))
+    _, crd = await client.get(f"{CRDS}/things.test.example.com")
+    properties = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    properties["spec"]["properties"]["old"]["maxLength"] = 3
+    properties["status"] = {"type": "object", "properties": {"phase": {"type": "string"}}}
+    assert (await client.put(f"{CRDS}/things.test.example.com", crd))[0] == 200
+    assert (await client.patch(f"{THINGS}/t/status", {"status": {"phase": "On"}}))[0] == 200
+    assert (await client.patch(f"{THINGS}/t", {"metadata": {"labels": {"a": "b"}}}))[0] == 200
+    assert (await client.patch(f"{THINGS}/t", {"spec": {"old": "still too long"}}))[0] == 422
