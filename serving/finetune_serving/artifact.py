@@ -1,10 +1,9 @@
 """Opening an artifact: every file is checked against the manifest before anything is loaded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_storage import open_storage
-from finetune_storage.errors import StorageError
 from pydantic import ValidationError
 
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
@@ -13,9 +12,11 @@ from finetune_api.exit_codes import ExitCode
 from finetune_api.manifest import ManifestError, read_manifest, verify_folder
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
+from finetune_storage import open_storage
+from finetune_storage.errors import StorageError
 
-MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
-"""What a model is loaded from; other formats that a hub holds are not fetched."""
+MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
+"""What a base model is loaded from; other formats that a hub holds are not fetched."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Artifact:
     """`sha256:…` of its manifest."""
 
 
-def local_folder(uri: str, scratch: Path, revision: str | None = None) -> Path:
+def local_folder(uri: str, scratch: Path, revision: str | None = None, patterns: Sequence[str] | None = None) -> Path:
     """The folder that a URI or a path names, fetched below `scratch` when it is remote. Raises StartupError."""
     known = uri if "://" in uri else f"file://{Path(uri).absolute()}"
     try:
-        folder = open_storage(known, revision).fetch(scratch, patterns=MODEL_FILES)
+        folder = open_storage(known, revision).fetch(scratch, patterns=patterns)
     except StorageError as error:
         raise StartupError(str(error)) from error
     if not folder.is_dir():

@@ -1,15 +1,13 @@
 """Stopping and saving at a step that every rank agrees on, over real gloo groups."""
 
-import multiprocessing
 import os
 import signal
-import traceback
 from typing import Any
 
 from finetune_api.training import Checkpoint
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.stop import Decision, StepAgreement, StopSignal
-from trainer.conftest import free_port
+from trainer.gangs import gang
 
 
 def spec(**interval: Any) -> Checkpoint:
@@ -64,32 +62,6 @@ def test_ten_minutes_when_nothing_is_said() -> None:
     assert agreement.at(2).save
 
 
-def gang(body: str, port: int) -> list[Any]:
-    """What two ranks return, each in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    ranks = [context.Process(target=_rank, args=(body, rank, port, queue)) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    answers = dict(queue.get(timeout=120) for _ in ranks)
-    for process in ranks:
-        process.join(30)
-    return [answers[rank] for rank in range(2)]
-
-
-def _rank(body: str, rank: int, port: int, queue: Any) -> None:
-    import torch.distributed as dist
-
-    try:
-        dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-        ranks = Ranks.join(rank, 2, rank)
-        queue.put((rank, globals()[body](ranks)))
-        ranks.barrier()
-        dist.destroy_process_group()
-    except Exception:
-        queue.put((rank, traceback.format_exc()))
-
-
 def agree(ranks: Ranks) -> dict[str, Any]:
     """Several agreements in one gang, for a process group costs seconds."""
     stop, clock = StopSignal(), Clock()
@@ -112,7 +84,7 @@ def agree(ranks: Ranks) -> dict[str, Any]:
 
 
 def test_one_ranks_wish_is_everyones_decision() -> None:
-    seen = gang("agree", free_port())
+    seen = gang(agree)
 
     assert seen[0] == seen[1]
     assert seen[0] == {

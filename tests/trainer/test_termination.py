@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from finetune_storage.errors import AccessDeniedError, NotFoundError, UnavailableError
 
 from finetune_api.reports import TerminationMessage, TrainingResult
+from finetune_storage.errors import AccessDeniedError, NotFoundError, UnavailableError
 from finetune_trainer import termination
 from finetune_trainer.errors import ConfigurationError, DataError, Preempted, exit_code_of
 

@@ -6,9 +6,8 @@ job (configuration, data), nobody but a bigger machine (memory), or time (everyt
 
 from typing import Literal
 
-from finetune_storage.errors import AccessDeniedError, NotFoundError, UriError
-
 from finetune_api.exit_codes import ExitCode
+from finetune_storage.errors import AccessDeniedError, NotFoundError, UriError
 
 Outcome = Literal["Succeeded", "ConfigurationError", "DataError", "OutOfMemory", "Preempted", "Hang", "Crash"]
 

@@ -3,9 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from finetune_storage import Storage, open_storage
-
 from finetune_api.model_reference import ModelReference
+from finetune_storage import Storage, open_storage
 from finetune_trainer.data.cache import locked
 from finetune_trainer.run import Run
 

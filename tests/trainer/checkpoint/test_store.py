@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from finetune_storage import Storage, open_storage
 
+from finetune_storage import Storage, open_storage
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
 from finetune_trainer.errors import CheckpointError, ConfigurationError, DataError
 from finetune_trainer.ranks import Ranks

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
+
+from finetune_api.manifest import write_manifest
 from finetune_storage import open_storage
 from finetune_storage.errors import AccessDeniedError, NotFoundError, UnavailableError, UriError
 from finetune_storage.local import replace_folder
-
-from finetune_api.manifest import write_manifest
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from finetune_storage import Storage, open_storage
-from finetune_storage.errors import AccessDeniedError, NotFoundError, UnavailableError
 
 from finetune_api.manifest import verify_folder, write_manifest
+from finetune_storage import Storage, open_storage
+from finetune_storage.errors import AccessDeniedError, NotFoundError, UnavailableError
 from finetune_trainer.errors import exit_code_of
 
 

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from finetune_storage.errors import NotFoundError
-from finetune_storage.s3 import S3Storage
-
 from finetune_api import manifest
 from finetune_api.manifest import FileEntry, ManifestError
+from finetune_storage.errors import NotFoundError
+from finetune_storage.s3 import S3Storage
 from finetune_trainer.checkpoint.backend import BEST, newest_first
 
 

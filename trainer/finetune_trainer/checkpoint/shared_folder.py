@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from finetune_storage.errors import UnavailableError
-from finetune_storage.local import TEMPORARY, LocalStorage
-
 from finetune_api import manifest
 from finetune_api.manifest import FileEntry, ManifestError
+from finetune_storage.errors import UnavailableError
+from finetune_storage.local import TEMPORARY, LocalStorage
 from finetune_trainer.checkpoint.backend import BEST, newest_first
+
+SHARED = "every node must mount the same volume (ReadWriteMany)"
 
 
 class SharedFolder:
@@ -37,7 +38,10 @@ class SharedFolder:
         return staging
 
     def folder(self, staging: str) -> Path:
-        return self._root / staging
+        folder = self._root / staging
+        if not folder.is_dir():
+            raise UnavailableError(f"{folder}: rank 0 made this folder and it is not here; {SHARED}")
+        return folder
 
     def deliver(self, staging: str, files: list[str]) -> None:
         for name in files:
@@ -85,5 +89,5 @@ def _verify_shared(folder: Path, path: str, entry: FileEntry) -> None:
     try:
         manifest.verify_file(folder / path, path, entry)
     except ManifestError as error:
-        hint = "; every node must mount the same volume (ReadWriteMany)" if "missing" in str(error) else ""
+        hint = f"; {SHARED}" if "missing" in str(error) else ""
         raise UnavailableError(f"{folder}: verification after writing failed: {error}{hint}") from error

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from finetune_storage import open_storage
-from finetune_storage.errors import StorageError
-from finetune_storage.local import LocalStorage
 
 from finetune_api import manifest
 from finetune_api.manifest import FileEntry, ManifestError
+from finetune_storage import open_storage
+from finetune_storage.errors import StorageError
+from finetune_storage.local import LocalStorage
 from finetune_trainer.checkpoint.backend import Backend, decode_pin, encode_pin, name_of, step_of
 from finetune_trainer.checkpoint.lineage import Lineage, check_trainable
 from finetune_trainer.checkpoint.retention import surplus
@@ -274,7 +274,6 @@ def _backend(uri: str, scratch: Path) -> Backend:
     if isinstance(storage, LocalStorage):
         return SharedFolder(storage)
     from finetune_storage.s3 import S3Storage
-
     from finetune_trainer.checkpoint.object_store import ObjectStore
 
     if not isinstance(storage, S3Storage):

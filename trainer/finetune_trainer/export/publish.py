@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune_storage import open_storage
-
 from finetune_api.artifact import ArtifactDescription
 from finetune_api.trainer_config import TrainerConfig
+from finetune_storage import open_storage
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.prepare import PreparedData
 from finetune_trainer.export.artifact import (

@@ -47,6 +47,9 @@ def prepare_process() -> None:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
     die_with_launcher()
+    if not _home_is_writable():
+        # The root of a hardened pod is read-only; the Hub's client would fail to make its cache.
+        os.environ.setdefault("HF_HOME", str(scratch_folder() / "huggingface"))
 
 
 def die_with_launcher() -> None:
@@ -71,6 +74,12 @@ def scratch_folder(environment: Mapping[str, str] = os.environ) -> Path:
     folder = Path(tempfile.gettempdir()) / f"finetune-scratch-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def _home_is_writable() -> bool:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    return os.access(existing, os.W_OK)
 
 
 def configure_logging(rank: int, world_size: int) -> None:

@@ -1,0 +1,39 @@
+"""Functions run by two ranks that meet over gloo, each in a process of its own."""
+
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from trainer.jobs import free_port
+
+
+def gang(body: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """What `body(ranks, *arguments)` returns on each of two ranks; an exception comes as its traceback."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    port = free_port()
+    processes = [context.Process(target=_rank, args=(body, arguments, rank, port, queue)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    answers = dict(queue.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join(30)
+    return [answers[rank] for rank in range(2)]
+
+
+def _rank(body: Callable[..., Any], arguments: tuple[Any, ...], rank: int, port: int, queue: Any) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch.distributed as dist
+
+    from finetune_trainer.ranks import Ranks
+
+    try:
+        dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+        ranks = Ranks.join(rank, 2, rank)
+        queue.put((rank, body(ranks, *arguments)))
+        ranks.barrier()
+        dist.destroy_process_group()
+    except Exception:
+        queue.put((rank, traceback.format_exc()))
