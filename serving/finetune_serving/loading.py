@@ -18,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.exit_codes import ExitCode
-from finetune_serving.artifact import Artifact, local_folder, verify
+from finetune_serving.artifact import MODEL_FILES, Artifact, local_folder, verify
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
 
@@ -78,7 +78,7 @@ def _base_folder(source: ModelSource, description: ArtifactDescription) -> Path:
             f"{source.uri}: an adapter needs its base model; pass --base-model (trained on {uri or 'unknown'})"
         )
     revision = source.base_revision or (named.revision if named and named.source == uri else None)
-    folder = local_folder(uri, source.scratch, revision)
+    folder = local_folder(uri, source.scratch, revision, None if source.base_digest else MODEL_FILES)
     if source.base_digest:
         verify(folder, source.base_digest)
     if not (folder / "config.json").exists():
