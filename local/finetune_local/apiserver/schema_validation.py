@@ -45,7 +45,7 @@ def _validate(schema: Schema, value: Any, path: str, decoded: bool) -> Iterator[
         case str():
             yield from _string(schema, value, path)
         case int() | float() if not isinstance(value, bool):
-            yield from _number(schema, value, path)
+            yield from _number(schema, value, path, f"{path} in body should" if not decoded else "must")
 
 
 TYPES: dict[str, Callable[[Any], bool]] = {
@@ -179,18 +179,18 @@ def _string(schema: Schema, value: str, path: str) -> Iterator[Cause]:
         yield invalid_value(path, value, f'{path} in body must be of type {schema.format}: "{value}"')
 
 
-def _number(schema: Schema, value: float, path: str) -> Iterator[Cause]:
+def _number(schema: Schema, value: float, path: str, subject: str) -> Iterator[Cause]:
     raw = schema.raw
     minimum, maximum = raw.get("minimum", -math.inf), raw.get("maximum", math.inf)
     if value < minimum or (value == minimum and raw.get("exclusiveMinimum")):
         bound = "greater than" if raw.get("exclusiveMinimum") else "greater than or equal to"
-        yield invalid_value(path, value, f"{path} in body should be {bound} {minimum}")
+        yield invalid_value(path, value, f"{subject} be {bound} {minimum}")
     if value > maximum or (value == maximum and raw.get("exclusiveMaximum")):
         bound = "less than" if raw.get("exclusiveMaximum") else "less than or equal to"
-        yield invalid_value(path, value, f"{path} in body should be {bound} {maximum}")
+        yield invalid_value(path, value, f"{subject} be {bound} {maximum}")
     step = raw.get("multipleOf")
     if step and not math.isclose(value / step, round(value / step), rel_tol=1e-12):
-        yield invalid_value(path, value, f"{path} in body should be a multiple of {step}")
+        yield invalid_value(path, value, f"{subject} be a multiple of {step}")
     if schema.format == "int32" and not -(2**31) <= value < 2**31:
         yield invalid_value(path, value, f"{path} in body must be of type int32")
 

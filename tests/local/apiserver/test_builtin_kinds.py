@@ -134,6 +134,7 @@ async def test_deployments_are_defaulted_and_checked(client: Client) -> None:
     assert (status, fields(refused)) == (422, {"spec.template.metadata.labels"})
     status, refused = await client.patch(f"{DEPLOYMENTS}/web", {"spec": {"replicas": -1}})
     assert (status, fields(refused)) == (422, {"spec.replicas"})
+    assert "spec.replicas: Invalid value: -1: must be greater than or equal to 0" in refused["message"]
 
 
 async def test_services_get_an_address_and_keep_it(client: Client) -> None:
