@@ -2,7 +2,8 @@
 
 The client is generated from the OpenAPI document of the Kubernetes release, so its models carry every field, type and
 description. What they lack (merge keys, defaults, enums) is added from annotations.py when the schemas are loaded.
-The texts are those of the Kubernetes authors, under the Apache License 2.0. Run `python -m finetune_local.apiserver.builtin.generate_schemas` after an upgrade of the `kubernetes` package.
+The texts are those of the Kubernetes authors, under the Apache License 2.0.
+Run `python -m finetune_local.apiserver.builtin.generate_schemas` after an upgrade of the `kubernetes` package.
 """
 
 import importlib
