@@ -29,6 +29,8 @@ class JobLife(RuleBasedStateMachine):
         self.pods: dict[tuple[int, int], dict[str, Any]] = {}
         self.parts: dict[tuple[str, str], dict[str, Any]] = {}
         self.created: list[int] = []
+        self.ended = ""
+        self.created_by_then = 0
 
     @initialize(restarts=st.integers(0, 3), deadline=st.sampled_from([None, 500]))
     def apply(self, restarts: int, deadline: int | None) -> None:
@@ -43,6 +45,16 @@ class JobLife(RuleBasedStateMachine):
         self.job = follow(self.job, plan)
         for write in plan.writes[:crash_after]:
             self.carry_out(write)
+
+    @rule(rounds=st.integers(1, 6))
+    def operate(self, rounds: int) -> None:
+        """Operator and cluster take turns, undisturbed."""
+        for _ in range(rounds):
+            self.reconcile(crash_after=99)
+            self.bring_up_pods()
+            self.control_jobs()
+            self.collect_garbage()
+            self.pass_time(seconds=15)
 
     def world(self) -> World:
         snapshots = [part["data"][SNAPSHOT_KEY] for (kind, _), part in self.parts.items() if kind == "ConfigMap"]
@@ -140,6 +152,17 @@ class JobLife(RuleBasedStateMachine):
         for batch_job in self.jobs.values():
             batch_job["metadata"]["deletionTimestamp"] = "2026-11-22T09:00:00Z"
 
+    @precondition(lambda self: self.jobs)
+    @rule()
+    def delete_job_in_the_background(self) -> None:
+        """Its pods are still there for a while."""
+        self.jobs.clear()
+
+    @rule()
+    def collect_orphans(self) -> None:
+        for key in [key for key in self.pods if key[0] not in self.jobs]:
+            del self.pods[key]
+
     @rule(suspend=st.booleans())
     def suspend(self, suspend: bool) -> None:
         metadata = {**self.job["metadata"], "generation": self.job["metadata"]["generation"] + 1}
@@ -158,6 +181,14 @@ class JobLife(RuleBasedStateMachine):
     @invariant()
     def attempts_count_up(self) -> None:
         assert self.created == sorted(self.created)
+
+    @invariant()
+    def a_finished_job_never_runs_again(self) -> None:
+        phase = (self.job.get("status") or {}).get("phase", "")
+        if not self.ended and phase in FINISHED:
+            self.ended, self.created_by_then = phase, len(self.created)
+        if self.ended:
+            assert (phase, len(self.created)) == (self.ended, self.created_by_then)
 
     @invariant()
     def restarts_stay_within_their_budgets(self) -> None:
