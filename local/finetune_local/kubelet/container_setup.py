@@ -14,6 +14,7 @@ from finetune_local.kubelet.environment import (
     referenced,
 )
 from finetune_local.kubelet.pod_context import KubeletSettings
+from finetune_local.kubelet.processors import allowed_processors
 from finetune_local.kubelet.rewriting import without_mounts
 from finetune_local.kubelet.sandbox.root import Mount
 from finetune_local.kubelet.sandbox.supervisor import NONE, Spec
@@ -59,9 +60,16 @@ async def build_spec(settings: KubeletSettings, pod: Object, container: Object, 
         hostname=pod_hostname(pod),
         root=str(root),
         isolation=settings.isolation,
+        processors=_processors(container, ip),
         mounts=[*volumes.mounts(container, own), *_system_mounts(settings, pod, container, folder)],
     )
     return without_mounts(spec, settings, pod) if settings.isolation == NONE else spec
+
+
+def _processors(container: Object, ip: str) -> list[int]:
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    return allowed_processors(container, ip, sorted(os.sched_getaffinity(0)))
 
 
 def termination_file(settings: KubeletSettings, pod: Object, container: Object) -> Path:

@@ -364,3 +364,12 @@ async def test_a_pod_that_asks_for_too_much_is_unschedulable_until_there_is_room
         await wait_for(cluster, PODS, "second", phase_is("Succeeded"))
         events = (await cluster.api.list(EVENTS, "default"))["items"]
         assert "FailedScheduling" in {one["reason"] for one in events if one["regarding"]["name"] == "second"}
+
+
+async def test_a_cpu_limit_is_the_number_of_processors_that_the_container_sees(cluster: Cluster) -> None:
+    container = {
+        "command": [*PYTHON, "import os; print(len(os.sched_getaffinity(0)))"],
+        "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "500m"}},
+    }
+    ended = await run(cluster, pod("limited", "", container=container))
+    assert log_of(cluster, ended).strip() == "1"

@@ -39,6 +39,8 @@ class Spec:
     isolation: str = FULL
     """`full`: user, mount, UTS and PID namespaces; `mounts`: all but the PID namespace; `none`."""
     mounts: list[Mount] = field(default_factory=list)
+    processors: list[int] = field(default_factory=list)
+    """Numbers of the processors it may run on; empty: all."""
 
     @classmethod
     def parse(cls, line: bytes) -> "Spec":
@@ -92,6 +94,8 @@ def main() -> None:
 
 
 def _run(spec: Spec, control: Control, parent: int) -> int:
+    if spec.processors:
+        os.sched_setaffinity(0, spec.processors)
     if spec.isolation == NONE:
         libc.adopt_orphans()
         return Init(spec, control, whole_namespace=False).run()
