@@ -77,7 +77,10 @@ def scratch_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def _home_is_writable() -> bool:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = os.path.expanduser("~")  # "~" itself for a user id that no one knows, which clusters hand out
+    if home == "~":
+        return False
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache")
     existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
     return os.access(existing, os.W_OK)
 
