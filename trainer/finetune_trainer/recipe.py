@@ -66,28 +66,12 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
     rows = task.rows(data.train, max_length)
     plan = plan_steps(config.training, len(rows), run.world_size)
-    feed = Feed(
-        task=task,
-        encoded=data.train,
-        rows=rows,
-        plan=plan,
-        batch_size=config.training.batch_size,
-        seed=config.training.seed,
-        rank=run.rank,
-        pad=tokenizer.pad_token_id,
-    )
+    pad, batch_size = tokenizer.pad_token_id, config.training.batch_size
+    feed = Feed(task, data.train, rows, plan, batch_size, config.training.seed, run.rank, pad)
     with process_group(run.world_size, device):
         ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
-        evaluator = Evaluator(
-            task=task,
-            labels=data.labels,
-            max_length=max_length,
-            batch_size=plan.micro_batch_size,
-            pad=tokenizer.pad_token_id,
-            precision=config.training.precision,
-            device=device,
-            ranks=ranks,
-        )
+        precision = config.training.precision
+        evaluator = Evaluator(task, data.labels, max_length, plan.micro_batch_size, pad, precision, device, ranks)
         loop = TrainingLoop(
             model=model,
             training=config.training,
