@@ -242,7 +242,7 @@ class FineTuneJobStatus(StatusSchema):
         default_factory=list,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    """Validated, Running, Evaluated, Published, Succeeded, Failed, Suspended; for kstatus Ready, Reconciling, Stalled."""
+    """Validated, Running, Evaluated, Published, Succeeded, Failed, Suspended; kstatus: Ready, Reconciling, Stalled."""
     attempt: int = 0
     """Number of the current or last attempt."""
     attempts: list[Attempt] = Field(default_factory=list, max_length=10, description="The last ten.")
