@@ -205,6 +205,7 @@ class TrainingLoop:
             self.watchdog.check()
             self.run.reporter.update(stage="Evaluating", step=self.step)
             metrics = self.evaluate().metrics
+            self.run.reporter.update(stage="Training")
         value = metrics.get(self.best.metric)
         improved = self.best.note(value, self.step)
         if improved and self.best.patience is not None:
