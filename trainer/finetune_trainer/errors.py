@@ -71,6 +71,10 @@ class CheckpointError(TrainerError):
     """A checkpoint that had to be written could not be."""
 
 
+class Superseded(CheckpointError):
+    """A newer attempt of the job has taken over its checkpoints: this one was lost sight of and must end."""
+
+
 @contextmanager
 def of_field(path: str) -> Iterator[None]:
     """Names the field of the job whose place cannot be used."""

@@ -136,7 +136,8 @@ def _checkpoints(config: TrainerConfig, data: PreparedData, ranks: Ranks, run: R
         hyperparameters=config.training.wire(),
         versions=package_versions(),
     )
-    return CheckpointStore(config.checkpoint.storage, config.checkpoint.keep, ranks, run.scratch, lineage, run.metrics)
+    storage, attempt = config.checkpoint, config.job.attempt
+    return CheckpointStore(storage.storage, storage.keep, ranks, run.scratch, lineage, run.metrics, attempt)
 
 
 def _order_fingerprint(config: TrainerConfig, data: PreparedData) -> str:
