@@ -145,12 +145,15 @@ def test_a_damaged_newest_is_passed_over(
     checkpoints.save(state(2))
     damage(place, f"step-00000002/{file}")
 
+    reader = store()
     with caplog.at_level(logging.INFO):
-        restored = store().restore(model())
+        restored = reader.restore(model())
 
     assert restored is not None
     assert restored.step == 1
     assert f"step-00000002 is passed over: {message}" in caplog.text
+    assert reader.last is not None, "what was read back is verified"
+    assert (reader.last.step, reader.last.uri.endswith("/step-00000001")) == (1, True)
 
 
 def test_a_checkpoint_without_its_manifest_never_happened(

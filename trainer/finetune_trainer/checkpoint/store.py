@@ -97,6 +97,7 @@ class CheckpointStore:
         self._damaged: set[str] = set()
         self._best: str | None = None
         self.last: SavedCheckpoint | None = None
+        """The newest one that was verified: saved or restored."""
         self.failures = 0
         """Saves in a row that did not work."""
 
@@ -154,6 +155,8 @@ class CheckpointStore:
         if body["worldSize"] != self._ranks.world_size:
             state.local = {}
         self._note_changes(body, where)
+        size = sum(entry["size"] for entry in body["files"].values())
+        self.last = SavedCheckpoint(state.step, where, 0.0, size)
         self._metrics.checkpoint_step.set(state.step)
         self._metrics.resumed_step.set(state.step)
         return state

@@ -89,7 +89,7 @@ class TrainingLoop:
         if state is not None:
             self._restore(state)
             log.info("resumed at step %d of %d", self.step, self.plan.total_steps)
-            self.run.reporter.update(step=self.step, resumed_from_step=self.step)
+            self.run.reporter.update(step=self.step, resumed_from_step=self.step, checkpoint=self._last_checkpoint())
         self.run.metrics.total_steps.set(self.plan.total_steps)
         self.run.reporter.update(stage="Training", total_steps=self.plan.total_steps)
 
@@ -221,10 +221,13 @@ class TrainingLoop:
     def _save(self, stopping: bool) -> None:
         with self.throughput.paused():
             self.watchdog.check()
-            saved = self.checkpoints.save(self._state(), final=stopping)
+            self.checkpoints.save(self._state(), final=stopping)
             self.agreement.saved()
-        if saved is not None:
-            self.run.reporter.update(checkpoint={"step": saved.step, "uri": saved.uri})
+        self.run.reporter.update(checkpoint=self._last_checkpoint())
+
+    def _last_checkpoint(self) -> dict[str, Any] | None:
+        last = self.checkpoints.last
+        return {"step": last.step, "uri": last.uri} if last else None
 
     def _state(self) -> TrainState:
         return TrainState(
