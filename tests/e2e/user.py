@@ -127,7 +127,7 @@ def fine_tune_job(name: str, **changes: Any) -> Body:
             "maxLength": 32,
         },
         "method": {"full": {}},
-        "training": {"maxSteps": 40, "batchSize": 24, "learningRate": 5e-3, "logEverySteps": 5},
+        "training": {"maxSteps": 80, "batchSize": 24, "learningRate": 1e-2, "logEverySteps": 5},
         "distributed": {"nodes": 2},
         "checkpoint": {"storage": f"pvc://{CLAIM}/checkpoints", "everySteps": 10},
         "output": {"storage": f"pvc://{CLAIM}/models"},
