@@ -16,7 +16,6 @@ from finetune_trainer.loop.feed import Feed
 from finetune_trainer.loop.generators import seed_everything
 from finetune_trainer.loop.plan import plan_steps
 from finetune_trainer.loop.process_group import device_of, process_group
-from finetune_trainer.loop.threads import set_threads
 from finetune_trainer.loop.train import TrainingLoop
 from finetune_trainer.methods import apply_method
 from finetune_trainer.metrics.scores import Evaluation
@@ -24,6 +23,7 @@ from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.models.quiet import quiet_libraries
 from finetune_trainer.models.suitability import longest_input
 from finetune_trainer.models.tokenizer import load_tokenizer
+from finetune_trainer.processors import set_threads
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.run import Run
 from finetune_trainer.sources import fetch_data, fetch_model
@@ -101,6 +101,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         artifact_digest=digest,
         format="Adapter" if config.method.lora else "Full",
         metrics=evaluation.metrics,
+        not_computed=evaluation.not_computed,
         evaluated_on=data.held_out[0] if data.held_out else "none",
         dataset_fingerprint=data.fingerprint,
         versions=package_versions(),
@@ -120,6 +121,8 @@ def _describe_evaluation(evaluation: Evaluation, baseline: dict[str, Any], run: 
     if run.rank == 0:
         for name, value in evaluation.metrics.items():
             log.info("%s %.4f (before training %.4f)", name, value, baseline.get(name, float("nan")))
+        for name, why in evaluation.not_computed.items():
+            log.warning("%s was not computed: %s", name, why)
 
 
 def _save_memory(model: Any, config: TrainerConfig) -> None:
@@ -133,7 +136,8 @@ def _checkpoints(config: TrainerConfig, data: PreparedData, ranks: Ranks, run: R
         hyperparameters=config.training.wire(),
         versions=package_versions(),
     )
-    return CheckpointStore(config.checkpoint.storage, config.checkpoint.keep, ranks, run.scratch, lineage, run.metrics)
+    storage, attempt = config.checkpoint, config.job.attempt
+    return CheckpointStore(storage.storage, storage.keep, ranks, run.scratch, lineage, run.metrics, attempt)
 
 
 def _order_fingerprint(config: TrainerConfig, data: PreparedData) -> str:

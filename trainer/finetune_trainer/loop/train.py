@@ -205,6 +205,7 @@ class TrainingLoop:
             self.watchdog.check()
             self.run.reporter.update(stage="Evaluating", step=self.step)
             metrics = self.evaluate().metrics
+            self.run.reporter.update(stage="Training")
         value = metrics.get(self.best.metric)
         improved = self.best.note(value, self.step)
         if improved and self.best.patience is not None:
@@ -267,7 +268,7 @@ class TrainingLoop:
         return DistributedDataParallel(
             self.model,
             device_ids=[self.device.index] if self.device.type == "cuda" else None,
-            broadcast_buffers=False,
+            forward_sync_buffers=False,
             gradient_as_bucket_view=True,
             find_unused_parameters=False,
         )
