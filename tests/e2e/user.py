@@ -60,7 +60,7 @@ class User:
     async def delete(self, kind: Kind, name: str) -> None:
         await self.api.delete(kind, name, self.namespace)
 
-    async def until(self, kind: Kind, name: str, done: Callable[[Body], bool], seconds: float = 120) -> Body:
+    async def until(self, kind: Kind, name: str, done: Callable[[Body], bool], seconds: float = 240) -> Body:
         """The object as it was when `done` first held; the test fails with its last state otherwise."""
         body: Body | None = None
         try:
