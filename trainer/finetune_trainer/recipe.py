@@ -23,7 +23,7 @@ from finetune_trainer.methods import apply_method
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.models.quiet import quiet_libraries
-from finetune_trainer.models.suitability import longest_input
+from finetune_trainer.models.suitability import check_method, longest_input
 from finetune_trainer.models.tokenizer import load_tokenizer
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.run import Run
@@ -52,6 +52,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     base = fetch_model(config.model, run)
     trust = config.model.trust_remote_code
     model_config = load_config(base, task, trust)
+    check_method(model_config, config.task, config.method)
     tokenizer = load_tokenizer(base, task, trust)
     max_length = _max_length(config, longest_input(model_config))
 

@@ -12,20 +12,14 @@ from peft import (
 )
 
 from finetune_api.method import PrefixTuning, PromptTuning, PTuning
-from finetune_api.method_support import refusal
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods.adaptation import Adaptation
-from finetune_trainer.methods.peft_model import adapted, classifies, new_modules, task_type
+from finetune_trainer.methods.peft_model import adapted, new_modules, task_type
 from finetune_trainer.models.load import LoadedModel
-from finetune_trainer.models.suitability import is_encoder
-
-PREFIXED_ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
-"""Encoders whose classifiers PEFT takes apart rightly; of others it leaves out what lies before the last layer."""
 
 
 def with_prompt_tuning(loaded: LoadedModel, tuning: PromptTuning, tokenizer: Any) -> Adaptation:
     """The model behind learnt input embeddings, which start as those of random tokens or of a text."""
-    _can_find_its_last_token(loaded.model, "promptTuning")
     config = PromptTuningConfig(
         num_virtual_tokens=tuning.virtual_tokens,
         prompt_tuning_init=PromptTuningInit.SAMPLE_VOCAB,
@@ -40,7 +34,6 @@ def with_prompt_tuning(loaded: LoadedModel, tuning: PromptTuning, tokenizer: Any
 
 def with_p_tuning(loaded: LoadedModel, tuning: PTuning) -> Adaptation:
     """The model behind input embeddings that a network makes; the artifact holds what it makes, not the network."""
-    _can_find_its_last_token(loaded.model, "pTuning")
     config = PromptEncoderConfig(
         num_virtual_tokens=tuning.virtual_tokens,
         encoder_reparameterization_type=PromptEncoderReparameterizationType(tuning.encoder),
@@ -53,12 +46,6 @@ def with_p_tuning(loaded: LoadedModel, tuning: PTuning) -> Adaptation:
 
 def with_prefix_tuning(loaded: LoadedModel, tuning: PrefixTuning) -> Adaptation:
     """The model with learnt keys and values in the cache of each layer."""
-    kind = loaded.model.config.model_type
-    if classifies(loaded.model) and is_encoder(loaded.model.config) and kind not in PREFIXED_ENCODERS:
-        raise ConfigurationError(
-            f"method.prefixTuning cannot be put on a classifier of the type {kind!r}, only on "
-            f"{', '.join(PREFIXED_ENCODERS)} and decoders; use promptTuning or lora"
-        )
     config = PrefixTuningConfig(
         num_virtual_tokens=tuning.virtual_tokens,
         prefix_projection=tuning.projection,
@@ -67,13 +54,6 @@ def with_prefix_tuning(loaded: LoadedModel, tuning: PrefixTuning) -> Adaptation:
         task_type=task_type(loaded.model),
     )
     return Adaptation(adapted(loaded, config, "prefixTuning"))
-
-
-def _can_find_its_last_token(model: Any, method: str) -> None:
-    """transformers looks for padding in the token ids, which it does not get with virtual tokens."""
-    reason = refusal(method, "TextClassification, decoders")
-    if reason and classifies(model) and not is_encoder(model.config):
-        raise ConfigurationError(reason)
 
 
 def _width(model: Any) -> int:
