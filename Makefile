@@ -25,8 +25,10 @@ demo: install
 
 # Most tests wait for processes: three at a time keep two cores busy. The end-to-end suite has the machine for itself.
 test: install
-	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/e2e $(PYTEST_ARGS)
-	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+	status=0; \
+	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/e2e $(PYTEST_ARGS) || status=1; \
+	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS) || status=1; \
+	exit $$status
 
 lint: install
 	$(BIN)/ruff format --check .
