@@ -143,7 +143,9 @@ def _start(draft: StatusDraft, base: Basis) -> None:
     draft.set("Admitted", True, "NotQueued", "no queue is asked for")
     draft.set("Running", False, "Starting", "")
     start = f"from the checkpoint of step {checkpoint['step']}" if checkpoint else "from the beginning"
-    draft.event(Reason.ATTEMPT_STARTED, f"attempt {number} on {base.job.spec.distributed.nodes} nodes, {start}")
+    gang = base.job.spec.distributed
+    size = f"pods: {gang.nodes}, processes in each: {gang.processes_per_node}"
+    draft.event(Reason.ATTEMPT_STARTED, f"attempt {number} ({size}), {start}")
     draft.writes.extend(leftovers(draft, keep=number))
     draft.writes.extend(_objects(draft, base))
 
