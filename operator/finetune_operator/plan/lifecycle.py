@@ -179,6 +179,7 @@ def _objects(draft: StatusDraft, base: Basis) -> list[Create | Delete]:
 
 def _after_finish(draft: StatusDraft) -> None:
     """A finished job never runs again: what is left is to stop strays, to tell of edits, and to expire."""
+    draft.status["phase"] = "Succeeded" if draft.is_true("Succeeded") else "Failed"
     stop_active(draft)
     world = draft.world
     if world.snapshot and draft.generation != draft.status.get("observedGeneration"):
