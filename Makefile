@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
 PYTEST_ARGS ?=
 
-.PHONY: install demo test lint format bench crds manifests clean
+.PHONY: install demo test lint format bench crds manifests docs clean
 
 install: $(VENV)/.installed
 
@@ -49,6 +49,9 @@ crds: install
 
 manifests: crds
 	$(BIN)/python manifests/render.py
+
+docs: install
+	$(BIN)/python docs/render_methods.py
 
 clean:
 	rm -rf $(VENV) .demo

@@ -35,7 +35,7 @@ from finetune_trainer.loop.feed import Feed
 from finetune_trainer.loop.optimizer import build_optimizer, trained_parameters
 from finetune_trainer.loop.plan import plan_steps
 from finetune_trainer.loop.train import TrainingLoop
-from finetune_trainer.methods import apply_method
+from finetune_trainer.methods import Adaptation, apply_method
 from finetune_trainer.models.load import LoadedModel
 from finetune_trainer.models.quiet import quiet_libraries
 from finetune_trainer.ranks import Ranks
@@ -107,7 +107,7 @@ def classification() -> Case:
 
 
 def _with_method(model: Any, method: dict[str, Any], new_modules: list[str]) -> Any:
-    return apply_method(LoadedModel(model, new_modules), Method.model_validate(method))
+    return apply_method(LoadedModel(model, new_modules), Method.model_validate(method), None, total_steps=0).model
 
 
 def measure(case: Case, steps: int, rounds: int) -> Result:
@@ -143,7 +143,7 @@ def our_loop(model: Any, training: Training, plan: Any, feed: Feed, folder: Path
     """As the recipe builds it."""
     run, ranks = Run(folder), Ranks()
     loop = TrainingLoop(
-        model=model,
+        adaptation=Adaptation(model),
         training=training,
         plan=plan,
         feed=feed,

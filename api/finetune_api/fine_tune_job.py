@@ -9,6 +9,7 @@ from finetune_api.dataset import Dataset
 from finetune_api.evaluation import Evaluation, Publish
 from finetune_api.failure_policy import FailurePolicy
 from finetune_api.method import Method
+from finetune_api.method_support import check_supported, support_rules
 from finetune_api.metrics import METRICS, Task
 from finetune_api.model_deployment import DeploymentTemplate
 from finetune_api.model_reference import ModelReference
@@ -39,6 +40,7 @@ class FineTuneJobSpec(Schema):
                 "self.training.batchSize % (self.distributed.nodes * self.distributed.processesPerNode) == 0",
                 "training.batchSize must be a multiple of distributed.nodes × distributed.processesPerNode",
             ),
+            *support_rules(),
         ]
     )
     runtime_ref: RuntimeReference | None = None
@@ -99,6 +101,7 @@ class FineTuneJobSpec(Schema):
                 f"training.batchSize ({self.training.batch_size}) must be a multiple of distributed.nodes × "
                 f"distributed.processesPerNode × training.microBatchSize ({world} × {micro})"
             )
+        check_supported(self.method, self.task, self.training)
         if self.deploy and not self.publish:
             raise ValueError("deploy needs publish: set publish.modelName")
         if self.training.packing and self.task != "TextGeneration":

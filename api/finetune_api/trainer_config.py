@@ -1,10 +1,11 @@
 """job.json: what `finetune-trainer --config` reads, the validated part of a FineTuneJob."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from finetune_api.base import Schema
 from finetune_api.dataset import Dataset
 from finetune_api.method import Method
+from finetune_api.method_support import check_supported
 from finetune_api.metrics import Task
 from finetune_api.model_reference import ModelReference
 from finetune_api.training import Checkpoint, Distributed, Training
@@ -31,3 +32,8 @@ class TrainerConfig(Schema):
     distributed: Distributed = Field(default_factory=Distributed)
     checkpoint: Checkpoint
     output: str
+
+    @model_validator(mode="after")
+    def method_is_supported(self) -> "TrainerConfig":
+        check_supported(self.method, self.task, self.training)
+        return self

@@ -56,8 +56,40 @@ GATE = {"metric": "f1", "operator": ">=", "value": 0.8}
         ({"training": {"epochs": -1}}, "spec.training.epochs: input should be greater than 0; got -1"),
         ({"model": {"source": "org/model"}}, "spec.model.source: string should match pattern"),
         ({"model": {}}, "spec.model.source: required"),
-        ({"method": {}}, "set exactly one of full, lora; got none"),
-        ({"method": {"lora": {}, "full": {}}}, "set exactly one of full, lora; got full, lora"),
+        ({"method": {}}, "promptTuning, pTuning, prefixTuning, adalora; got none"),
+        ({"method": {"lora": {}, "full": {}}}, "prefixTuning, adalora; got full, lora"),
+        (
+            {"method": {"lora": {"init": "PiSSA", "dropout": 0.1}}},
+            "init PiSSA holds part of the weights in the adapter, so it goes neither with dropout nor with dora; "
+            "set dropout 0",
+        ),
+        ({"method": {"lora": {"init": "Gaussian"}}}, "spec.method.lora.init: input should be 'Default' or 'PiSSA'"),
+        ({"method": {"ia3": {"feedforwardModules": ["fc"]}}}, "feedforwardModules needs targetModules"),
+        (
+            {"method": {"promptTuning": {"virtualTokens": 0}}},
+            "spec.method.promptTuning.virtualTokens: input should be greater than or equal to 1; got 0",
+        ),
+        (
+            {"method": {"prefixTuning": {"encoderHiddenSize": 64}}},
+            "encoderHiddenSize is the width of the projection: set projection, or remove it",
+        ),
+        (
+            {"method": {"adalora": {"initialRank": 8, "targetRank": 8}}},
+            "targetRank (8) must be less than initialRank (8), or there is nothing to allocate; use lora",
+        ),
+        (
+            {"method": {"prefixTuning": {}}, "training": {"gradientCheckpointing": True}},
+            "method.prefixTuning does not go with training.gradientCheckpointing: recomputed layers",
+        ),
+        (
+            {"method": {"pTuning": {}}, "task": "TextGeneration", "training": {"packing": True}},
+            "method.pTuning does not go with training.packing: only the first text of a packed row would see the "
+            "virtual tokens, and the texts would see each other; set packing to false, or use lora",
+        ),
+        (
+            {"method": {"adalora": {}}, "training": {"earlyStopping": {}}},
+            "method.adalora does not go with training.earlyStopping: ranks fall by a plan for the whole run",
+        ),
         ({"training": {"epochs": 1, "maxSteps": 5}}, "epochs and maxSteps are both set; keep one of them"),
         (
             {"training": {"batchSize": 6, "microBatchSize": 4}},

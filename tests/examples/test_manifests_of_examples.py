@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from finetune_api import ClusterTrainingRuntime, FineTuneJob, ModelDeployment, ModelVersion, TrainingRuntime
+from finetune_api.method import METHODS
 from finetune_api.names import API_VERSION
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -48,3 +49,10 @@ def test_the_quickstart_trains_on_two_nodes_and_ends_in_a_deployment() -> None:
     assert spec.evaluation.gate
     assert spec.publish
     assert spec.deploy
+
+
+def test_every_method_has_an_example() -> None:
+    jobs = [FineTuneJob.model_validate(documents(path)[0]) for path in (EXAMPLES / "methods").glob("*.yaml")]
+    assert {job.spec.method.name for job in jobs} == set(METHODS)
+    variants = {(lora.rslora, lora.dora, lora.init) for job in jobs if (lora := job.spec.method.lora)}
+    assert {(True, False, "Default"), (False, True, "Default"), (False, False, "PiSSA")} <= variants

@@ -61,11 +61,11 @@ def save(folder: Path, model: torch.nn.Module, tokens: PreTrainedTokenizerFast) 
     return folder
 
 
-def bert(folder: Path) -> Path:
-    """An encoder without a head, with dropout."""
+def bert(folder: Path, spread: float = 0.02) -> Path:
+    """An encoder without a head, with dropout; with a great `spread` of weights, its output tells texts apart."""
     torch.manual_seed(1)
     tokens = encoder_tokenizer()
-    config = BertConfig(vocab_size=len(tokens), max_position_embeddings=64, **SIZES)
+    config = BertConfig(vocab_size=len(tokens), max_position_embeddings=64, initializer_range=spread, **SIZES)
     return save(folder, BertModel(config), tokens)
 
 

@@ -9,6 +9,7 @@ from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
 from finetune_trainer.data.prepare import PreparedData, prepare
 from finetune_trainer.data.report import summary
+from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.export.artifact import package_versions
 from finetune_trainer.export.publish import Exporter
 from finetune_trainer.loop.evaluation import Evaluator
@@ -21,7 +22,7 @@ from finetune_trainer.methods import apply_method
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.models.quiet import quiet_libraries
-from finetune_trainer.models.suitability import longest_input
+from finetune_trainer.models.suitability import check_method, longest_input
 from finetune_trainer.models.tokenizer import load_tokenizer
 from finetune_trainer.processors import set_threads
 from finetune_trainer.ranks import Ranks
@@ -51,21 +52,24 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     base = fetch_model(config.model, run)
     trust = config.model.trust_remote_code
     model_config = load_config(base, task, trust)
+    check_method(model_config, config.task, config.method)
     tokenizer = load_tokenizer(base, task, trust)
-    max_length = min(config.dataset.max_length, longest_input(model_config) or config.dataset.max_length)
+    max_length = _max_length(config, longest_input(model_config))
 
     data = prepare(config.dataset, task, tokenizer, max_length, run.scratch, lambda uri: fetch_data(uri, run))
     if run.rank == 0:
         _describe(data, config, max_length)
 
+    rows = task.rows(data.train, max_length)
+    plan = plan_steps(config.training, len(rows), run.world_size)
+
     # The same seed on every rank: a new head and new adapters start out equal.
     seed_everything(config.training.seed)
     loaded = load_model(base, model_config, task, data.labels, tokenizer, trust)
-    model = apply_method(loaded, config.method).to(device)
+    adaptation = apply_method(loaded, config.method, tokenizer, plan.total_steps)
+    model = adaptation.model.to(device)
     _save_memory(model, config)
 
-    rows = task.rows(data.train, max_length)
-    plan = plan_steps(config.training, len(rows), run.world_size)
     pad, batch_size = tokenizer.pad_token_id, config.training.batch_size
     feed = Feed(task, data.train, rows, plan, batch_size, config.training.seed, run.rank, pad)
     with process_group(run.world_size, device):
@@ -73,7 +77,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         precision = config.training.precision
         evaluator = Evaluator(task, data.labels, max_length, plan.micro_batch_size, pad, precision, device, ranks)
         loop = TrainingLoop(
-            model=model,
+            adaptation=adaptation,
             training=config.training,
             plan=plan,
             feed=feed,
@@ -95,11 +99,13 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
         run.reporter.update(stage="Exporting")
         exporter = Exporter(config, task, tokenizer, base, max_length, run.scratch / "artifact")
-        digest = ranks.broadcast(exporter.export(model, data, evaluation, loop.baseline) if run.rank == 0 else None)
+        digest = ranks.broadcast(
+            exporter.export(adaptation, data, evaluation, loop.baseline) if run.rank == 0 else None
+        )
     return TrainingResult(
         artifact_uri=config.output,
         artifact_digest=digest,
-        format="Adapter" if config.method.lora else "Full",
+        format="Adapter" if config.method.makes_adapter else "Full",
         metrics=evaluation.metrics,
         not_computed=evaluation.not_computed,
         evaluated_on=data.held_out[0] if data.held_out else "none",
@@ -108,11 +114,27 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     )
 
 
+def _max_length(config: TrainerConfig, positions: int | None) -> int:
+    """Longest text in tokens: what the job asks for, or what the model has room for behind virtual tokens."""
+    asked_for = config.dataset.max_length
+    room = (positions or asked_for + config.method.virtual_tokens) - config.method.virtual_tokens
+    if room < 2:
+        raise ConfigurationError(
+            f"method.{config.method.name}.virtualTokens ({config.method.virtual_tokens}) leaves no room for a text in "
+            f"the model's {positions} positions; lower it"
+        )
+    return min(asked_for, room)
+
+
 def _describe(data: PreparedData, config: TrainerConfig, max_length: int) -> None:
     for line in summary(data.report):
         log.info(line)
     if max_length < config.dataset.max_length:
-        log.info("the model has %d positions, so dataset.maxLength is %d here", max_length, max_length)
+        taken = config.method.virtual_tokens
+        behind = f" of which virtual tokens take {taken}," if taken else ""
+        log.info(
+            "the model has %d positions,%s so dataset.maxLength is %d here", max_length + taken, behind, max_length
+        )
     if data.labels:
         log.info("labels: %s", ", ".join(data.labels))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 class TrainState:
     """The state between two optimizer steps. No pickled objects: tensors by name, and plain JSON.
 
-    `weights`, `optimizer`, `best_weights` and `counters` are the same on every rank, so rank 0's are kept;
+    `weights`, `optimizer`, `best_weights`, `method` and `counters` are the same on every rank, so rank 0's are kept;
     `local` belongs to one rank, so every rank keeps its own. The learning rate and the data order are pure
     functions of the step and need no state.
     """
@@ -26,3 +26,5 @@ class TrainState:
     """JSON: best metric, early stopping, metrics before training, tokens seen."""
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     """The weights of the best evaluation so far, when early stopping keeps them; else empty."""
+    method: dict[str, Tensor] = field(default_factory=dict)
+    """What the method keeps besides weights, such as AdaLoRA's importance scores."""

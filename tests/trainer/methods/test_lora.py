@@ -18,7 +18,7 @@ from finetune_trainer.tasks.text_generation import TextGeneration
 def adapted(folder: Path, task: Any, labels: list[str], **lora: Any) -> Any:
     tokenizer = load_tokenizer(folder, task)
     loaded = load_model(folder, load_config(folder, task), task, labels, tokenizer)
-    return apply_method(loaded, Method.model_validate({"lora": lora}))
+    return apply_method(loaded, Method.model_validate({"lora": lora}), tokenizer, total_steps=1).model
 
 
 def layers(model: Any) -> set[str]:

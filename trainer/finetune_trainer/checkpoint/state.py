@@ -18,6 +18,7 @@ from finetune_trainer.train_state import TrainState
 WEIGHTS = "trainable.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 BEST_WEIGHTS = "best.safetensors"
+METHOD = "method.safetensors"
 COUNTERS = "counters.json"
 
 
@@ -37,6 +38,8 @@ def write_state(state: TrainState, folder: Path, rank: int) -> list[str]:
         tensors |= {WEIGHTS: state.weights, OPTIMIZER: state.optimizer}
         if state.best_weights:
             tensors[BEST_WEIGHTS] = state.best_weights
+        if state.method:
+            tensors[METHOD] = state.method
     try:
         for name, content in tensors.items():
             save_file(_separate(content), folder / name)
@@ -49,15 +52,19 @@ def write_state(state: TrainState, folder: Path, rank: int) -> list[str]:
 
 def read_state(folder: Path, step: int, rank: int) -> TrainState:
     """The state in a verified folder; `local` is empty when there was no such rank."""
-    own, best = folder / rank_file(rank), folder / BEST_WEIGHTS
     return TrainState(
         step=step,
         weights=load_file(folder / WEIGHTS),
         optimizer=load_file(folder / OPTIMIZER),
-        local=load_file(own) if own.exists() else {},
+        local=_load_if_there(folder / rank_file(rank)),
         counters=json.loads((folder / COUNTERS).read_bytes()),
-        best_weights=load_file(best) if best.exists() else {},
+        best_weights=_load_if_there(folder / BEST_WEIGHTS),
+        method=_load_if_there(folder / METHOD),
     )
+
+
+def _load_if_there(file: Path) -> dict[str, torch.Tensor]:
+    return load_file(file) if file.exists() else {}
 
 
 def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

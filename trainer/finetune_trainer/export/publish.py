@@ -19,6 +19,7 @@ from finetune_trainer.export.artifact import (
     write_artifact,
 )
 from finetune_trainer.export.verification import verify_export
+from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.tasks.task import Task
 
@@ -39,7 +40,9 @@ class Exporter:
     max_length: int
     scratch: Path
 
-    def export(self, model: Any, data: PreparedData, evaluation: Evaluation, baseline: dict[str, Any]) -> str:
+    def export(
+        self, adaptation: Adaptation, data: PreparedData, evaluation: Evaluation, baseline: dict[str, Any]
+    ) -> str:
         """Publishes the artifact at `output` and returns its digest.
 
         Raises:
@@ -51,7 +54,9 @@ class Exporter:
             DATA_REPORT_FILE: data.report,
             EVALUATION_FILE: self._evaluation_report(data, evaluation, baseline),
         }
+        model = adaptation.model.eval()  # P-tuning runs its network once more to save what it makes
         write_artifact(self.scratch, model, self.tokenizer, self._description(data), reports)
+        adaptation.complete_export(self.scratch)
         self._verify(model, data)
         digest = seal(self.scratch)
         open_storage(self.config.output).upload(self.scratch)
@@ -59,7 +64,7 @@ class Exporter:
         return digest
 
     def _description(self, data: PreparedData) -> ArtifactDescription:
-        adapter = self.config.method.lora is not None
+        adapter = self.config.method.makes_adapter
         return ArtifactDescription(
             task=self.config.task,
             format="Adapter" if adapter else "Full",
@@ -83,7 +88,7 @@ class Exporter:
     def _verify(self, model: Any, data: PreparedData) -> None:
         encoded = data.held_out[1] if data.held_out else data.train
         batch = self.task.batch(encoded, _shortest(encoded), self.tokenizer.pad_token_id)
-        adapter = self.config.method.lora is not None
+        adapter = self.config.method.makes_adapter
         difference = verify_export(
             self.scratch,
             self.base if adapter else None,

@@ -20,6 +20,9 @@ def precision_context(precision: str, device: torch.device) -> AbstractContextMa
 def selected_logits(model: Any, batch: Batch) -> Tensor:
     """Logits of the predictions that count, one a row."""
     logits: Tensor = model(**batch.inputs, **batch.options).logits
+    if logits.ndim == 3:
+        # Prompt tuning puts tokens of its own before the text; nothing is predicted from all but the last of them.
+        logits = logits[:, -batch.inputs["input_ids"].shape[1] :]
     return logits.flatten(0, -2).index_select(0, batch.positions)
 
 

@@ -28,6 +28,7 @@ from finetune_trainer.loop.process_group import sum_over_ranks
 from finetune_trainer.loop.schedule import schedule_of
 from finetune_trainer.loop.throughput import Throughput
 from finetune_trainer.loop.watchdog import FiniteWatchdog
+from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.run import Run
 from finetune_trainer.stop import StepAgreement
@@ -40,14 +41,14 @@ LOSS_SUM = "loss_sum"
 
 @dataclass
 class TrainingLoop:
-    """Trains `model` in place.
+    """Trains the model in place.
 
     One global batch a step: gradients are summed over micro-batches and ranks and divided by the number of targets
     of the whole batch, so the result does not depend on how the batch was cut up. All state that a resumed run
     needs goes into `TrainState`; everything else is a function of the step.
     """
 
-    model: nn.Module
+    adaptation: Adaptation
     training: Training
     plan: StepPlan
     feed: Feed
@@ -66,6 +67,7 @@ class TrainingLoop:
 
     def __post_init__(self) -> None:
         training = self.training
+        self.model: nn.Module = self.adaptation.model
         stopping = training.early_stopping
         self.named = trained_parameters(self.model)
         self.optimizer = build_optimizer(self.named, training.learning_rate, training.weight_decay)
@@ -130,11 +132,15 @@ class TrainingLoop:
                 with precision_context(self.training.precision, self.device):
                     loss = loss_sum(self.parallel, batch, self.training.label_smoothing)
                 # DDP averages over ranks; times world_size makes it the sum that the division expects.
-                (loss * (self.plan.world_size / max(1, data.targets))).backward()
+                objective = loss * (self.plan.world_size / max(1, data.targets))
+                if place == len(data.micro) and (penalty := self.adaptation.penalty()) is not None:
+                    objective = objective + penalty
+                objective.backward()
             step_loss += loss.detach()
         self.gradient_norm = self._clip()
         self.watchdog.observe(self.step + 1, step_loss, self.gradient_norm)
         self.optimizer.step()
+        self.adaptation.after_step(self.step + 1)
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.loss_sum += step_loss
@@ -242,11 +248,13 @@ class TrainingLoop:
                 "baseline": self.baseline,
             },
             best_weights=self.best_weights,
+            method=self.adaptation.state(),
         )
 
     def _restore(self, state: TrainState) -> None:
         self.step = state.step
         load_weights(self.named, state.weights)
+        self.adaptation.restore(state.method)
         restore_optimizer(self.optimizer, self.named, state.optimizer)
         self.best.restore(state.counters["best"])
         self.best_weights = state.best_weights

@@ -2,22 +2,37 @@
 
 from typing import Any
 
-from peft import LoraConfig, TaskType, get_peft_model
+from peft import LoraConfig
 
 from finetune_api.method import Lora
-from finetune_trainer.methods.target_modules import target_modules
+from finetune_trainer.methods.adaptation import Adaptation
+from finetune_trainer.methods.peft_model import adapted, new_modules, task_type
+from finetune_trainer.methods.pissa import PissaAdaptation
+from finetune_trainer.methods.target_modules import stores_transposed, target_modules
 from finetune_trainer.models.load import LoadedModel
 
+RSLORA_ALPHA = 16.0
+"""As LoRA's default at its default rank; rsLoRA keeps alpha as the rank grows."""
 
-def with_lora(loaded: LoadedModel, lora: Lora) -> Any:
-    """The model with adapters; modules that start from random weights, such as a new head, are trained whole."""
-    classifies = loaded.model.config.problem_type == "single_label_classification"
+
+def with_lora(loaded: LoadedModel, lora: Lora) -> Adaptation:
+    """The model with adapters."""
+    names = target_modules(loaded.model, lora.target_modules, "method.lora.targetModules")
     config = LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha or 2 * lora.rank,  # type: ignore[arg-type]  # PEFT only divides it by the rank
+        lora_alpha=_alpha(lora),  # type: ignore[arg-type]  # PEFT only divides it by the rank
         lora_dropout=lora.dropout,
-        target_modules=target_modules(loaded.model, lora.target_modules),
-        modules_to_save=loaded.new_modules or None,
-        task_type=TaskType.SEQ_CLS if classifies else TaskType.CAUSAL_LM,
+        target_modules=names,
+        modules_to_save=new_modules(loaded),
+        task_type=task_type(loaded.model),
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
+        init_lora_weights="pissa" if lora.init == "PiSSA" else True,
+        fan_in_fan_out=stores_transposed(loaded.model, names),
     )
-    return get_peft_model(loaded.model, config)
+    model: Any = adapted(loaded, config, "lora")
+    return PissaAdaptation(model) if lora.init == "PiSSA" else Adaptation(model)
+
+
+def _alpha(lora: Lora) -> float:
+    return lora.alpha or (RSLORA_ALPHA if lora.rslora else 2.0 * lora.rank)

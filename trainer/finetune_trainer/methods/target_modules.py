@@ -1,4 +1,4 @@
-"""Which layers LoRA adapts in each family of models, unless the job names them."""
+"""Which layers are adapted in each family of models, unless the job names them."""
 
 from typing import Any
 
@@ -51,38 +51,53 @@ FAMILIES: dict[str, list[str]] = {
 """Attention and MLP layers. The routers and fused experts of mixtures are left out on purpose."""
 
 
-def target_modules(model: Any, asked_for: list[str] | None) -> list[str]:
-    """Layer names for LoRA, each of which is in the model.
+LINEAR: tuple[type, ...] = (torch.nn.Linear, Conv1D)
+"""GPT-2's Conv1D is a linear layer with transposed weights."""
+
+
+def target_modules(
+    model: Any, asked_for: list[str] | None, field: str, kinds: tuple[type, ...] = (*LINEAR, torch.nn.Embedding)
+) -> list[str]:
+    """Layer names, each of which is in the model; `field` of the job asked for them.
 
     Raises:
         ConfigurationError: A name fits no layer, or the family is unknown; lists the layers there are.
     """
-    candidates = adaptable(model)
+    candidates = adaptable(model, kinds)
     if asked_for is None:
         known = FAMILIES.get(model.config.model_type)
         if known is None:
             raise ConfigurationError(
-                f"method.lora.targetModules: no default for models of the type {model.config.model_type!r}; set it to "
+                f"{field}: no default for models of the type {model.config.model_type!r}; set it to "
                 f"some of: {', '.join(leaf_names(candidates))}"
             )
         return known
     for name in asked_for:
-        if not any(layer == name or layer.endswith(f".{name}") for layer in candidates):
+        if not any(names_layer(name, layer) for layer in candidates):
             raise ConfigurationError(
-                f"method.lora.targetModules: the model has no layer {name!r} that LoRA can adapt; "
+                f"{field}: the model has no layer {name!r} that can be adapted; "
                 f"it has: {', '.join(leaf_names(candidates))}"
             )
     return asked_for
 
 
-def adaptable(model: Any) -> list[str]:
-    """Full names of the layers that LoRA can adapt, without the output head."""
+def names_layer(name: str, layer: str) -> bool:
+    """Whether `name` is the layer's full name, or its last parts."""
+    return layer == name or layer.endswith(f".{name}")
+
+
+def adaptable(model: Any, kinds: tuple[type, ...]) -> list[str]:
+    """Full names of the layers that can be adapted, without the output head."""
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D | torch.nn.Embedding) and module is not head
-    ]
+    return [name for name, module in model.named_modules() if isinstance(module, kinds) and module is not head]
+
+
+def stores_transposed(model: Any, names: list[str]) -> bool:
+    """Whether the layers are GPT-2's Conv1D, whose weights are (in, out)."""
+    return any(
+        isinstance(module, Conv1D) and any(names_layer(name, layer) for name in names)
+        for layer, module in model.named_modules()
+    )
 
 
 def leaf_names(layers: list[str]) -> list[str]:

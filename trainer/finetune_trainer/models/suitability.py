@@ -8,6 +8,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
 
+from finetune_api.method import Method
+from finetune_api.method_support import refusal
 from finetune_trainer.errors import ConfigurationError
 
 
@@ -28,6 +30,21 @@ def check_suitable(config: Any, task: str, trust_remote_code: bool) -> None:
         raise ConfigurationError(
             f"model.source: transformers has no {task} model of the type {kind!r}; use another model"
             + ("" if trust_remote_code else ", or set model.trustRemoteCode if its own code brings one")
+        )
+
+
+def check_method(config: Any, task: str, method: Method) -> None:
+    """Raises ConfigurationError for a method that the model would not take, or take wrongly."""
+    if task != "TextClassification":
+        return
+    reason = refusal(method.name, "TextClassification, decoders")
+    if reason and not is_encoder(config):
+        raise ConfigurationError(reason)
+    kind = config.model_type
+    if method.prefix_tuning and is_encoder(config) and kind not in PREFIXED_ENCODERS:
+        raise ConfigurationError(
+            f"method.prefixTuning cannot be put on a classifier of the type {kind!r}, only on "
+            f"{', '.join(PREFIXED_ENCODERS)} and decoders; use promptTuning or lora"
         )
 
 
@@ -56,5 +73,8 @@ def longest_input(config: Any) -> int | None:
             return value - offset
     return None
 
+
+PREFIXED_ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
+"""Encoders whose classifiers PEFT takes apart rightly; of others it leaves out what lies before the last layer."""
 
 ROBERTA_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "esm"})

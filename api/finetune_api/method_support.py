@@ -1,0 +1,140 @@
+"""What each method goes with: the one table that validation, the CRD's rules and docs/methods.md are made from."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from finetune_api.base import rule
+from finetune_api.method import Method
+from finetune_api.metrics import Task
+from finetune_api.training import Training
+
+Feature = Literal[
+    "TextClassification",
+    "TextClassification, decoders",
+    "TextGeneration",
+    "training.packing",
+    "training.gradientCheckpointing",
+    "training.earlyStopping",
+]
+FEATURES: tuple[Feature, ...] = (
+    "TextClassification",
+    "TextClassification, decoders",
+    "TextGeneration",
+    "training.packing",
+    "training.gradientCheckpointing",
+    "training.earlyStopping",
+)
+"""Columns of the table. Whether a model is a decoder is known once its config.json is read: the trainer asks then."""
+
+CEL: dict[Feature, str] = {
+    "TextClassification": "self.task == 'TextClassification'",
+    "TextGeneration": "self.task == 'TextGeneration'",
+    "training.packing": "self.training.packing",
+    "training.gradientCheckpointing": "self.training.gradientCheckpointing",
+    "training.earlyStopping": "has(self.training.earlyStopping)",
+}
+
+
+@dataclass(frozen=True)
+class Support:
+    """One row."""
+
+    trains: str
+    """What is learnt, for people."""
+    learning_rate: str
+    """Where to begin, for people."""
+    served: Literal["Whole", "Merged", "Beside its base"]
+    refused: dict[Feature, str] = field(default_factory=dict)
+    """Why a feature does not go with the method, and the mend. What is not here works."""
+
+
+PACKED_VIRTUAL_TOKENS = (
+    "only the first text of a packed row would see the virtual tokens, and the texts would see each other; "
+    "set packing to false, or use lora"
+)
+POOLED_VIRTUAL_TOKENS = (
+    "decoders classify at the last token, which they cannot find behind virtual tokens and would take from the "
+    "padding; use prefixTuning or lora, or an encoder such as BERT"
+)
+
+SUPPORT: dict[str, Support] = {
+    "full": Support("every weight", "2e-5", "Whole"),
+    "lora": Support("two thin matrices beside each layer", "2e-4", "Merged"),
+    "ia3": Support("a factor for each key, value and MLP activation", "5e-3", "Merged"),
+    "promptTuning": Support(
+        "input embeddings before each text",
+        "3e-2",
+        "Beside its base",
+        {
+            "TextClassification, decoders": POOLED_VIRTUAL_TOKENS,
+            "training.packing": PACKED_VIRTUAL_TOKENS,
+        },
+    ),
+    "pTuning": Support(
+        "a network that makes input embeddings before each text",
+        "1e-3",
+        "Beside its base",
+        {
+            "TextClassification, decoders": POOLED_VIRTUAL_TOKENS,
+            "training.packing": PACKED_VIRTUAL_TOKENS,
+        },
+    ),
+    "prefixTuning": Support(
+        "keys and values before each text, in every layer",
+        "1e-2",
+        "Beside its base",
+        {
+            "training.packing": PACKED_VIRTUAL_TOKENS,
+            "training.gradientCheckpointing": (
+                "recomputed layers would find their own keys in the cache that holds the prefix; set "
+                "gradientCheckpointing to false and lower microBatchSize, or use lora"
+            ),
+        },
+    ),
+    "adalora": Support(
+        "thin matrices beside each layer, whose ranks fall where they matter least",
+        "1e-3",
+        "Merged",
+        {
+            "training.earlyStopping": (
+                "ranks fall by a plan for the whole run, so weights from the middle have other ranks than were asked "
+                "for; remove earlyStopping, or use lora"
+            ),
+        },
+    ),
+}
+
+
+def refusal(method: str, feature: Feature) -> str | None:
+    """Why `method` does not go with `feature`, and the mend; None when it does."""
+    reason = SUPPORT[method].refused.get(feature)
+    return f"method.{method} does not go with {feature}: {reason}" if reason else None
+
+
+def check_supported(method: Method, task: Task, training: Training) -> None:
+    """Refuses what cannot work, before anything is started.
+
+    Raises:
+        ValueError: Names the pair, the reason and the mend.
+    """
+    features: dict[Feature, bool] = {
+        "TextClassification": task == "TextClassification",
+        "TextGeneration": task == "TextGeneration",
+        "training.packing": training.packing,
+        "training.gradientCheckpointing": training.gradient_checkpointing,
+        "training.earlyStopping": training.early_stopping is not None,
+    }
+    for feature, asked_for in features.items():
+        reason = refusal(method.name, feature)
+        if asked_for and reason:
+            raise ValueError(reason)
+
+
+def support_rules() -> list[dict[str, str]]:
+    """The same as CEL rules of a FineTuneJob's spec."""
+    return [
+        rule(f"!(has(self.method.{method}) && {CEL[feature]})", refusal(method, feature) or "")
+        for method, row in SUPPORT.items()
+        for feature in row.refused
+        if feature in CEL
+    ]

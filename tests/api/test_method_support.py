@@ -1,0 +1,102 @@
+"""One table says which method goes with what: validation, the CRD's rules and the documentation agree with it."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from finetune_api import FineTuneJob
+from finetune_api.crds import custom_resource_definitions
+from finetune_api.errors import field_errors
+from finetune_api.method import METHODS, Method
+from finetune_api.method_support import CEL, FEATURES, SUPPORT, Feature
+from finetune_local.apiserver.cel_rules import check_rules, compile_rules
+from finetune_local.apiserver.defaulting import apply_defaults
+from finetune_local.apiserver.schema import SchemaCompiler
+
+ROOT = Path(__file__).parents[2]
+ASKING_FOR: dict[Feature, dict[str, Any]] = {
+    "TextClassification": {"task": "TextClassification"},
+    "TextGeneration": {"task": "TextGeneration"},
+    "training.packing": {"training": {"packing": True}},
+    "training.gradientCheckpointing": {"training": {"gradientCheckpointing": True}},
+    "training.earlyStopping": {"training": {"earlyStopping": {}}},
+}
+
+
+def job(method: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    spec = {
+        "model": {"source": "hf://org/model"},
+        "task": "TextGeneration",
+        "dataset": {"train": {"source": "s3://data/train.jsonl"}, "split": {"validation": 0.1, "test": 0.1}},
+        "method": method,
+    }
+    kind = {"apiVersion": "finetune-operator.io/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": "a"}}
+    return {**kind, "spec": spec | changes}
+
+
+def by_the_model(body: dict[str, Any]) -> list[str]:
+    try:
+        FineTuneJob.model_validate(body)
+    except ValidationError as error:
+        return [str(problem) for problem in field_errors(error)]
+    return []
+
+
+@pytest.fixture(scope="module")
+def schema() -> Any:
+    definition = next(d for d in custom_resource_definitions() if d["spec"]["names"]["kind"] == "FineTuneJob")
+    parsed = SchemaCompiler().compile(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    compile_rules(parsed)
+    return parsed
+
+
+def by_the_crd(schema: Any, body: dict[str, Any]) -> list[str]:
+    apply_defaults(schema, body)
+    return [cause.message for cause in check_rules(schema, body)]
+
+
+def test_every_method_has_a_row() -> None:
+    assert list(SUPPORT) == list(METHODS)
+    assert {field.alias or name for name, field in Method.model_fields.items()} == set(METHODS)
+    assert set(CEL) == set(ASKING_FOR) <= set(FEATURES)
+
+
+@pytest.mark.parametrize("feature", ASKING_FOR)
+@pytest.mark.parametrize("method", METHODS)
+def test_what_the_table_refuses_is_refused_with_its_reason_and_nothing_else_is(
+    schema: Any, method: str, feature: Feature
+) -> None:
+    body = job({method: {}}, **ASKING_FOR[feature])
+    reason = SUPPORT[method].refused.get(feature)
+    for verdict in (by_the_model(body), by_the_crd(schema, body)):
+        assert len(verdict) == bool(reason), verdict
+        assert all(f"method.{method} does not go with {feature}: {reason}" in line for line in verdict)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({}, "set exactly one of full, lora"),
+        ({"ia3": {}, "lora": {}}, "set exactly one of full, lora"),
+        ({"lora": {"init": "PiSSA", "dora": True}}, "init PiSSA"),
+        ({"ia3": {"feedforwardModules": ["fc"]}}, "feedforwardModules needs targetModules"),
+        ({"prefixTuning": {"encoderHiddenSize": 8}}, "set projection"),
+        ({"adalora": {"initialRank": 4, "targetRank": 4}}, "targetRank"),
+    ],
+)
+def test_the_crd_refuses_what_the_model_refuses(schema: Any, method: dict[str, Any], message: str) -> None:
+    for verdict in (by_the_model(job(method)), by_the_crd(schema, job(method))):
+        assert len(verdict) == 1, verdict
+        assert message in verdict[0]
+
+
+def test_the_page_is_current() -> None:
+    specification = importlib.util.spec_from_file_location("render_methods", ROOT / "docs" / "render_methods.py")
+    assert specification
+    assert specification.loader
+    page = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(page)
+    assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == page.rendered(), "run `make docs`"

@@ -1,0 +1,80 @@
+"""Short runs of every method, in this process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune_api.trainer_config import TrainerConfig
+from trainer.jobs import Recorder, job
+
+STEPS = 12
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method as a job writes it, and the learning rate that a tiny model wants."""
+
+    method: dict[str, Any]
+    learning_rate: float = 1e-2
+
+
+ADALORA = {
+    "initialRank": 6,
+    "targetRank": 2,
+    "allocateEverySteps": 2,
+    "dropout": 0.1,
+}
+CASES = {
+    "rslora": Case({"lora": {"rank": 4, "rslora": True, "dropout": 0.1}}),
+    "dora": Case({"lora": {"rank": 4, "dora": True}}),
+    "pissa": Case({"lora": {"rank": 4, "init": "PiSSA"}}),
+    "ia3": Case({"ia3": {}}, 1e-1),
+    "prompt": Case({"promptTuning": {"virtualTokens": 4}}, 1e-1),
+    "p": Case({"pTuning": {"virtualTokens": 4}}),
+    "p-lstm": Case({"pTuning": {"virtualTokens": 4, "encoder": "LSTM", "encoderHiddenSize": 16}}),
+    "prefix": Case({"prefixTuning": {"virtualTokens": 4}}, 1e-1),
+    "prefix-projected": Case({"prefixTuning": {"virtualTokens": 4, "projection": True, "encoderHiddenSize": 16}}),
+    "adalora": Case({"adalora": ADALORA}, 5e-2),
+}
+
+
+class Killed(Exception):
+    """Ends a run where a lost pod would: between two steps, with no chance to save."""
+
+
+class KillingRecorder(Recorder):
+    """Keeps losses until the step at which the process is to die."""
+
+    def update(self, **fields: Any) -> None:
+        end_at, self.end_at = self.end_at, None
+        super().update(**fields)
+        self.end_at = end_at
+        if end_at is not None and fields.get("loss") is not None and fields["step"] == end_at:
+            raise Killed
+
+
+def job_of(case: Case, root: Path, model: Path, data: Path, **settings: Any) -> TrainerConfig:
+    """Checkpoints every four steps; a fifth of the data is held out."""
+    settings = {"maxSteps": STEPS, "learningRate": case.learning_rate, "microBatchSize": 4, **settings}
+    return job(
+        root,
+        model,
+        data,
+        method=case.method,
+        dataset={"split": {"validation": 0.1, "test": 0.2}},
+        checkpoint={"everySteps": 4},
+        **settings,
+    )
+
+
+def run(config: TrainerConfig, root: Path, end_at: int | None = None) -> tuple[Any, dict[int, float]]:
+    """Result and losses of a run; with `end_at`, no result."""
+    from finetune_trainer.recipe import train
+    from finetune_trainer.run import Run
+
+    recorder = KillingRecorder(end_at=end_at)
+    try:
+        result = train(config, Run(root / "scratch", reporter=recorder))  # type: ignore[arg-type]
+    except Killed:
+        result = None
+    return result, recorder.losses

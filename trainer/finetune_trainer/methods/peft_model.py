@@ -1,0 +1,38 @@
+"""What all adapters of PEFT have in common."""
+
+from typing import Any
+
+from peft import PeftConfig, TaskType, get_peft_model
+
+from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.models.load import LoadedModel
+
+
+def task_type(model: Any) -> TaskType:
+    """PEFT's name of the task."""
+    return TaskType.SEQ_CLS if classifies(model) else TaskType.CAUSAL_LM
+
+
+def classifies(model: Any) -> bool:
+    """Whether the model has a classification head."""
+    return bool(getattr(model.config, "problem_type", None) == "single_label_classification")
+
+
+def new_modules(loaded: LoadedModel) -> list[str] | None:
+    """Modules that start from random weights, such as a new head, are trained whole. PEFT adds to the list."""
+    return list(loaded.new_modules) or None
+
+
+def adapted(loaded: LoadedModel, config: PeftConfig, method: str) -> Any:
+    """The model with the adapter.
+
+    Raises:
+        ConfigurationError: PEFT has no such adapter for a layer of this model.
+    """
+    try:
+        return get_peft_model(loaded.model, config)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        kind = loaded.model.config.model_type
+        raise ConfigurationError(
+            f"method.{method} cannot be put on this model ({kind}): {error}; use lora, or name other layers"
+        ) from error
