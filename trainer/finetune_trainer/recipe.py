@@ -102,6 +102,10 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         digest = ranks.broadcast(
             exporter.export(adaptation, data, evaluation, loop.baseline) if run.rank == 0 else None
         )
+    return _result(config, data, evaluation, digest)
+
+
+def _result(config: TrainerConfig, data: PreparedData, evaluation: Evaluation, digest: str) -> TrainingResult:
     return TrainingResult(
         artifact_uri=config.output,
         artifact_digest=digest,
