@@ -99,9 +99,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
         run.reporter.update(stage="Exporting")
         exporter = Exporter(config, task, tokenizer, base, max_length, run.scratch / "artifact")
-        digest = ranks.broadcast(
-            exporter.export(adaptation, data, evaluation, loop.baseline) if run.rank == 0 else ""
-        )
+        digest = ranks.broadcast(exporter.export(adaptation, data, evaluation, loop.baseline) if run.rank == 0 else "")
     return _result(config, data, evaluation, digest)
 
 
