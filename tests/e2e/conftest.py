@@ -58,14 +58,14 @@ async def user(installation: Installation, request: pytest.FixtureRequest) -> As
     namespace = f"e2e-{secrets.token_hex(3)}"
     await api.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     somebody = User(api, namespace, request.config.getoption("--trainer-image"))
-    await somebody.apply(_claim())
+    await somebody.apply(claim())
     await somebody.run("prepare", PREPARE_SCRIPT.read_text())
     yield somebody
     await api.delete(NAMESPACES, namespace)
     await api.close()
 
 
-def _claim() -> dict[str, object]:
+def claim() -> dict[str, object]:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",

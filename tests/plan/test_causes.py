@@ -27,6 +27,12 @@ def ending(pods: list[dict], **conditions: str) -> Any:
         (1, last_words("Crash", "KeyError: 'label' (at recipe.py:3 run)"), Cause.USER_ERROR, "user"),
         (1, "Traceback (most recent call last):\n  File x\nTypeError: x", Cause.USER_ERROR, "user"),
         (1, last_words("Crash", "was ended by SIGKILL without a word"), Cause.CRASH, "infrastructure"),
+        (
+            1,
+            last_words("Crash", "s3://a/b: the endpoint: curlCode: 7, Could not connect"),
+            Cause.NETWORK,
+            "infrastructure",
+        ),
         (1, "Traceback\nRuntimeError: Connection closed by peer [10.0.0.7]", Cause.NETWORK, "infrastructure"),
         (139, "", Cause.CRASH, "infrastructure"),
     ],

@@ -488,6 +488,13 @@ def test_a_finished_job_never_runs_again() -> None:
         assert (plan.writes, plan.status) == ((), item["status"])
 
 
+def test_the_summary_of_a_finished_job_follows_its_outcome_whoever_edits_it() -> None:
+    item = finished()
+    right = item["status"]
+    item["status"] = right | {"phase": "Running"}
+    assert step(item, after=20).status["phase"] == right["phase"] == "Failed"
+
+
 def test_a_stray_gang_of_a_finished_job_is_stopped() -> None:
     assert deleted(step(finished(), [indexed_job(9)], [pod(0, 9)], after=20)) == ["Job/tickets-9"]
 

@@ -99,10 +99,21 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
         run.reporter.update(stage="Exporting")
         exporter = Exporter(config, task, tokenizer, base, max_length, run.scratch / "artifact")
-        digest = ranks.broadcast(
-            exporter.export(adaptation, data, evaluation, loop.baseline) if run.rank == 0 else None
-        )
+        digest = ranks.broadcast(exporter.export(adaptation, data, evaluation, loop.baseline) if run.rank == 0 else "")
     return _result(config, data, evaluation, digest)
+
+
+def _result(config: TrainerConfig, data: PreparedData, evaluation: Evaluation, digest: str) -> TrainingResult:
+    return TrainingResult(
+        artifact_uri=config.output,
+        artifact_digest=digest,
+        format="Adapter" if config.method.makes_adapter else "Full",
+        metrics=evaluation.metrics,
+        not_computed=evaluation.not_computed,
+        evaluated_on=data.held_out[0] if data.held_out else "none",
+        dataset_fingerprint=data.fingerprint,
+        versions=package_versions(),
+    )
 
 
 def _max_length(config: TrainerConfig, positions: int | None) -> int:
@@ -159,16 +170,3 @@ def _order_fingerprint(config: TrainerConfig, data: PreparedData) -> str:
     parts = [data.fingerprint, data.report["maxLength"], data.report["overLength"], config.dataset.wire()]
     order = [training.seed, training.batch_size, training.packing]
     return hashlib.sha256(repr([*parts, *order]).encode()).hexdigest()
-
-
-def _result(config: TrainerConfig, data: PreparedData, evaluation: Evaluation, digest: str) -> TrainingResult:
-    return TrainingResult(
-        artifact_uri=config.output,
-        artifact_digest=digest,
-        format="Adapter" if config.method.makes_adapter else "Full",
-        metrics=evaluation.metrics,
-        not_computed=evaluation.not_computed,
-        evaluated_on=data.held_out[0] if data.held_out else "none",
-        dataset_fingerprint=data.fingerprint,
-        versions=package_versions(),
-    )

@@ -76,6 +76,7 @@ NETWORK_SIGNS = (
     "connection closed by peer",
     "connection reset by peer",
     "connection refused",
+    "could not connect",
     "socket timeout",
     "timed out waiting for clients",
     "distbackenderror",

@@ -143,7 +143,9 @@ def _start(draft: StatusDraft, base: Basis) -> None:
     draft.set("Admitted", True, "NotQueued", "no queue is asked for")
     draft.set("Running", False, "Starting", "")
     start = f"from the checkpoint of step {checkpoint['step']}" if checkpoint else "from the beginning"
-    draft.event(Reason.ATTEMPT_STARTED, f"attempt {number} on {base.job.spec.distributed.nodes} nodes, {start}")
+    gang = base.job.spec.distributed
+    size = f"pods: {gang.nodes}, processes in each: {gang.processes_per_node}"
+    draft.event(Reason.ATTEMPT_STARTED, f"attempt {number} ({size}), {start}")
     draft.writes.extend(leftovers(draft, keep=number))
     draft.writes.extend(_objects(draft, base))
 
@@ -177,6 +179,7 @@ def _objects(draft: StatusDraft, base: Basis) -> list[Create | Delete]:
 
 def _after_finish(draft: StatusDraft) -> None:
     """A finished job never runs again: what is left is to stop strays, to tell of edits, and to expire."""
+    draft.status["phase"] = "Succeeded" if draft.is_true("Succeeded") else "Failed"
     stop_active(draft)
     world = draft.world
     if world.snapshot and draft.generation != draft.status.get("observedGeneration"):

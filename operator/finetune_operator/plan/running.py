@@ -109,10 +109,10 @@ def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None
     if facts.running(nodes):
         _mark_started(draft, facts)
         if not draft.is_true("Running"):
-            draft.event(Reason.ATTEMPT_RUNNING, f"attempt {draft.attempt}: all {nodes} pods run")
+            draft.event(Reason.ATTEMPT_RUNNING, f"attempt {draft.attempt}: {nodes} of {nodes} pods run")
         evaluating = _reported(draft).get("stage") in ("Evaluating", "Exporting")
         draft.status["phase"] = "Evaluating" if evaluating else "Running"
-        draft.set("Running", True, Reason.ATTEMPT_RUNNING, f"all {nodes} pods run")
+        draft.set("Running", True, Reason.ATTEMPT_RUNNING, f"{nodes} of {nodes} pods run")
         return
     if draft.is_true("Running"):
         return  # pods that end one after the other

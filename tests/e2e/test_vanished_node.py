@@ -1,0 +1,58 @@
+"""A node that vanishes without a word, on a cluster that is slow in the ways of real ones."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from e2e.conftest import PREPARE_SCRIPT, claim
+from e2e.test_interruption import has_checkpoint
+from e2e.user import User, condition, fine_tune_job, finished
+from finetune_local.cluster import Cluster
+from finetune_local.controllers.nodes import VirtualNode
+from finetune_local.knobs import Knobs
+from finetune_operator.cli.local import install_crds, running_operator
+from finetune_operator.kinds import FINE_TUNE_JOBS
+from finetune_operator.kube.resources import NODES, PODS
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SLOW = Knobs(
+    dns_delay=1.0,
+    schedule_delay=0.2,
+    pod_stagger=1.0,
+    heartbeat_period=0.5,
+    node_monitor_grace=10.0,
+    unreachable_toleration=0.5,
+)
+ROOM_FOR_ONE = {"cpu": "2", "memory": "8Gi"}
+TRAINING = {"maxSteps": 100, "batchSize": 24, "learningRate": 5e-3, "logEverySteps": 5}
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def cluster() -> AsyncIterator[Cluster]:
+    """Three nodes, each with room for one pod of the gang, and the operator."""
+    async with Cluster(knobs=SLOW, nodes=[VirtualNode(name, ROOM_FOR_ONE) for name in "abc"]) as cluster:
+        await install_crds(cluster.api)
+        async with running_operator(cluster.kubeconfig):
+            yield cluster
+
+
+async def test_the_gang_goes_on_elsewhere_from_its_newest_checkpoint(cluster: Cluster) -> None:
+    user = User(cluster.api, "default", "any")  # type: ignore[arg-type]
+    await user.apply(claim())
+    await user.run("prepare", PREPARE_SCRIPT.read_text())
+    one_each = {"requests": {"cpu": "1500m"}}
+    await user.apply(fine_tune_job("gone", training=TRAINING, resources=one_each, failurePolicy={"backoffSeconds": 0}))
+    await user.until(FINE_TUNE_JOBS, "gone", has_checkpoint, seconds=240)
+    pods = await user.list(PODS, "finetune-operator.io/job=gone,batch.kubernetes.io/job-completion-index=1")
+    lost = pods[0]["spec"]["nodeName"]
+    await cluster.vanish_node(lost)
+    await user.until(PODS, pods[0]["metadata"]["name"], lambda pod: "deletionTimestamp" in pod["metadata"])
+    await cluster.api.delete(NODES, lost)
+    job = await user.until(FINE_TUNE_JOBS, "gone", finished, seconds=240)
+    assert condition(job, "Succeeded").get("status") == "True", job["status"]
+    first, second = job["status"]["attempts"]
+    assert (first["cause"], first["node"]) == ("NodeLost", lost)
+    assert second["resumedFromStep"] >= 10
+    assert job["status"]["restarts"] == {"user": 0, "infrastructure": 1, "preemption": 0}
