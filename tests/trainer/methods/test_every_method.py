@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import BitsAndBytesConfig
 
 from finetune_serving.artifact import open_artifact
 from finetune_serving.generation import Generator, Sampling
 from finetune_serving.loading import LoadedModel, load
 from finetune_serving.settings import ModelSource
+from finetune_trainer.models.quantization import keep_format
 from trainer.methods.method_runs import CASES, STEPS, Case, job_of, run
 
 
@@ -101,4 +103,7 @@ def peft_model(finished: Finished, **options: Any) -> Any:
     from peft import AutoPeftModelForCausalLM, AutoPeftModelForSequenceClassification
 
     kind = AutoPeftModelForSequenceClassification if options else AutoPeftModelForCausalLM
-    return kind.from_pretrained(finished.root / "output", **options).eval()
+    if "qlora" in finished.case.method:
+        about = json.loads((finished.root / "output" / "finetune.json").read_text())
+        options["quantization_config"] = BitsAndBytesConfig.from_dict(about["quantization"])
+    return keep_format(kind.from_pretrained(finished.root / "output", **options).eval())
