@@ -23,8 +23,10 @@ $(VENV)/.installed: pyproject.toml
 demo: install
 	$(BIN)/python examples/quickstart/demo.py
 
+# Most tests wait for processes: three at a time keep two cores busy. The end-to-end suite has the machine for itself.
 test: install
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/e2e $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 lint: install
 	$(BIN)/ruff format --check .

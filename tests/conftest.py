@@ -1,6 +1,12 @@
-"""Options of the whole suite."""
+"""Options of the whole suite, and what holds for every test process."""
+
+import signal
 
 import pytest
+
+# A suite started in the background of a shell ignores SIGINT, and so would every process that the tests start and
+# interrupt: give them back what a terminal would have given.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

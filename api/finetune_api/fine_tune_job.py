@@ -130,6 +130,12 @@ class StatusSchema(Schema):
 class Progress(StatusSchema):
     """What rank 0 last reported."""
 
+    attempt: int = 0
+    """Attempt that reported."""
+    stage: Literal["Preparing", "Training", "Evaluating", "Exporting"] = "Training"
+    """What it was at."""
+    resumed_from_step: int | None = None
+    """Step of the checkpoint that it restored; unset for a start from nothing."""
     step: int
     """Optimizer steps done."""
     total_steps: int

@@ -35,6 +35,8 @@ ENV_PROGRESS_URL = "FINETUNE_PROGRESS_URL"
 """Where rank 0 posts a `ProgressReport`; unset means that nobody listens."""
 ENV_PROGRESS_TOKEN_FILE = "FINETUNE_PROGRESS_TOKEN_FILE"
 ENV_PROGRESS_CA_FILE = "FINETUNE_PROGRESS_CA_FILE"
+ENV_STOP_GRACE = "FINETUNE_STOP_GRACE_SECONDS"
+"""How long the workers may take to save after SIGTERM; below the pod's terminationGracePeriodSeconds."""
 ENV_TERMINATION_FILE = "FINETUNE_TERMINATION_FILE"
 TERMINATION_FILE = "/dev/termination-log"
 

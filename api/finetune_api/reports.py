@@ -44,6 +44,8 @@ class TrainingResult(Schema):
     artifact_digest: str = Field(max_length=128)
     format: Literal["Full", "Adapter"] = "Full"
     metrics: dict[str, float] = Field(default_factory=dict, max_length=32)
+    not_computed: dict[str, str] = Field(default_factory=dict, max_length=8)
+    """Metrics of the task that this held-out data does not allow, and why."""
     evaluated_on: Literal["test", "validation", "none"] = "none"
     dataset_fingerprint: str = Field("", max_length=128)
     versions: dict[str, str] = Field(default_factory=dict, max_length=16)

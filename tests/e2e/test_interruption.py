@@ -29,7 +29,7 @@ async def test_a_lost_pod_restarts_the_whole_gang_from_its_newest_checkpoint(use
     await user.until(FINE_TUNE_JOBS, "pod-lost", has_checkpoint)
     pods = await user.list(PODS, "finetune-operator.io/job=pod-lost,batch.kubernetes.io/job-completion-index=1")
     await user.delete(PODS, pods[0]["metadata"]["name"])
-    job = await user.until(FINE_TUNE_JOBS, "pod-lost", finished, seconds=180)
+    job = await user.until(FINE_TUNE_JOBS, "pod-lost", finished)
     status = job["status"]
     assert condition(job, "Succeeded").get("status") == "True", status
     assert [attempt["number"] for attempt in status["attempts"]] == [1, 2]
@@ -44,7 +44,7 @@ async def test_suspending_saves_and_resuming_goes_on_from_there(user: User) -> N
     await user.until(FINE_TUNE_JOBS, "paused", lambda job: job["status"]["phase"] == "Suspended")
     await user.until_gone(PODS, "finetune-operator.io/job=paused")
     await user.api.patch(FINE_TUNE_JOBS, "paused", {"spec": {"suspend": False}}, user.namespace)
-    job = await user.until(FINE_TUNE_JOBS, "paused", finished, seconds=180)
+    job = await user.until(FINE_TUNE_JOBS, "paused", finished)
     assert condition(job, "Succeeded").get("status") == "True", job["status"]
     assert job["status"]["attempts"][-1]["resumedFromStep"] >= 10
     assert sum(job["status"]["restarts"].values()) == 0
@@ -68,6 +68,6 @@ async def test_an_operator_killed_in_the_middle_changes_nothing_for_the_job(
     for child in psutil.Process(installation.process.pid).children():
         if "finetune_operator.cli" in child.cmdline():
             child.send_signal(signal.SIGKILL)
-    job = await user.until(FINE_TUNE_JOBS, "operator-killed", finished, seconds=180)
+    job = await user.until(FINE_TUNE_JOBS, "operator-killed", finished)
     assert condition(job, "Succeeded").get("status") == "True", job["status"]
     assert [attempt["number"] for attempt in job["status"]["attempts"]] == [1]

@@ -35,7 +35,7 @@ async def test_one_apply_trains_evaluates_publishes_and_serves(user: User) -> No
     assert condition(job, "Succeeded").get("status") == "True", job["status"]
     status = job["status"]
     assert status["metrics"]["f1"] >= 0.8
-    assert status["progress"]["text"] == "40/40"
+    assert status["progress"]["text"] == "80/80"
     assert [attempt["number"] for attempt in status["attempts"]] == [1]
     version = await user.get(MODEL_VERSIONS, status["modelVersion"])
     assert version is not None
@@ -101,6 +101,7 @@ async def test_every_transition_leaves_an_event(user: User) -> None:
 
 async def test_training_pods_are_restricted_and_hold_no_api_token(user: User) -> None:
     pods = await user.list(PODS, "finetune-operator.io/job=served,finetune-operator.io/component=trainer")
+    assert len(pods) == 2
     for pod in pods:
         assert pod["spec"]["automountServiceAccountToken"] is False
         assert pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False

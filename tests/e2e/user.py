@@ -60,7 +60,7 @@ class User:
     async def delete(self, kind: Kind, name: str) -> None:
         await self.api.delete(kind, name, self.namespace)
 
-    async def until(self, kind: Kind, name: str, done: Callable[[Body], bool], seconds: float = 120) -> Body:
+    async def until(self, kind: Kind, name: str, done: Callable[[Body], bool], seconds: float = 240) -> Body:
         """The object as it was when `done` first held; the test fails with its last state otherwise."""
         body: Body | None = None
         try:
@@ -127,7 +127,7 @@ def fine_tune_job(name: str, **changes: Any) -> Body:
             "maxLength": 32,
         },
         "method": {"full": {}},
-        "training": {"maxSteps": 40, "batchSize": 24, "learningRate": 5e-3, "logEverySteps": 5},
+        "training": {"maxSteps": 80, "batchSize": 24, "learningRate": 1e-2, "logEverySteps": 5},
         "distributed": {"nodes": 2},
         "checkpoint": {"storage": f"pvc://{CLAIM}/checkpoints", "everySteps": 10},
         "output": {"storage": f"pvc://{CLAIM}/models"},

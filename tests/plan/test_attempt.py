@@ -173,6 +173,18 @@ def test_the_jobs_own_value_wins(own: dict, expected: str) -> None:
     assert trainer(runtime=RUNTIME, runtimeRef={"name": "gpu"}, **own)["image"] == expected
 
 
+@pytest.mark.parametrize(("grace", "expected"), [(None, "110"), (600, "590"), (30, "20"), (8, "4")])
+def test_the_workers_grace_follows_the_pods(grace: int | None, expected: str) -> None:
+    own = {"podTemplate": {"spec": {"terminationGracePeriodSeconds": grace}}} if grace else {}
+    assert environment(trainer(**own))["FINETUNE_STOP_GRACE_SECONDS"] == expected
+
+
+def test_a_template_may_set_the_workers_grace() -> None:
+    container = {"name": "trainer", "env": [{"name": "FINETUNE_STOP_GRACE_SECONDS", "value": "7"}]}
+    own = {"spec": {"terminationGracePeriodSeconds": 600, "containers": [container]}}
+    assert environment(trainer(podTemplate=own))["FINETUNE_STOP_GRACE_SECONDS"] == "7"
+
+
 def test_identity_cannot_be_overridden() -> None:
     template = {
         "metadata": {"labels": {"finetune-operator.io/job": "other"}},

@@ -66,6 +66,14 @@ def test_killed_for_memory() -> None:
     assert "memory" in found.reason
 
 
+def test_a_program_that_the_image_does_not_have_is_not_tried_again() -> None:
+    message = 'exec: "finetune-trainer": executable file not found in $PATH'
+    failed = pod(0, phase="Failed", terminated={"exitCode": 128, "reason": "StartError", "message": message})
+    found = ending([failed])
+    assert (found.cause, class_of(found.cause)) == (Cause.INVALID_IMAGE, "user")
+    assert message in found.reason
+
+
 def test_a_deleted_pod_is_a_lost_one() -> None:
     found = ending([pod(0), pod(1, deleting=NOW + timedelta(seconds=120))])
     assert (found.cause, found.pod.rank) == (Cause.POD_LOST, 1)

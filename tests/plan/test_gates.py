@@ -33,6 +33,13 @@ def test_a_metric_that_is_not_there_never_passes(metrics: dict[str, float]) -> N
         assert not verdict.passed
 
 
+def test_a_metric_that_the_data_does_not_allow_is_missed_with_the_reason() -> None:
+    why = "the held-out data has no example of weather; add some, or stratify the split"
+    (verdict,) = decide_gates([Gate(metric="auc", operator=">=", value=0.1)], {"f1": 0.9}, None, {"auc": why})
+    assert not verdict.passed
+    assert verdict.message == f"auc could not be computed: {why}"
+
+
 DEPLOYED = [
     ("f1", 0.89, 0.90, 0.01, True),
     ("f1", 0.6, 0.7, 0.1, True),  # 0.7 - 0.1 > 0.6 in binary

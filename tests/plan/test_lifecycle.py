@@ -71,6 +71,16 @@ def test_the_first_attempt_is_announced_and_made_in_one_step() -> None:
     assert reasons(plan) == ["AttemptStarted"]
 
 
+def test_the_summary_says_what_a_job_waits_for() -> None:
+    waiting = pod(
+        0, phase="Pending", waiting={"reason": "CreateContainerConfigError", "message": 'secret "s3" not found'}
+    )
+    plan = step(started(), [indexed_job()], [waiting])
+    for summary in ("Ready", "Reconciling"):
+        assert 'secret "s3" not found' in message(plan, summary)
+    assert message(step(running(), [indexed_job()], GANG), "Ready") == ""
+
+
 def test_nothing_is_written_while_nothing_changes() -> None:
     item = running()
     plan = step(item, [indexed_job()], GANG, after=300)

@@ -25,6 +25,11 @@ def test_a_report_becomes_progress() -> None:
     assert "lastCheckpoint" not in fields
 
 
+def test_steps_of_an_unknown_total_are_not_shown_as_a_share() -> None:
+    fields = reported_status(status(), report(step=0, totalSteps=0, stage="Preparing"), NOW)["progress"]
+    assert (fields["text"], fields["percentText"], fields["stage"]) == ("", "", "Preparing")
+
+
 def test_the_step_never_goes_back_within_an_attempt() -> None:
     known = {"step": 50, "updatedAt": "2026-11-22T08:30:00Z"}
     assert reported_status(status(progress=known), report(), NOW) == {}

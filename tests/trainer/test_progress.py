@@ -174,11 +174,11 @@ def test_a_missing_token_or_server_is_no_error(tmp_path: Path, caplog: pytest.Lo
         Receiver(f"https://127.0.0.1:{port}/", ca_file=tmp_path / "no-ca"),
         Receiver("nonsense"),
     ):
+        caplog.clear()
         reporter = Reporter(receiver)
         reporter.update(step=1)
         reporter.close()
-
-    assert caplog.text.count("progress report not delivered (1 in a row)") == 4
+        assert "progress report not delivered (1 in a row)" in caplog.text
 
 
 def test_nobody_listens_without_a_url() -> None:

@@ -1,5 +1,6 @@
 """Metrics of a training pod, as a scrape sees them."""
 
+import math
 import socket
 import urllib.request
 
@@ -27,6 +28,13 @@ def test_a_scrape_sees_the_run() -> None:
         if "le" in s.labels
     }
     assert (buckets["1.0"], buckets["5.0"]) == (0, 1)
+
+
+def test_what_is_not_known_before_the_first_step_is_not_a_number() -> None:
+    registry = TrainingMetrics().registry
+    for name in ("loss", "learning_rate", "gradient_norm", "tokens_per_second"):
+        assert math.isnan(registry.get_sample_value(f"finetune_training_{name}") or 0), name
+    assert registry.get_sample_value("finetune_training_step") == 0
 
 
 def test_names_follow_the_rules_of_promtool() -> None:

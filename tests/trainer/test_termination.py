@@ -9,7 +9,7 @@ import torch
 from finetune_api.reports import TerminationMessage, TrainingResult
 from finetune_storage.errors import AccessDeniedError, NotFoundError, UnavailableError
 from finetune_trainer import termination
-from finetune_trainer.errors import ConfigurationError, DataError, Preempted, exit_code_of
+from finetune_trainer.errors import ConfigurationError, DataError, Preempted, exit_code_of, of_field
 
 
 def test_a_short_message_is_one_line_of_json(tmp_path: Path) -> None:
@@ -116,3 +116,11 @@ def out_of_memory_on_the_cpu() -> BaseException:
 def test_an_error_has_an_outcome_and_an_exit_code(error: BaseException, outcome: str, code: int) -> None:
     assert termination.message_of(error).outcome == outcome
     assert exit_code_of(error) == code
+
+
+def test_a_storage_error_speaks_for_itself() -> None:
+    with pytest.raises(NotFoundError) as caught, of_field("dataset.train.source"):
+        raise NotFoundError("pvc://data/x.jsonl: there is nothing at /mnt/pvc/data/x.jsonl; check the path")
+    assert termination.message_of(caught.value).message == (
+        "dataset.train.source: pvc://data/x.jsonl: there is nothing at /mnt/pvc/data/x.jsonl; check the path"
+    )

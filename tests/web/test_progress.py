@@ -7,10 +7,10 @@ import pytest
 
 from controllers.cluster_user import NAMESPACE, ClusterUser, eventually
 from controllers.operator_under_test import OperatorUnderTest
-from finetune_api.names import PROGRESS_FIELD_MANAGER
+from finetune_api.names import PROGRESS_FIELD_MANAGER, progress_audience
 from finetune_local.cluster import Cluster
 from finetune_operator.kinds import FINE_TUNE_JOBS
-from finetune_operator.kube.resources import PODS
+from finetune_operator.kube.resources import PODS, SERVICE_ACCOUNTS
 from plan.builders import last_words
 from web.receiver_under_test import ReceiverUnderTest, projected_token
 
@@ -119,6 +119,18 @@ async def test_a_token_for_another_audience_is_refused(
     before = await user.job()
     assert await receiver.post(await projected_token(user.api, job, pod, audience=audience)) == 401
     assert await unchanged(user, receiver, before)
+
+
+async def test_an_expired_token_is_refused(cluster: Cluster, user: ClusterUser, receiver: ReceiverUnderTest) -> None:
+    job, pod = await running_job(user)
+    before = await user.job()
+    account = await user.api.get(SERVICE_ACCOUNTS, "default", NAMESPACE)
+    audience = progress_audience(NAMESPACE, "tickets", job["metadata"]["uid"])
+    valid, _ = cluster.server.cluster.tokens.issue(account, (audience,), 60, pod)
+    expired, _ = cluster.server.cluster.tokens.issue(account, (audience,), -60, pod)
+    assert await receiver.post(expired, step=99) == 401
+    assert await unchanged(user, receiver, before)
+    assert await receiver.post(valid, step=5) == 204, "only its age was wrong"
 
 
 async def test_a_token_that_is_bound_to_no_pod_is_refused(user: ClusterUser, receiver: ReceiverUnderTest) -> None:

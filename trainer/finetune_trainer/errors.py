@@ -4,10 +4,12 @@ The operator decides from these whether another attempt can help, so a class say
 job (configuration, data), nobody but a bigger machine (memory), or time (everything else).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from finetune_api.exit_codes import ExitCode
-from finetune_storage.errors import AccessDeniedError, NotFoundError, UriError
+from finetune_storage.errors import AccessDeniedError, NotFoundError, StorageError, UriError
 
 Outcome = Literal["Succeeded", "ConfigurationError", "DataError", "OutOfMemory", "Preempted", "Hang", "Crash"]
 
@@ -67,6 +69,19 @@ class Preempted(TrainerError):
 
 class CheckpointError(TrainerError):
     """A checkpoint that had to be written could not be."""
+
+
+class Superseded(CheckpointError):
+    """A newer attempt of the job has taken over its checkpoints: this one was lost sight of and must end."""
+
+
+@contextmanager
+def of_field(path: str) -> Iterator[None]:
+    """Names the field of the job whose place cannot be used."""
+    try:
+        yield
+    except StorageError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def exit_code_of(error: BaseException) -> int:

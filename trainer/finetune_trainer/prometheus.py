@@ -1,6 +1,7 @@
 """Prometheus metrics of a training pod, served by rank 0 on `names.METRICS_PORT`."""
 
 import logging
+import math
 import os
 from collections.abc import Mapping
 
@@ -40,6 +41,8 @@ class TrainingMetrics:
             registry=self.registry,
         )
         self.resumed_step = gauge("resumed_from_step", "Step that this attempt started from.")
+        for unknown in (self.loss, self.learning_rate, self.gradient_norm, self.tokens_per_second):
+            unknown.set(math.nan)  # a loss of 0 before the first step would be the best one ever seen
 
     def serve(self, port: int) -> int:
         """Answer scrapes on a port until the process ends; returns the port, 0 when nothing is served.

@@ -19,7 +19,6 @@ from finetune_trainer.loop.feed import Feed
 from finetune_trainer.loop.generators import seed_everything
 from finetune_trainer.loop.plan import plan_steps
 from finetune_trainer.loop.process_group import device_of, process_group
-from finetune_trainer.loop.threads import set_threads
 from finetune_trainer.loop.train import TrainingLoop
 from finetune_trainer.methods import apply_method
 from finetune_trainer.metrics.scores import Evaluation
@@ -28,6 +27,7 @@ from finetune_trainer.models.quantization import keep_format, loading_options, q
 from finetune_trainer.models.quiet import quiet_libraries
 from finetune_trainer.models.suitability import check_method, longest_input
 from finetune_trainer.models.tokenizer import load_tokenizer
+from finetune_trainer.processors import set_threads
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.run import Run
 from finetune_trainer.sources import fetch_data, fetch_model
@@ -108,6 +108,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         artifact_digest=digest,
         format="Adapter" if config.method.makes_adapter else "Full",
         metrics=evaluation.metrics,
+        not_computed=evaluation.not_computed,
         evaluated_on=data.held_out[0] if data.held_out else "none",
         dataset_fingerprint=data.fingerprint,
         versions=package_versions(),
@@ -145,6 +146,8 @@ def _describe_evaluation(evaluation: Evaluation, baseline: dict[str, Any], run: 
     if run.rank == 0:
         for name, value in evaluation.metrics.items():
             log.info("%s %.4f (before training %.4f)", name, value, baseline.get(name, float("nan")))
+        for name, why in evaluation.not_computed.items():
+            log.warning("%s was not computed: %s", name, why)
 
 
 def _ready(model: Any, config: TrainerConfig, device: torch.device) -> Any:
@@ -160,7 +163,8 @@ def _checkpoints(config: TrainerConfig, data: PreparedData, ranks: Ranks, run: R
         hyperparameters=config.training.wire(),
         versions=package_versions(),
     )
-    return CheckpointStore(config.checkpoint.storage, config.checkpoint.keep, ranks, run.scratch, lineage, run.metrics)
+    storage, attempt = config.checkpoint, config.job.attempt
+    return CheckpointStore(storage.storage, storage.keep, ranks, run.scratch, lineage, run.metrics, attempt)
 
 
 def _order_fingerprint(config: TrainerConfig, data: PreparedData) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from finetune_api.model_reference import ModelReference
 from finetune_storage import Storage, open_storage
 from finetune_trainer.data.cache import locked
+from finetune_trainer.errors import of_field
 from finetune_trainer.run import Run
 
 MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
@@ -14,6 +15,11 @@ MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tikt
 
 def fetch_model(model: ModelReference, run: Run) -> Path:
     """The folder of a pre-trained model."""
+    with of_field("model.source"):
+        return _fetch_model(model, run)
+
+
+def _fetch_model(model: ModelReference, run: Run) -> Path:
     storage = open_storage(model.source, model.revision)
     patterns = list(MODEL_FILES)
     if not any(entry.path.endswith(".safetensors") for entry in storage.files()):
@@ -25,7 +31,7 @@ def fetch_model(model: ModelReference, run: Run) -> Path:
 
 def fetch_data(uri: str, run: Run) -> Path:
     """A data file or a folder of them."""
-    return _fetch(open_storage(uri), uri, run)
+    return _fetch(open_storage(uri, kind="dataset"), uri, run)
 
 
 def _fetch(storage: Storage, identity: str, run: Run, patterns: list[str] | None = None) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from finetune_api import names
 from finetune_api.reports import MAX_TERMINATION_BYTES, TerminationMessage, TrainingResult
+from finetune_storage.errors import StorageError
 from finetune_trainer.errors import Preempted, TrainerError, outcome_of
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ def termination_file(environment: Mapping[str, str] = os.environ) -> Path:
 
 def message_of(error: BaseException, rank: int = 0, step: int | None = None) -> TerminationMessage:
     """What to say of an error: its own words when we know it, else also the end of its traceback."""
-    text = str(error) if isinstance(error, TrainerError) else _with_traceback(error)
+    text = str(error) if isinstance(error, (TrainerError, StorageError)) else _with_traceback(error)
     return TerminationMessage(
         outcome=outcome_of(error),
         message=text,

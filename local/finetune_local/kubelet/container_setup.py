@@ -13,6 +13,7 @@ from finetune_local.kubelet.environment import (
     full_environment,
     referenced,
 )
+from finetune_local.kubelet.image import image_folders, uncovered
 from finetune_local.kubelet.pod_context import KubeletSettings
 from finetune_local.kubelet.processors import allowed_processors
 from finetune_local.kubelet.rewriting import without_mounts
@@ -61,7 +62,7 @@ async def build_spec(settings: KubeletSettings, pod: Object, container: Object, 
         root=str(root),
         isolation=settings.isolation,
         processors=_processors(container, ip),
-        mounts=[*volumes.mounts(container, own), *_system_mounts(settings, pod, container, folder)],
+        mounts=_mounts(settings, pod, container, folder, volumes.mounts(container, own)),
     )
     return without_mounts(spec, settings, pod) if settings.isolation == NONE else spec
 
@@ -75,6 +76,12 @@ def _processors(container: Object, ip: str) -> list[int]:
 def termination_file(settings: KubeletSettings, pod: Object, container: Object) -> Path:
     folder = settings.pod_folder(pod["metadata"]["uid"]) / "containers" / container["name"]
     return folder / "termination-log"
+
+
+def _mounts(
+    settings: KubeletSettings, pod: Object, container: Object, folder: Path, volumes: list[Mount]
+) -> list[Mount]:
+    return [*volumes, *uncovered(image_folders(), volumes), *_system_mounts(settings, pod, container, folder)]
 
 
 def _system_mounts(settings: KubeletSettings, pod: Object, container: Object, folder: Path) -> list[Mount]:

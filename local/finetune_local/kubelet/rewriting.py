@@ -38,10 +38,11 @@ class Rewriter:
         for claim in sorted(self.claims, key=len, reverse=True):
             folder = self.claims[claim]
             text = re.sub(rf"pvc://{re.escape(claim)}(?![\w.-])", _always(f"file://{folder}"), text)
-        for target in sorted(self.places, key=len, reverse=True):
-            place = self.places[target]
-            pattern = rf"(?<![\w./-]){re.escape(target)}(?=$|[/\s:;,\"'])"
-            text = re.sub(pattern, _always(place), text)
+        if self.places:
+            # All in one pass: a folder that stands for a path may itself lie under another mount path, such as /tmp.
+            targets = "|".join(re.escape(target) for target in sorted(self.places, key=len, reverse=True))
+            pattern = rf"(?<![\w./-])({targets})(?=$|[/\s:;,\"'])"
+            text = re.sub(pattern, lambda match: self.places[match[1]], text)
         text = _POD.sub(lambda match: self.settings.network.reserve(match[1]), text)
         return _SERVICE.sub(self._service, text)
 

@@ -146,6 +146,8 @@ def _pod_ending(pod: PodFacts, attempt: AttemptFacts) -> Ending | None:
 def _exit_cause(pod: PodFacts) -> Cause:
     if pod.oom_killed:
         return Cause.OUT_OF_MEMORY
+    if pod.cannot_start:
+        return Cause.INVALID_IMAGE
     if pod.message and pod.message.outcome in OUTCOMES:
         return OUTCOMES[pod.message.outcome]
     if pod.exit_code in EXIT_CODES:

@@ -2,8 +2,9 @@
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from finetune_api.evaluation import Gate
 from finetune_api.metrics import LOWER_IS_BETTER
@@ -34,14 +35,24 @@ class Verdict:
     message: str
 
 
-def decide_gates(gates: Sequence[Gate], metrics: dict[str, float], baseline: Baseline | None) -> list[Verdict]:
-    """In the order of the spec. A metric that is missing or not a number never passes."""
-    return [_decide(gate, metrics.get(gate.metric), baseline) for gate in gates]
+def decide_gates(
+    gates: Sequence[Gate],
+    metrics: dict[str, float],
+    baseline: Baseline | None,
+    not_computed: Mapping[str, str] = MappingProxyType({}),
+) -> list[Verdict]:
+    """In the order of the spec. A metric that is missing or not a number never passes.
+
+    `not_computed` says why the held-out data does not allow a metric.
+    """
+    return [_decide(gate, metrics.get(gate.metric), baseline, not_computed) for gate in gates]
 
 
-def _decide(gate: Gate, value: float | None, baseline: Baseline | None) -> Verdict:
+def _decide(gate: Gate, value: float | None, baseline: Baseline | None, not_computed: Mapping[str, str]) -> Verdict:
     if value is None:
-        return Verdict(gate.metric, False, f"{gate.metric} was not reported by the evaluation")
+        why = not_computed.get(gate.metric)
+        missing = f"could not be computed: {why}" if why else "was not reported by the evaluation"
+        return Verdict(gate.metric, False, f"{gate.metric} {missing}")
     if value != value:
         return Verdict(gate.metric, False, f"{gate.metric} is not a number")
     if gate.baseline is not None:

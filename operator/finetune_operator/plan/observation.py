@@ -40,6 +40,8 @@ class PodFacts:
     disruption: str
     """Reason of the DisruptionTarget condition, or the pod's own reason such as Evicted."""
     disruption_message: str
+    cannot_start: bool = False
+    """The container runtime found nothing to execute: a wrong command, or an image without the program."""
 
     @property
     def failed(self) -> bool:
@@ -140,6 +142,7 @@ def pod_facts(pod: Resource) -> PodFacts:
         log_tail=(message.message if message else text).strip(),
         disruption=disruption,
         disruption_message=disruption_message,
+        cannot_start=ended.get("reason") in ("StartError", "ContainerCannotRun"),
     )
 
 

@@ -8,6 +8,7 @@ from finetune_api.names import (
     ENV_PROGRESS_CA_FILE,
     ENV_PROGRESS_TOKEN_FILE,
     ENV_PROGRESS_URL,
+    ENV_STOP_GRACE,
     LABEL_ATTEMPT,
     LABEL_COMPONENT,
     LABEL_JOB,
@@ -30,6 +31,8 @@ from finetune_operator.schedulers.scheduler import Scheduler
 CONTAINER = "trainer"
 GRACE_SECONDS = 120
 """Time to agree on a step, save and verify a checkpoint."""
+REPORT_SECONDS = 10
+"""Left after the workers' grace to end what still runs, and to say how it ended."""
 Env = list[dict[str, Any]]
 
 
@@ -48,6 +51,7 @@ def pod_template(job: ResolvedJob, gang: Gang, number: int, settings: Settings, 
     merged = _generated(job, gang, settings, scheduler)
     for template in job.pod_templates:
         merged = strategic_merge(merged, template)
+    _set_stop_grace(merged)
     return strategic_merge(
         merged,
         {
@@ -59,6 +63,20 @@ def pod_template(job: ResolvedJob, gang: Gang, number: int, settings: Settings, 
             "spec": {"restartPolicy": "Never", "subdomain": gang.name},
         },
     )
+
+
+def _set_stop_grace(template: dict[str, Any]) -> None:
+    """Lets the workers' grace follow the pod's, unless a template sets it."""
+    container = next(one for one in template["spec"]["containers"] if one["name"] == CONTAINER)
+    if any(variable["name"] == ENV_STOP_GRACE for variable in container["env"]):
+        return
+    grace = template["spec"].get("terminationGracePeriodSeconds") or GRACE_SECONDS
+    container["env"] = [*container["env"], {"name": ENV_STOP_GRACE, "value": f"{stop_grace(grace):g}"}]
+
+
+def stop_grace(pod_grace: float) -> float:
+    """Seconds for saving a checkpoint, of the pod's seconds; of a short grace half."""
+    return max(pod_grace - REPORT_SECONDS, pod_grace / 2)
 
 
 def _generated(job: ResolvedJob, gang: Gang, settings: Settings, scheduler: Scheduler) -> dict[str, Any]:

@@ -34,7 +34,11 @@ def reported_status(status: Resource, report: ProgressReport, now: datetime) -> 
 def progress(report: ProgressReport, now: datetime) -> Resource:
     """`status.progress`; what was not reported is null, so that nothing of an older report stays."""
     share = 100 * report.step / report.total_steps if report.total_steps else 0.0
+    known = report.total_steps > 0
     return {
+        "attempt": report.attempt,
+        "stage": report.stage,
+        "resumedFromStep": report.resumed_from_step,
         "step": report.step,
         "totalSteps": report.total_steps,
         "epoch": round(report.epoch, 4),
@@ -43,8 +47,8 @@ def progress(report: ProgressReport, now: datetime) -> Resource:
         "learningRate": _rounded(report.learning_rate),
         "tokensPerSecond": _rounded(report.tokens_per_second),
         "etaSeconds": report.eta_seconds,
-        "text": f"{report.step}/{report.total_steps}",
-        "percentText": f"{int(min(share, 100.0))}%",
+        "text": f"{report.step}/{report.total_steps}" if known else "",
+        "percentText": f"{int(min(share, 100.0))}%" if known else "",
         "updatedAt": rfc3339(now),
     }
 

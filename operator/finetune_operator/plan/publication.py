@@ -25,7 +25,7 @@ def evaluate(draft: StatusDraft, base: Basis, result: TrainingResult) -> None:
         "versions": dict(result.versions),
     }
     gates = base.job.spec.evaluation.gate
-    verdicts = decide_gates(gates, result.metrics, baseline_of(draft.world))
+    verdicts = decide_gates(gates, result.metrics, baseline_of(draft.world), result.not_computed)
     draft.status["gates"] = [{"metric": one.metric, "passed": one.passed, "message": one.message} for one in verdicts]
     missed = "; ".join(one.message for one in verdicts if not one.passed)
     if missed:

@@ -17,12 +17,13 @@ from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.publication import evaluate
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.status_draft import StatusDraft
-from finetune_operator.plan.world import Create
+from finetune_operator.plan.world import Create, Resource
 
 
 def attend(draft: StatusDraft, base: Basis) -> None:
     """The next step of the current attempt. A result that is there counts, whatever else was asked for."""
     facts = draft.world.facts(draft.attempt)
+    _note_resumption(draft)
     if facts.complete:
         _completed(draft, base, facts)
     elif base.job.spec.suspend:
@@ -33,6 +34,24 @@ def attend(draft: StatusDraft, base: Basis) -> None:
         _ended(draft, base, facts, ending)
     else:
         _show_progress(draft, base, facts)
+
+
+def _reported(draft: StatusDraft) -> Resource:
+    """What rank 0 of the current attempt last said; empty when it has not yet."""
+    progress = (draft.world.job.get("status") or {}).get("progress") or {}
+    return progress if progress.get("attempt") == draft.attempt else {}
+
+
+def _note_resumption(draft: StatusDraft) -> None:
+    """Before the start it was the newest checkpoint that we knew of; rank 0 may have had to go further back."""
+    record, progress = draft.record, _reported(draft)
+    if record is None or progress.get("stage", "Preparing") == "Preparing":
+        return
+    step = progress.get("resumedFromStep")
+    if step is None:
+        record.pop("resumedFromStep", None)
+    else:
+        record["resumedFromStep"] = step
 
 
 def _known_ending(draft: StatusDraft, facts: AttemptFacts) -> Ending | None:
@@ -91,7 +110,8 @@ def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None
         _mark_started(draft, facts)
         if not draft.is_true("Running"):
             draft.event(Reason.ATTEMPT_RUNNING, f"attempt {draft.attempt}: all {nodes} pods run")
-        draft.status["phase"] = "Running"
+        evaluating = _reported(draft).get("stage") in ("Evaluating", "Exporting")
+        draft.status["phase"] = "Evaluating" if evaluating else "Running"
         draft.set("Running", True, Reason.ATTEMPT_RUNNING, f"all {nodes} pods run")
         return
     if draft.is_true("Running"):

@@ -127,14 +127,20 @@ class StatusDraft:
         wait = self.requeue_after
         return Plan(self.status, tuple(self.writes), tuple(self.events), None if wait == math.inf else wait)
 
+    def _hindrance(self) -> str:
+        """What the job waits for, in the words of the condition that shows it; empty when nothing is in its way."""
+        conditions = (self.condition(type_) for type_ in ("Validated", "Running", "Published"))
+        return next((str(one["message"]) for one in conditions if one.get("status") == "False" and one["message"]), "")
+
     def _summarize(self) -> None:
         """https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus"""
         phase: str = self.status.setdefault("phase", "Pending")
         failure = self.condition("Failed") if phase == "Failed" else {}
         moving = phase not in ("Succeeded", "Failed", "Suspended")
         reason, message = failure.get("reason") or phase, failure.get("message", "")
-        self.set("Ready", phase == "Succeeded", reason, message)
-        self.set("Reconciling", moving, phase)
+        waiting = self._hindrance() if moving else ""
+        self.set("Ready", phase == "Succeeded", reason, message or waiting)
+        self.set("Reconciling", moving, phase, waiting)
         self.set("Stalled", bool(failure), reason, message)
 
 

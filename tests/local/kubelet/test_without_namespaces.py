@@ -1,8 +1,11 @@
 """The fallback for machines that allow no mounts: paths and names are rewritten."""
 
 import sys
+from typing import cast
 
 from finetune_local.cluster import Cluster
+from finetune_local.kubelet.pod_context import KubeletSettings
+from finetune_local.kubelet.rewriting import Rewriter
 from finetune_local.kubelet.sandbox.supervisor import NONE
 from finetune_operator.kube.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, SERVICES
 from local.clusters import log_of, pod, terminated, wait_for
@@ -51,3 +54,11 @@ async def test_paths_claims_and_names_are_rewritten() -> None:
         ]
         assert (folder / "file").read_text() == "kept\n"
         assert (terminated(ended) or {})["message"] == "done"
+
+
+def test_a_folder_that_stands_for_a_path_is_not_rewritten_again() -> None:
+    places = {"/tmp": "/state/tmp", "/mnt/pvc/data": "/tmp/state/data", "/tmp/checkout": "/tmp/checkout"}
+    rewriter = Rewriter(places, {}, cast(KubeletSettings, None))
+    assert (
+        rewriter.text("/mnt/pvc/data/x:/tmp/y:/tmp/checkout/bin") == "/tmp/state/data/x:/state/tmp/y:/tmp/checkout/bin"
+    )

@@ -4,13 +4,14 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from finetune_storage import Storage, open_storage
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
-from finetune_trainer.errors import CheckpointError, ConfigurationError, DataError
+from finetune_trainer.errors import CheckpointError, ConfigurationError, DataError, Superseded
 from finetune_trainer.ranks import Ranks
 from trainer.checkpoint.states import model, state
 
@@ -26,8 +27,8 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def store(uri: str, tmp_path: Path) -> Callable[..., CheckpointStore]:
-    def make(keep: int = 2, lineage: Lineage = LINEAGE) -> CheckpointStore:
-        return CheckpointStore(uri, keep, Ranks(), tmp_path / "scratch", lineage)
+    def make(keep: int = 2, lineage: Lineage = LINEAGE, attempt: int = 1) -> CheckpointStore:
+        return CheckpointStore(uri, keep, Ranks(), tmp_path / "scratch", lineage, attempt=attempt)
 
     return make
 
@@ -144,12 +145,15 @@ def test_a_damaged_newest_is_passed_over(
     checkpoints.save(state(2))
     damage(place, f"step-00000002/{file}")
 
+    reader = store()
     with caplog.at_level(logging.INFO):
-        restored = store().restore(model())
+        restored = reader.restore(model())
 
     assert restored is not None
     assert restored.step == 1
     assert f"step-00000002 is passed over: {message}" in caplog.text
+    assert reader.last is not None, "what was read back is verified"
+    assert (reader.last.step, reader.last.uri.endswith("/step-00000001")) == (1, True)
 
 
 def test_a_checkpoint_without_its_manifest_never_happened(
@@ -271,3 +275,38 @@ def test_a_folder_that_cannot_be_made_fails_the_save_and_not_the_run(
 def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"checkpoint.storage: hf://a/b cannot be written; use s3"):
         CheckpointStore("hf://a/b", 2, Ranks(), tmp_path, LINEAGE)
+
+
+def test_an_attempt_that_was_replaced_can_no_longer_save(store: Callable[..., CheckpointStore], place: Storage) -> None:
+    first = store(attempt=1)
+    first.restore(model())
+    first.save(state(1))
+    second = store(attempt=2)
+    assert second.restore(model()) is not None
+
+    with pytest.raises(Superseded, match="attempt 2 of the job has taken over"):
+        first.save(state(2))
+    with pytest.raises(Superseded):
+        store(attempt=1).restore(model())
+    assert place.folders() == ["step-00000001"]
+
+    second.save(state(2))
+    assert place.folders() == ["step-00000001", "step-00000002"]
+
+
+def test_a_takeover_during_a_save_keeps_it_from_being_shown(
+    store: Callable[..., CheckpointStore], place: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = store(attempt=1), store(attempt=2)
+    write = first._write
+
+    def overtaken(*arguments: Any) -> Any:
+        written = write(*arguments)
+        second._take_over()
+        return written
+
+    monkeypatch.setattr(first, "_write", overtaken)
+    with pytest.raises(Superseded):
+        first.save(state(1))
+    assert store(attempt=2).restore(model()) is None
+    assert place.folders() == []

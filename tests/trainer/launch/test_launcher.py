@@ -36,7 +36,7 @@ def test_stacks_of_every_worker_on_request(job: Job) -> None:
 
     assert ended.code == 0
     assert ended.log.count("most recent call first") >= 2
-    assert "in dump_stacks" in ended.log
+    assert "dump_stacks" in ended.log  # both workers write at once, so a line may hold pieces of two
 
 
 def test_a_worker_that_will_not_stop_is_killed_after_the_grace(job: Job) -> None:

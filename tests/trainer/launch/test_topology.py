@@ -4,7 +4,7 @@ import pytest
 
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.launch.supervisor import Timing
-from finetune_trainer.launch.topology import Topology, threads_per_process, topology_of, usable_cores
+from finetune_trainer.launch.topology import Topology, topology_of
 
 GANG = {
     "PET_NNODES": "2",
@@ -56,13 +56,3 @@ def test_patience_is_a_positive_number(text: str) -> None:
         Timing.from_environment({"FINETUNE_STOP_GRACE_SECONDS": text})
 
     assert Timing.from_environment({"FINETUNE_STOP_GRACE_SECONDS": "30"}).stop_grace == 30
-
-
-def test_cores_are_shared_out() -> None:
-    assert threads_per_process(processes=2, cores=9) == 4
-    assert threads_per_process(processes=8, cores=4) == 1
-
-
-def test_a_quota_below_the_cpu_set_counts() -> None:
-    assert usable_cores("100000 100000") == 1
-    assert usable_cores("max 100000") == usable_cores("99900000 100000")

@@ -1,6 +1,4 @@
-"""Steps, learning rates, throughput, threads: the arithmetic of the loop."""
-
-from pathlib import Path
+"""Steps, learning rates, throughput: the arithmetic of the loop."""
 
 import pytest
 
@@ -9,7 +7,6 @@ from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.loop.best_model import BestModel
 from finetune_trainer.loop.plan import plan_steps
 from finetune_trainer.loop.schedule import Schedule, schedule_of
-from finetune_trainer.loop.threads import processors
 from finetune_trainer.loop.throughput import Throughput
 
 
@@ -66,11 +63,3 @@ def test_pauses_do_not_count_in_the_throughput() -> None:
     now = 101.0
     assert throughput.read() == pytest.approx(100)
     assert throughput.seconds_per_step == pytest.approx(1)
-
-
-@pytest.mark.parametrize(("content", "expected"), [("150000 100000", 2), ("50000 100000", 1)])
-def test_a_pods_cpu_limit_is_respected(content: str, expected: int, tmp_path: Path) -> None:
-    (tmp_path / "cpu.max").write_text(content)
-    assert processors(tmp_path / "cpu.max") == min(expected, processors(tmp_path / "none"))
-    (tmp_path / "cpu.max").write_text("max 100000")
-    assert processors(tmp_path / "cpu.max") == processors(tmp_path / "none")

@@ -57,6 +57,7 @@ def test_class_metrics_equal_scikit_learn(ranks: int, classes: int) -> None:
 def test_no_auc_where_a_class_is_not_in_the_held_out_data() -> None:
     found = evaluate(torch.randn(4, 3), torch.tensor([0, 1, 0, 1]), 1, LABELS)
     assert "auc" not in found.metrics
+    assert f"no example of {LABELS[2]};" in found.not_computed["auc"]
     assert all(map(math.isfinite, found.metrics.values()))
 
 

@@ -9,6 +9,9 @@ from typing import Any, Protocol
 from finetune_api.manifest import FileEntry
 
 BEST = "best.json"
+"""Record that pins the best checkpoint."""
+FENCE = "attempt.json"
+"""Record of the newest attempt that took the checkpoints over."""
 NAME = re.compile(r"^step-(\d{8,})(?:-(\d+))?$")
 
 
@@ -52,11 +55,11 @@ class Backend(Protocol):
     def uri(self, name: str) -> str:
         """The URI of a checkpoint."""
 
-    def read_pin(self) -> bytes | None:
-        """The content of the pin, or None."""
+    def read_record(self, name: str) -> bytes | None:
+        """The content of a small record beside the checkpoints, or None."""
 
-    def write_pin(self, data: bytes) -> None:
-        """Replace the pin, in one go."""
+    def write_record(self, name: str, data: bytes) -> None:
+        """Replace a record, in one go."""
 
 
 def name_of(step: int, taken: list[str]) -> str:
@@ -94,3 +97,17 @@ def decode_pin(data: bytes | None) -> str | None:
     except (ValueError, AttributeError):
         return None
     return name if isinstance(name, str) and NAME.match(name) else None
+
+
+def encode_fence(attempt: int) -> bytes:
+    """The content of the fence."""
+    return json.dumps({"attempt": attempt}).encode()
+
+
+def decode_fence(data: bytes | None) -> int:
+    """The newest attempt that a fence names; without one there was none before the first."""
+    try:
+        attempt = json.loads(data or b"{}").get("attempt")
+    except (ValueError, AttributeError):
+        return 1
+    return attempt if isinstance(attempt, int) else 1

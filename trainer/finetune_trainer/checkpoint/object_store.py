@@ -9,7 +9,7 @@ from finetune_api import manifest
 from finetune_api.manifest import FileEntry, ManifestError
 from finetune_storage.errors import NotFoundError
 from finetune_storage.s3 import S3Storage
-from finetune_trainer.checkpoint.backend import BEST, newest_first
+from finetune_trainer.checkpoint.backend import newest_first
 
 
 class ObjectStore:
@@ -75,11 +75,11 @@ class ObjectStore:
     def uri(self, name: str) -> str:
         return f"{self._storage.uri.rstrip('/')}/{name}"
 
-    def read_pin(self) -> bytes | None:
-        return self._storage.read(BEST) if self._storage.exists(BEST) else None
+    def read_record(self, name: str) -> bytes | None:
+        return self._storage.read(name) if self._storage.exists(name) else None
 
-    def write_pin(self, data: bytes) -> None:
-        self._storage.put(data, BEST)
+    def write_record(self, name: str, data: bytes) -> None:
+        self._storage.put(data, name)
 
     def _manifest(self, name: str) -> dict[str, Any]:
         try:

@@ -11,7 +11,7 @@ from finetune_api import manifest
 from finetune_api.manifest import FileEntry, ManifestError
 from finetune_storage.errors import UnavailableError
 from finetune_storage.local import TEMPORARY, LocalStorage
-from finetune_trainer.checkpoint.backend import BEST, newest_first
+from finetune_trainer.checkpoint.backend import newest_first
 
 SHARED = "every node must mount the same volume (ReadWriteMany)"
 
@@ -74,15 +74,16 @@ class SharedFolder:
     def uri(self, name: str) -> str:
         return f"{self._storage.uri.rstrip('/')}/{name}"
 
-    def read_pin(self) -> bytes | None:
-        path = self._root / BEST
+    def read_record(self, name: str) -> bytes | None:
+        path = self._root / name
         return path.read_bytes() if path.exists() else None
 
-    def write_pin(self, data: bytes) -> None:
-        temporary = self._root / f"{TEMPORARY}{BEST}"
+    def write_record(self, name: str, data: bytes) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        temporary = self._root / f"{TEMPORARY}{name}"
         temporary.write_bytes(data)
         manifest.fsync(temporary)
-        os.replace(temporary, self._root / BEST)
+        os.replace(temporary, self._root / name)
 
 
 def _verify_shared(folder: Path, path: str, entry: FileEntry) -> None:

@@ -15,7 +15,17 @@ from finetune_api.manifest import FileEntry, ManifestError
 from finetune_storage import open_storage
 from finetune_storage.errors import StorageError
 from finetune_storage.local import LocalStorage
-from finetune_trainer.checkpoint.backend import Backend, decode_pin, encode_pin, name_of, step_of
+from finetune_trainer.checkpoint.backend import (
+    BEST,
+    FENCE,
+    Backend,
+    decode_fence,
+    decode_pin,
+    encode_fence,
+    encode_pin,
+    name_of,
+    step_of,
+)
 from finetune_trainer.checkpoint.lineage import Lineage, check_trainable
 from finetune_trainer.checkpoint.retention import surplus
 from finetune_trainer.checkpoint.shared_folder import SharedFolder
@@ -25,7 +35,7 @@ from finetune_trainer.checkpoint.state import (
     shapes,
     write_state,
 )
-from finetune_trainer.errors import CheckpointError, ConfigurationError, TrainerError
+from finetune_trainer.errors import CheckpointError, ConfigurationError, Superseded, TrainerError
 from finetune_trainer.prometheus import TrainingMetrics
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.train_state import TrainState
@@ -64,6 +74,8 @@ class CheckpointStore:
         uri: `pvc://`, `file://` or `s3://` folder; every rank must see the same one.
         keep: Newest sound checkpoints to keep; the best one is kept besides.
         scratch: A local folder for downloads and uploads, shared by the processes of a pod.
+        attempt: Of the job. Once a newer attempt has restored, an older one can no longer save: its node may have
+            been cut off from the cluster, and its pods deleted by force, while they went on training.
     """
 
     def __init__(
@@ -74,15 +86,18 @@ class CheckpointStore:
         scratch: Path,
         lineage: Lineage,
         metrics: TrainingMetrics | None = None,
+        attempt: int = 1,
     ) -> None:
         self._backend = _backend(uri, scratch)
         self._keep = keep
         self._ranks = ranks
         self._lineage = lineage
         self._metrics = metrics or TrainingMetrics()
+        self._attempt = attempt
         self._damaged: set[str] = set()
         self._best: str | None = None
         self.last: SavedCheckpoint | None = None
+        """The newest one that was verified: saved or restored."""
         self.failures = 0
         """Saves in a row that did not work."""
 
@@ -98,6 +113,7 @@ class CheckpointStore:
 
         Raises:
             CheckpointError: It failed and was final.
+            Superseded: A newer attempt has taken over.
         """
         started = time.monotonic()
         plan = self._rank_zero(lambda: self._begin(state.step))
@@ -139,11 +155,14 @@ class CheckpointStore:
         if body["worldSize"] != self._ranks.world_size:
             state.local = {}
         self._note_changes(body, where)
+        size = sum(entry["size"] for entry in body["files"].values())
+        self.last = SavedCheckpoint(state.step, where, 0.0, size)
         self._metrics.checkpoint_step.set(state.step)
         self._metrics.resumed_step.set(state.step)
         return state
 
     def _begin(self, step: int) -> tuple[str, str]:
+        self._check_fence()
         name = name_of(step, self._backend.names())
         return name, self._backend.begin(name)
 
@@ -156,13 +175,14 @@ class CheckpointStore:
 
     def _commit(self, step: int, name: str, staging: str, files: dict[str, FileEntry], best: bool) -> None:
         try:
+            self._check_fence()
             self._backend.commit(staging, name, files, manifest.encode(files, self._extra(step)))
         except BaseException:
             self._backend.abort(staging)
             raise
         if best:
             self._best = name
-            self._backend.write_pin(encode_pin(name))
+            self._backend.write_record(BEST, encode_pin(name))
         self._prune(name)
 
     def _extra(self, step: int) -> dict[str, Any]:
@@ -184,10 +204,27 @@ class CheckpointStore:
             except Exception as error:  # the new checkpoint is safe; what is left over is tried again next time
                 log.warning("checkpoint %s could not be deleted: %s", self._backend.uri(name), error)
 
+    def _check_fence(self) -> None:
+        newest = decode_fence(self._backend.read_record(FENCE))
+        if newest > self._attempt:
+            raise Superseded(
+                f"attempt {newest} of the job has taken over; attempt {self._attempt} must not save any more"
+            )
+
+    def _take_over(self) -> None:
+        self._check_fence()
+        if self._attempt == 1:  # there is none before it
+            return
+        try:
+            self._backend.write_record(FENCE, encode_fence(self._attempt))
+        except (OSError, StorageError) as error:  # a full disk, which may have room again by the next save
+            log.warning("older attempts could not be kept from writing checkpoints: %s", error)
+
     def _newest_sound(self) -> tuple[str, dict[str, Any]] | None:
+        self._take_over()
         for left in self._backend.clean():
             log.info("removed the unfinished checkpoint %s", left)
-        self._best = decode_pin(self._backend.read_pin())
+        self._best = decode_pin(self._backend.read_record(BEST))
         names = self._backend.names()
         for name in names:
             try:
@@ -241,6 +278,8 @@ class CheckpointStore:
         return saved
 
     def _save_failed(self, step: int, error: Exception, final: bool) -> None:
+        if isinstance(error, Superseded):
+            raise error
         self.failures += 1
         self._metrics.checkpoint_failures.inc()
         kept = f"the last one is {self.last.uri}" if self.last else "there is none before it"

@@ -19,7 +19,7 @@ from finetune_trainer.data.fingerprint import fingerprint
 from finetune_trainer.data.reading import read_rows
 from finetune_trainer.data.report import part_report
 from finetune_trainer.data.split import Parts, split_examples
-from finetune_trainer.errors import DataError
+from finetune_trainer.errors import DataError, of_field
 from finetune_trainer.tasks.task import Task
 
 FORM = 1
@@ -55,7 +55,7 @@ def prepare(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, scrat
     Raises:
         DataError: The data cannot be read or used; names file and line.
     """
-    sources = {name: (fetch(f.source), f.format) for name in PARTS if (f := _file(dataset, name))}
+    sources = {name: (_fetched(fetch, f, name), f.format) for name in PARTS if (f := _file(dataset, name))}
     digest = fingerprint(sources)
     limit = LengthLimit(max_length, dataset.over_length)
     key = _key(digest, dataset, task, tokenizer, limit)
@@ -65,6 +65,11 @@ def prepare(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, scrat
         _write(folder, parts, task, tokenizer, limit, digest)
 
     return _load(built_once(scratch / "data" / key, build))
+
+
+def _fetched(fetch: Fetch, file: DataFile, part: str) -> Path:
+    with of_field(f"dataset.{part}.source"):
+        return fetch(file.source)
 
 
 def _file(dataset: Dataset, part: str) -> DataFile | None:

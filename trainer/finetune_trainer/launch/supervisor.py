@@ -11,14 +11,16 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from finetune_api.names import ENV_STOP_GRACE
 from finetune_api.reports import TerminationMessage
 from finetune_trainer import termination
 from finetune_trainer.errors import ConfigurationError, TrainerError
 from finetune_trainer.launch import verdict
 from finetune_trainer.launch.discovery import wait_until_resolvable
 from finetune_trainer.launch.doorbell import Doorbell
-from finetune_trainer.launch.topology import Topology, threads_per_process, usable_cores
+from finetune_trainer.launch.topology import Topology
 from finetune_trainer.launch.worker import ENV_LAUNCHER_PID, ENV_MESSAGES, message_file
+from finetune_trainer.processors import threads_per_process, usable_processors
 from finetune_trainer.stop import StopSignal
 
 if TYPE_CHECKING:
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENV_STOP_GRACE = "FINETUNE_STOP_GRACE_SECONDS"
-"""How long the workers may take to save after SIGTERM. Must be below the pod's terminationGracePeriodSeconds."""
 ENV_PEER_GRACE = "FINETUNE_PEER_GRACE_SECONDS"
 """How long the peers of a dead worker may take to end; they cannot do anything useful any more."""
 ENV_RENDEZVOUS_TIMEOUT = "FINETUNE_RENDEZVOUS_TIMEOUT_SECONDS"
@@ -121,7 +121,8 @@ class Supervisor:
     def _prepare_environment(self, folder: Path) -> None:
         os.environ[ENV_MESSAGES] = str(folder)
         os.environ[ENV_LAUNCHER_PID] = str(os.getpid())
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads_per_process(self._topology.processes, usable_cores())))
+        threads = threads_per_process(self._topology.processes, usable_processors())
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
     def _await_agent(self, agent: "AgentRun") -> None:
         """Wait for the agent; after a stop request, no longer than the grace."""

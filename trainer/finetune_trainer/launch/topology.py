@@ -61,25 +61,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def threads_per_process(processes: int, cores: int) -> int:
-    """Threads of OpenMP for each of some processes: an equal share of the cores, at least one."""
-    return max(1, cores // processes)
-
-
-def usable_cores(cpu_max: str | None = None) -> int:
-    """Cores that this container may use: its CPU set, and its cgroup quota (`cpu.max`: "200000 100000") if lower."""
-    cores = len(os.sched_getaffinity(0))
-    quota, _, period = (cpu_max if cpu_max is not None else _cpu_max()).strip().partition(" ")
-    if not quota.isdigit() or not period.isdigit():
-        return cores
-    return max(1, min(cores, int(quota) // int(period)))
-
-
-def _cpu_max() -> str:
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            return file.read()
-    except OSError:
-        return "max"

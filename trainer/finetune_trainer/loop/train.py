@@ -91,7 +91,7 @@ class TrainingLoop:
         if state is not None:
             self._restore(state)
             log.info("resumed at step %d of %d", self.step, self.plan.total_steps)
-            self.run.reporter.update(step=self.step, resumed_from_step=self.step)
+            self.run.reporter.update(step=self.step, resumed_from_step=self.step, checkpoint=self._last_checkpoint())
         self.run.metrics.total_steps.set(self.plan.total_steps)
         self.run.reporter.update(stage="Training", total_steps=self.plan.total_steps)
 
@@ -211,6 +211,7 @@ class TrainingLoop:
             self.watchdog.check()
             self.run.reporter.update(stage="Evaluating", step=self.step)
             metrics = self.evaluate().metrics
+            self.run.reporter.update(stage="Training")
         value = metrics.get(self.best.metric)
         improved = self.best.note(value, self.step)
         if improved and self.best.patience is not None:
@@ -226,10 +227,13 @@ class TrainingLoop:
     def _save(self, stopping: bool) -> None:
         with self.throughput.paused():
             self.watchdog.check()
-            saved = self.checkpoints.save(self._state(), final=stopping)
+            self.checkpoints.save(self._state(), final=stopping)
             self.agreement.saved()
-        if saved is not None:
-            self.run.reporter.update(checkpoint={"step": saved.step, "uri": saved.uri})
+        self.run.reporter.update(checkpoint=self._last_checkpoint())
+
+    def _last_checkpoint(self) -> dict[str, Any] | None:
+        last = self.checkpoints.last
+        return {"step": last.step, "uri": last.uri} if last else None
 
     def _state(self) -> TrainState:
         return TrainState(
@@ -275,7 +279,7 @@ class TrainingLoop:
         return DistributedDataParallel(
             self.model,
             device_ids=[self.device.index] if self.device.type == "cuda" else None,
-            broadcast_buffers=False,
+            forward_sync_buffers=False,
             gradient_as_bucket_view=True,
             find_unused_parameters=False,
         )

@@ -10,6 +10,8 @@ from torch import Tensor
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.metrics.scores import Evaluation
 
+NAMED_LABELS = 5
+"""So many absent labels an error names."""
 Share = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Rows, log-probabilities, classes."""
 
@@ -50,8 +52,11 @@ def class_metrics(scores: np.ndarray, targets: np.ndarray, labels: list[str]) ->
         "loss": float(-scores[np.arange(len(targets)), targets].astype(np.float64).mean()),
     }
     auc = area_under_curve(scores, targets, len(labels))
+    not_computed = {}
     if auc is not None:
         metrics["auc"] = auc
+    else:
+        not_computed["auc"] = why_no_area(support, labels)
     details: dict[str, Any] = {
         "examples": len(targets),
         "labels": labels,
@@ -66,7 +71,16 @@ def class_metrics(scores: np.ndarray, targets: np.ndarray, labels: list[str]) ->
             for i, label in enumerate(labels)
         },
     }
-    return Evaluation(metrics, details)
+    return Evaluation(metrics, details, not_computed)
+
+
+def why_no_area(support: np.ndarray, labels: list[str]) -> str:
+    """The reason why there is no AUC, and the mend."""
+    absent = [label for label, examples in zip(labels, support, strict=True) if not examples]
+    if not absent:
+        return "the model gives scores that are not finite"
+    named = ", ".join(label[:40] for label in absent[:NAMED_LABELS]) + (", …" if len(absent) > NAMED_LABELS else "")
+    return f"the held-out data has no example of {named}; add some, or stratify the split"
 
 
 def area_under_curve(scores: np.ndarray, targets: np.ndarray, classes: int) -> float | None:

@@ -1,6 +1,6 @@
 """What an evaluation gathers and gives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,8 @@ class Evaluation:
 
     metrics: dict[str, float]
     details: dict[str, Any]
+    not_computed: dict[str, str] = field(default_factory=dict)
+    """Metrics that this data does not allow, and why."""
 
 
 class Scores(Protocol):
