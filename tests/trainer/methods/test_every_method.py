@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import BitsAndBytesConfig
 
+from finetune_api.method_support import refusal
 from finetune_serving.artifact import open_artifact
 from finetune_serving.generation import Generator, Sampling
 from finetune_serving.loading import LoadedModel, load
@@ -59,6 +60,14 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(generator: Finished, tm
     assert {**before, **after} == generator.losses
     assert list(generator.losses) == list(range(1, STEPS + 1))
     assert result.metrics == generator.result.metrics
+
+
+def test_recomputed_activations_change_nothing_where_they_are_allowed(generator: Finished, tmp_path: Path) -> None:
+    if refusal(next(iter(generator.case.method)), "training.gradientCheckpointing"):
+        pytest.skip("refused by the support table")
+    settings = {"task": "TextGeneration", "gradientCheckpointing": True}
+    _, losses = run(job_of(generator.case, tmp_path, generator.model, generator.data, **settings), tmp_path, end_at=3)
+    assert losses == pytest.approx({step: generator.losses[step] for step in (1, 2, 3)}, rel=1e-5)
 
 
 def test_it_writes_what_it_was_trained_to_write(generator: Finished) -> None:
