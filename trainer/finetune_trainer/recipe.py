@@ -53,8 +53,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
     # The model's own files first: they are small to check, and decide how the data is tokenised.
     base = fetch_model(config.model, run)
-    trust = config.model.trust_remote_code
-    model_config = load_config(base, task, trust)
+    model_config = load_config(base, task, trust := config.model.trust_remote_code)
     check_method(model_config, config.task, config.method)
     options = loading_options(quantization_of(config.method.qlora, config.training.precision), device)
     tokenizer = load_tokenizer(base, task, trust)
