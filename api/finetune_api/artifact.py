@@ -4,7 +4,7 @@ The artifact is a folder in Hugging Face's layout (config.json and model.safeten
 its adapter_model.safetensors, and the tokenizer's files) plus finetune.json, and manifest.json written last.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -26,6 +26,9 @@ class ArtifactDescription(Schema):
         None, description="TextClassification: the classes, in the order of the model's outputs."
     )
     base_model: ModelReference | None = Field(None, description="What an adapter was trained on.")
+    quantization: dict[str, Any] | None = Field(
+        None, description="transformers' quantization_config of the base model that an adapter was trained on."
+    )
     max_length: int | None = Field(None, ge=1, description="Longest input in tokens that it was trained on.")
     versions: dict[str, str] = Field(default_factory=dict)
 

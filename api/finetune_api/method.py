@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from finetune_api.base import Schema, rule, schema_with
 
-METHODS = ("full", "lora", "ia3", "promptTuning", "pTuning", "prefixTuning", "adalora")
+METHODS = ("full", "lora", "qlora", "ia3", "promptTuning", "pTuning", "prefixTuning", "adalora")
 """Names on the wire; a job sets exactly one."""
 ONE_OF = f"set exactly one of {', '.join(METHODS)}"
 
@@ -60,6 +60,21 @@ class Lora(Schema):
                 "set dropout 0 and dora false, or init Default"
             )
         return self
+
+
+class QLora(Schema):
+    """LoRA beside a base model whose linear layers are held in 4 bits, NF4 (Dettmers et al. 2023, arXiv:2305.14314)."""
+
+    rank: int = Field(8, ge=1, le=1024, description="Rank of the update; more rank, more capacity and memory.")
+    alpha: float | None = Field(None, gt=0, description="Scale of the update. Default: twice the rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="On the adapter's input.")
+    target_modules: LayerNames | None = Field(
+        None,
+        description="Names of the layers to adapt. Default: the attention and MLP layers of the model's family.",
+    )
+    double_quantization: bool = Field(
+        True, description="Quantize the scales of the 4-bit weights too, which saves 0.4 bits a weight."
+    )
 
 
 class Ia3(Schema):
@@ -188,6 +203,7 @@ class Method(Schema):
     )
     full: Full | None = None
     lora: Lora | None = None
+    qlora: QLora | None = None
     ia3: Ia3 | None = None
     prompt_tuning: PromptTuning | None = None
     p_tuning: PTuning | None = None

@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedTokenizerBase,
 )
 from transformers.utils.logging import disable_progress_bar
@@ -60,7 +61,8 @@ def _load(source: ModelSource, artifact: Artifact) -> tuple[Any, PreTrainedToken
     tokenizer = _tokenizer(artifact.folder if has_tokenizer else base, source.trust_remote_code)
     trained = _modules_of_adapter(artifact.folder)
     model = _model(base, artifact.description, source.trust_remote_code, elsewhere=trained)
-    return _with_adapter(model, artifact.folder, len(tokenizer)), tokenizer
+    merges = not artifact.description.quantization  # a merged weight would be rounded again
+    return _with_adapter(model, artifact.folder, len(tokenizer), merges), tokenizer
 
 
 def _modules_of_adapter(folder: Path) -> list[str]:
@@ -107,6 +109,10 @@ def _model(
         _check_label_count(folder, description, options)
         options["id2label"] = dict(enumerate(labels))
         options["label2id"] = {label: index for index, label in enumerate(labels)}
+    if description.quantization:
+        # An adapter fits the weights that it was trained on, which are those after rounding.
+        options["quantization_config"] = BitsAndBytesConfig.from_dict(description.quantization)
+        options["device_map"] = {"": _device()}
     # The base of an adapter may have been a classifier of other classes.
     options["ignore_mismatched_sizes"] = bool(elsewhere)
     model, report = kind.from_pretrained(folder, dtype=_precision(), output_loading_info=True, **options)
@@ -115,6 +121,10 @@ def _model(
         *report["missing_keys"],
         *(key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]),
     }
+    for module in model.modules():
+        # bitsandbytes would pack 4-bit weights anew for some processors, and round their scales further.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     missing = [key for key in sorted(made_up) if not set(key.split(".")) & set(elsewhere)]
     if missing:
         raise StartupError(f"{folder}: weights are missing: {', '.join(missing[:5])}; export the model again")
@@ -130,13 +140,13 @@ def _check_label_count(folder: Path, description: ArtifactDescription, options: 
         )
 
 
-def _with_adapter(model: Any, folder: Path, vocabulary: int) -> Any:
+def _with_adapter(model: Any, folder: Path, vocabulary: int, merges: bool) -> Any:
     from peft import PeftModel
 
     if vocabulary > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(vocabulary)
     adapted = PeftModel.from_pretrained(model, str(folder))
-    if adapted.peft_config["default"].is_prompt_learning:
+    if adapted.peft_config["default"].is_prompt_learning or not merges:
         return adapted
     return adapted.merge_and_unload(safe_merge=True)
 

@@ -4,6 +4,8 @@ import hashlib
 import logging
 from typing import Any
 
+import torch
+
 from finetune_api.reports import TrainingResult
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
@@ -21,6 +23,7 @@ from finetune_trainer.loop.train import TrainingLoop
 from finetune_trainer.methods import apply_method
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.load import load_config, load_model
+from finetune_trainer.models.quantization import keep_format, loading_options, quantization_of
 from finetune_trainer.models.quiet import quiet_libraries
 from finetune_trainer.models.suitability import check_method, longest_input
 from finetune_trainer.models.tokenizer import load_tokenizer
@@ -50,25 +53,22 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
     # The model's own files first: they are small to check, and decide how the data is tokenised.
     base = fetch_model(config.model, run)
-    trust = config.model.trust_remote_code
-    model_config = load_config(base, task, trust)
+    model_config = load_config(base, task, trust := config.model.trust_remote_code)
     check_method(model_config, config.task, config.method)
+    options = loading_options(quantization_of(config.method.qlora, config.training.precision), device)
     tokenizer = load_tokenizer(base, task, trust)
     max_length = _max_length(config, longest_input(model_config))
 
     data = prepare(config.dataset, task, tokenizer, max_length, run.scratch, lambda uri: fetch_data(uri, run))
-    if run.rank == 0:
-        _describe(data, config, max_length)
+    _describe(data, config, max_length, run)
 
     rows = task.rows(data.train, max_length)
     plan = plan_steps(config.training, len(rows), run.world_size)
-
     # The same seed on every rank: a new head and new adapters start out equal.
     seed_everything(config.training.seed)
-    loaded = load_model(base, model_config, task, data.labels, tokenizer, trust)
+    loaded = load_model(base, model_config, task, data.labels, tokenizer, trust, options)
     adaptation = apply_method(loaded, config.method, tokenizer, plan.total_steps)
-    model = adaptation.model.to(device)
-    _save_memory(model, config)
+    model = _ready(adaptation.model, config, device)
 
     pad, batch_size = tokenizer.pad_token_id, config.training.batch_size
     feed = Feed(task, data.train, rows, plan, batch_size, config.training.seed, run.rank, pad)
@@ -128,7 +128,9 @@ def _max_length(config: TrainerConfig, positions: int | None) -> int:
     return min(asked_for, room)
 
 
-def _describe(data: PreparedData, config: TrainerConfig, max_length: int) -> None:
+def _describe(data: PreparedData, config: TrainerConfig, max_length: int, run: Run) -> None:
+    if run.rank:
+        return
     for line in summary(data.report):
         log.info(line)
     if max_length < config.dataset.max_length:
@@ -149,9 +151,11 @@ def _describe_evaluation(evaluation: Evaluation, baseline: dict[str, Any], run: 
             log.warning("%s was not computed: %s", name, why)
 
 
-def _save_memory(model: Any, config: TrainerConfig) -> None:
+def _ready(model: Any, config: TrainerConfig, device: torch.device) -> Any:
+    keep_format(model.to(device))
     if config.training.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
 
 
 def _checkpoints(config: TrainerConfig, data: PreparedData, ranks: Ranks, run: Run) -> CheckpointStore:

@@ -28,6 +28,7 @@ CASES = {
     "rslora": Case({"lora": {"rank": 4, "rslora": True, "dropout": 0.1}}),
     "dora": Case({"lora": {"rank": 4, "dora": True}}),
     "pissa": Case({"lora": {"rank": 4, "init": "PiSSA"}}),
+    "qlora": Case({"qlora": {"rank": 4, "dropout": 0.1}}),
     "ia3": Case({"ia3": {}}, 1e-1),
     "prompt": Case({"promptTuning": {"virtualTokens": 4}}, 1e-1),
     "p": Case({"pTuning": {"virtualTokens": 4}}),

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import BitsAndBytesConfig
 
+from finetune_api.method_support import refusal
 from finetune_serving.artifact import open_artifact
 from finetune_serving.generation import Generator, Sampling
 from finetune_serving.loading import LoadedModel, load
 from finetune_serving.settings import ModelSource
+from finetune_trainer.models.quantization import keep_format
 from trainer.methods.method_runs import CASES, STEPS, Case, job_of, run
 
 
@@ -59,6 +62,14 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(generator: Finished, tm
     assert result.metrics == generator.result.metrics
 
 
+def test_recomputed_activations_change_nothing_where_they_are_allowed(generator: Finished, tmp_path: Path) -> None:
+    if refusal(next(iter(generator.case.method)), "training.gradientCheckpointing"):
+        pytest.skip("refused by the support table")
+    settings = {"task": "TextGeneration", "gradientCheckpointing": True}
+    _, losses = run(job_of(generator.case, tmp_path, generator.model, generator.data, **settings), tmp_path, end_at=3)
+    assert losses == pytest.approx({step: generator.losses[step] for step in (1, 2, 3)}, rel=1e-5)
+
+
 def test_it_writes_what_it_was_trained_to_write(generator: Finished) -> None:
     served = serve(generator.root / "output", generator.root)
     reread = peft_model(generator)
@@ -101,4 +112,7 @@ def peft_model(finished: Finished, **options: Any) -> Any:
     from peft import AutoPeftModelForCausalLM, AutoPeftModelForSequenceClassification
 
     kind = AutoPeftModelForSequenceClassification if options else AutoPeftModelForCausalLM
-    return kind.from_pretrained(finished.root / "output", **options).eval()
+    if "qlora" in finished.case.method:
+        about = json.loads((finished.root / "output" / "finetune.json").read_text())
+        options["quantization_config"] = BitsAndBytesConfig.from_dict(about["quantization"])
+    return keep_format(kind.from_pretrained(finished.root / "output", **options).eval())

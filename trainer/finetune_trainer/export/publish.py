@@ -21,6 +21,7 @@ from finetune_trainer.export.artifact import (
 from finetune_trainer.export.verification import verify_export
 from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.metrics.scores import Evaluation
+from finetune_trainer.models.quantization import quantization_in
 from finetune_trainer.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Exporter:
             EVALUATION_FILE: self._evaluation_report(data, evaluation, baseline),
         }
         model = adaptation.model.eval()  # P-tuning runs its network once more to save what it makes
-        write_artifact(self.scratch, model, self.tokenizer, self._description(data), reports)
+        write_artifact(self.scratch, model, self.tokenizer, self._description(data, model), reports)
         adaptation.complete_export(self.scratch)
         self._verify(model, data)
         digest = seal(self.scratch)
@@ -63,13 +64,14 @@ class Exporter:
         log.info("artifact %s, %s", self.config.output, digest)
         return digest
 
-    def _description(self, data: PreparedData) -> ArtifactDescription:
-        adapter = self.config.method.makes_adapter
+    def _description(self, data: PreparedData, model: Any) -> ArtifactDescription:
+        adapter, quantization = self.config.method.makes_adapter, quantization_in(model)
         return ArtifactDescription(
             task=self.config.task,
             format="Adapter" if adapter else "Full",
             labels=data.labels or None,
             base_model=self.config.model if adapter else None,
+            quantization=quantization.to_dict() if quantization else None,
             max_length=self.max_length,
             versions=package_versions(),
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import TrainerError
 from finetune_trainer.loop.forward import selected_logits
+from finetune_trainer.models.quantization import keep_format, loading_options, quantization_in
 from finetune_trainer.tasks.task import Task
 
 TOLERANCE = 1e-4
@@ -51,9 +52,9 @@ def reload(folder: Path, base: Path | None, task: Task, model: Any, trust_remote
         return task.model_class.from_pretrained(str(folder), **options)
     if getattr(model.config, "problem_type", None):
         options["num_labels"] = model.config.num_labels
-    return PeftModel.from_pretrained(
-        task.model_class.from_pretrained(str(base), ignore_mismatched_sizes=True, **options), str(folder)
-    )
+    options |= loading_options(quantization_in(model), next(model.parameters()).device)
+    loaded = keep_format(task.model_class.from_pretrained(str(base), ignore_mismatched_sizes=True, **options))
+    return PeftModel.from_pretrained(loaded, str(folder))
 
 
 def _answers(model: Any, batch: Batch) -> Tensor:

@@ -6,7 +6,7 @@ from finetune_api.method import Method
 from finetune_trainer.methods.adalora import with_adalora
 from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.methods.ia3 import with_ia3
-from finetune_trainer.methods.lora import with_lora
+from finetune_trainer.methods.lora import with_lora, with_qlora
 from finetune_trainer.methods.virtual_tokens import with_p_tuning, with_prefix_tuning, with_prompt_tuning
 from finetune_trainer.models.load import LoadedModel
 
@@ -19,6 +19,8 @@ def apply_method(loaded: LoadedModel, method: Method, tokenizer: Any, total_step
     """
     if method.lora is not None:
         return with_lora(loaded, method.lora)
+    if method.qlora is not None:
+        return with_qlora(loaded, method.qlora)
     if method.ia3 is not None:
         return with_ia3(loaded, method.ia3)
     if method.prompt_tuning is not None:

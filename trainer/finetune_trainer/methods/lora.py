@@ -4,11 +4,11 @@ from typing import Any
 
 from peft import LoraConfig
 
-from finetune_api.method import Lora
+from finetune_api.method import Lora, QLora
 from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.methods.peft_model import adapted, new_modules, task_type
 from finetune_trainer.methods.pissa import PissaAdaptation
-from finetune_trainer.methods.target_modules import stores_transposed, target_modules
+from finetune_trainer.methods.target_modules import LINEAR, stores_transposed, target_modules
 from finetune_trainer.models.load import LoadedModel
 
 RSLORA_ALPHA = 16.0
@@ -32,6 +32,20 @@ def with_lora(loaded: LoadedModel, lora: Lora) -> Adaptation:
     )
     model: Any = adapted(loaded, config, "lora")
     return PissaAdaptation(model) if lora.init == "PiSSA" else Adaptation(model)
+
+
+def with_qlora(loaded: LoadedModel, qlora: QLora) -> Adaptation:
+    """Adapters in float32 beside layers that were quantized when the model was loaded."""
+    names = target_modules(loaded.model, qlora.target_modules, "method.qlora.targetModules", LINEAR)
+    config = LoraConfig(
+        r=qlora.rank,
+        lora_alpha=qlora.alpha or 2 * qlora.rank,  # type: ignore[arg-type]  # PEFT only divides it by the rank
+        lora_dropout=qlora.dropout,
+        target_modules=names,
+        modules_to_save=new_modules(loaded),
+        task_type=task_type(loaded.model),
+    )
+    return Adaptation(adapted(loaded, config, "qlora"))
 
 
 def _alpha(lora: Lora) -> float:

@@ -1,6 +1,7 @@
 """A model from its folder, in float32, with the head that the task needs."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from finetune_trainer.models.suitability import check_suitable
 from finetune_trainer.tasks.task import Task
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
+NEW_HEADS = ("classifier", "score", "pre_classifier", "pooler", "dropout", "head")
+"""First parts of the names of classification heads."""
 UNUSED_FROM_PRETRAINING = ("pooler",)
 """Modules on the way to a new head that some checkpoints lack; trained with the head."""
 
@@ -47,9 +50,17 @@ def load_config(folder: Path, task: Task, trust_remote_code: bool = False) -> An
 
 
 def load_model(
-    folder: Path, config: Any, task: Task, labels: list[str], tokenizer: Any, trust_remote_code: bool = False
+    folder: Path,
+    config: Any,
+    task: Task,
+    labels: list[str],
+    tokenizer: Any,
+    trust_remote_code: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
     """Float32 whatever the files hold: weights that are trained in bfloat16 lose most small updates.
+
+    `options` are further arguments of `from_pretrained`, such as how to quantize.
 
     Raises:
         ConfigurationError: The files are damaged, or hold weights of another model.
@@ -70,6 +81,7 @@ def load_model(
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=bool(labels),
+            **(options or {}),
         )
     except Exception as error:
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
@@ -95,7 +107,7 @@ def new_modules(missing: list[str], has_head: bool) -> list[str]:
         below = next((part for part in rest if part in UNUSED_FROM_PRETRAINING), None)
         if has_head and below:
             modules.add(below)
-        elif has_head and first in ("classifier", "score", "pre_classifier", "pooler", "dropout", "head"):
+        elif has_head and first in NEW_HEADS:
             modules.add(first)
         else:
             stray.append(key)

@@ -1,0 +1,59 @@
+"""The 4-bit base model of QLoRA, by bitsandbytes."""
+
+import importlib.util
+from typing import Any
+
+import torch
+from transformers import BitsAndBytesConfig
+
+from finetune_api.method import QLora
+from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.models.load import NEW_HEADS, UNUSED_FROM_PRETRAINING
+
+OUTPUT_HEADS = ("lm_head", "embed_out", "qa_outputs")
+
+
+def quantization_of(qlora: QLora | None, precision: str) -> BitsAndBytesConfig | None:
+    """NF4 for every linear layer but the heads, which are trained whole or decide the output alone.
+
+    Raises:
+        ConfigurationError: bitsandbytes is not installed.
+    """
+    if qlora is None:
+        return None
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigurationError(
+            "method.qlora needs bitsandbytes, which this trainer does not have: use an image with "
+            "finetune-operator[qlora], or set method.lora"
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=qlora.double_quantization,
+        bnb_4bit_compute_dtype=torch.bfloat16 if precision == "BFloat16" else torch.float32,
+        llm_int8_skip_modules=[*OUTPUT_HEADS, *NEW_HEADS, *UNUSED_FROM_PRETRAINING],
+    )
+
+
+def quantization_in(model: Any) -> BitsAndBytesConfig | None:
+    """How the base of a loaded model is quantized."""
+    found = getattr(model.config, "quantization_config", None)
+    return found if isinstance(found, BitsAndBytesConfig) else None
+
+
+def loading_options(quantization: BitsAndBytesConfig | None, device: torch.device) -> dict[str, Any]:
+    """Arguments of `from_pretrained`. Weights are quantized as they are read, on the device where they stay."""
+    return {"quantization_config": quantization, "device_map": {"": device}} if quantization else {}
+
+
+def keep_format(model: Any) -> Any:
+    """Holds the 4-bit weights as they are read.
+
+    On processors with AVX512-BF16, bitsandbytes packs a layer anew in its first evaluation, rounds its scales to
+    bfloat16 for good, and fails on layers whose width is no multiple of 64: training would go on otherwise after an
+    evaluation than before it, and a resumed run otherwise than an unbroken one.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
