@@ -103,7 +103,8 @@ def _verdicts(situation: Situation) -> dict[str, Verdict]:
 
 
 def _serving(situation: Situation) -> str:
-    return f"{situation.state.stable or situation.candidate} serves, {situation.rollout.available} pods"
+    pods = "1 pod" if situation.rollout.available == 1 else f"{situation.rollout.available} pods"
+    return f"{situation.state.stable or situation.candidate} serves with {pods}"
 
 
 def _available(rollout: Rollout) -> Verdict:
