@@ -25,7 +25,7 @@ SLOW = Knobs(
     node_monitor_grace=10.0,
     unreachable_toleration=0.5,
 )
-ROOM_FOR_ONE = {"cpu": "2", "memory": "8Gi"}
+ROOM_FOR_ONE = {"cpu": "1", "memory": "8Gi"}
 TRAINING = {"maxSteps": 100, "batchSize": 24, "learningRate": 5e-3, "logEverySteps": 5}
 
 
@@ -42,7 +42,7 @@ async def test_the_gang_goes_on_elsewhere_from_its_newest_checkpoint(cluster: Cl
     user = User(cluster.api, "default", "any")  # type: ignore[arg-type]
     await user.apply(claim())
     await user.run("prepare", PREPARE_SCRIPT.read_text())
-    one_each = {"requests": {"cpu": "1500m"}}
+    one_each = {"requests": {"cpu": "1"}, "limits": {"cpu": "1"}}
     await user.apply(fine_tune_job("gone", training=TRAINING, resources=one_each, failurePolicy={"backoffSeconds": 0}))
     await user.until(FINE_TUNE_JOBS, "gone", has_checkpoint, seconds=240)
     pods = await user.list(PODS, "finetune-operator.io/job=gone,batch.kubernetes.io/job-completion-index=1")

@@ -129,6 +129,7 @@ def fine_tune_job(name: str, **changes: Any) -> Body:
         "method": {"full": {}},
         "training": {"maxSteps": 80, "batchSize": 24, "learningRate": 1e-2, "logEverySteps": 5},
         "distributed": {"nodes": 2},
+        "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "1"}},
         "checkpoint": {"storage": f"pvc://{CLAIM}/checkpoints", "everySteps": 10},
         "output": {"storage": f"pvc://{CLAIM}/models"},
     }
