@@ -9,7 +9,15 @@ from finetune_api.method import Ia3
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.methods.peft_model import adapted, new_modules, task_type
-from finetune_trainer.methods.target_modules import LINEAR, adaptable, leaf_names, stores_transposed, target_modules
+from finetune_trainer.methods.target_modules import (
+    BERT_LIKE,
+    LINEAR,
+    LLAMA_LIKE,
+    adaptable,
+    leaf_names,
+    stores_transposed,
+    target_modules,
+)
 from finetune_trainer.models.load import LoadedModel
 
 Layers = tuple[list[str], list[str]]
@@ -19,23 +27,8 @@ LLAMA: Layers = (["k_proj", "v_proj"], ["down_proj"])
 FUSED: Layers = (["query_key_value"], ["dense_4h_to_h"])
 
 FAMILIES: dict[str, Layers] = {
-    **dict.fromkeys(["bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie"], BERT),
-    **dict.fromkeys(
-        [
-            "llama",
-            "mistral",
-            "qwen2",
-            "qwen3",
-            "gemma",
-            "gemma2",
-            "gemma3_text",
-            "smollm3",
-            "olmo2",
-            "granite",
-            "cohere",
-        ],
-        LLAMA,
-    ),
+    **dict.fromkeys(BERT_LIKE, BERT),
+    **dict.fromkeys(LLAMA_LIKE, LLAMA),
     **dict.fromkeys(["gpt_neox", "falcon", "bloom"], FUSED),
     "phi3": (["qkv_proj"], ["down_proj"]),
     "distilbert": (["k_lin", "v_lin"], ["lin2"]),

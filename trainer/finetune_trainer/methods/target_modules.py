@@ -11,24 +11,25 @@ BERT = ["query", "key", "value", "attention.output.dense", "intermediate.dense",
 LLAMA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 
+BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie")
+LLAMA_LIKE = (
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "smollm3",
+    "olmo2",
+    "granite",
+    "cohere",
+)
+"""Values of model_type whose layers have the same names."""
+
 FAMILIES: dict[str, list[str]] = {
-    **dict.fromkeys(["bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie", "megatron-bert"], BERT),
-    **dict.fromkeys(
-        [
-            "llama",
-            "mistral",
-            "qwen2",
-            "qwen3",
-            "gemma",
-            "gemma2",
-            "gemma3_text",
-            "smollm3",
-            "olmo2",
-            "granite",
-            "cohere",
-        ],
-        LLAMA,
-    ),
+    **dict.fromkeys([*BERT_LIKE, "megatron-bert"], BERT),
+    **dict.fromkeys(LLAMA_LIKE, LLAMA),
     **dict.fromkeys(["phi3"], FUSED),
     "distilbert": ["q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"],
     "deberta-v2": [
