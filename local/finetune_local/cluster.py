@@ -99,6 +99,7 @@ class Cluster:
         except BaseException:
             await self.stop()
             raise
+        self._server.cluster.admission.client.resolve = self._control_plane.proxies.endpoint
         if kubelet := self._control_plane.kubelet:
             self._server.set_log_provider(LogReader(kubelet).read)
         return self.url

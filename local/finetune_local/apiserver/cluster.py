@@ -18,6 +18,7 @@ from finetune_local.apiserver.revision_store import RevisionStore
 from finetune_local.apiserver.status_error import no_such_path
 from finetune_local.apiserver.type_registry import TypeRegistry
 from finetune_local.apiserver.watching import Watcher
+from finetune_local.apiserver.webhooks.dispatch import WebhookAdmission
 
 Object = dict[str, Any]
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -72,6 +73,7 @@ class Cluster:
         meta = compiler().named("V1ObjectMeta")
         self.operations = Operations(self.store, ObjectCodec(meta))
         self.reader = Reader(self.store)
+        self.admission = WebhookAdmission(self.store)
         self.custom_resources = CustomResources(self.operations, self.registry, meta)
         self.watchers: set[Watcher] = set()
         self.faults = Faults()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from finetune_local.apiserver import object_codec
 from finetune_local.apiserver.deletion import JOB_WARNING, mark_deleted, may_be_removed
 from finetune_local.apiserver.namespace_admission import NAMESPACES, check_namespace_deletion
 from finetune_local.apiserver.operations import Operations
@@ -10,8 +11,10 @@ from finetune_local.apiserver.request_options import DeleteOptions
 from finetune_local.apiserver.resource_type import ResourceType
 from finetune_local.apiserver.revision_store import StoredObject
 from finetune_local.apiserver.status_error import conflict
+from finetune_local.apiserver.webhooks.question import Phase, Question
 
 Object = dict[str, Any]
+PHASES: tuple[Phase, ...] = ("mutating", "validating")
 # Kinds whose strategy returns the deleted object; all others answer with a Status.
 RETURNS_OBJECT = {
     ("", "pods"),
@@ -28,15 +31,20 @@ def delete(
     namespace: str,
     name: str,
     options: DeleteOptions,
-    warnings: list[str],
 ) -> tuple[StoredObject, bool]:
     """The object as it is afterwards, and whether it is gone."""
     if resource.key == NAMESPACES:
         check_namespace_deletion(name)
     stored = operations.require(resource, namespace, name)
     _check_preconditions(resource, stored, options)
+    if options.admission is not None:
+        old = object_codec.view(resource, stored)
+        for phase in PHASES:
+            options.admission.ask(
+                Question(phase, "DELETE", resource, "", namespace, name, None, old, options.user, options.dry_run)
+            )
     if resource.key == ("batch", "jobs") and not options.propagation_policy:
-        warnings.append(JOB_WARNING)
+        options.warnings.append(JOB_WARNING)
     body = stored.copy()
     mark_deleted(resource, body, options)
     if options.dry_run:
@@ -74,21 +82,21 @@ def deletion_status(resource: ResourceType, stored: StoredObject) -> Object:
     }
 
 
+def matching(
+    operations: Operations, resource: ResourceType, namespace: str, matches: Callable[[Object], bool]
+) -> list[StoredObject]:
+    """What a deletion of a collection concerns."""
+    return [one for one in operations.store.collection(resource.key).items(namespace) if matches(one.body)]
+
+
 def delete_collection(
     operations: Operations,
     resource: ResourceType,
     namespace: str,
     matches: Callable[[Object], bool],
     options: DeleteOptions,
-    warnings: list[str],
-) -> list[StoredObject]:
-    """Deletes what matches; the answer lists the objects as they were left."""
-    found = [one for one in operations.store.collection(resource.key).items(namespace) if matches(one.body)]
-    deleted = []
-    for stored in found:
+) -> None:
+    """Deletes what matches, without asking webhooks: what goes with its CRD or its namespace is not asked for."""
+    for stored in matching(operations, resource, namespace, matches):
         meta = stored.body["metadata"]
-        if resource.key == NAMESPACES:
-            check_namespace_deletion(meta["name"])
-        after, _ = delete(operations, resource, meta.get("namespace", ""), meta["name"], options, warnings)
-        deleted.append(after)
-    return deleted
+        delete(operations, resource, meta.get("namespace", ""), meta["name"], options)

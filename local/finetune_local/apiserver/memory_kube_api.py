@@ -85,26 +85,28 @@ class MemoryKubeApi:
         with _api_errors():
             resource = self._resource(kind)
             where = namespace or _namespace_of(body)
-            return self._read(
-                resource, self._cluster.operations.create(resource, where, _copy(body), self._write_options())
-            )
+            return self._read(resource, await self._create(resource, where, body))
+
+    async def _create(self, resource: ResourceType, namespace: str, body: Object) -> StoredObject:
+        operations = self._cluster.operations
+        return await self._cluster.admission.admit(
+            lambda new, run: operations.create(resource, namespace, new, run), _copy(body), self._write_options()
+        )
 
     async def replace(self, kind: Kind, body: Object) -> Object:
-        return self._update(kind, body, "")
+        return await self._update(kind, body, "")
 
     async def replace_status(self, kind: Kind, body: Object) -> Object:
-        return self._update(kind, body, "status")
+        return await self._update(kind, body, "status")
 
-    def _update(self, kind: Kind, body: Object, subresource: str) -> Object:
+    async def _update(self, kind: Kind, body: Object, subresource: str) -> Object:
+        namespace, name, operations = _namespace_of(body), body["metadata"]["name"], self._cluster.operations
         with _api_errors():
             resource = self._resource(kind)
-            stored = self._cluster.operations.update(
-                resource,
-                _namespace_of(body),
-                body["metadata"]["name"],
+            stored = await self._cluster.admission.admit(
+                lambda new, run: operations.update(resource, namespace, name, new, run, subresource),
                 _copy(body),
                 self._write_options(),
-                subresource,
             )
             return self._read(resource, stored)
 
@@ -113,7 +115,9 @@ class MemoryKubeApi:
     ) -> Object:
         options = self._write_options(field_manager)
         options.force = force
-        return self._patch(kind, body["metadata"]["name"], body, _namespace_of(body), subresource, APPLY_PATCH, options)
+        return await self._patch(
+            kind, body["metadata"]["name"], body, _namespace_of(body), subresource, APPLY_PATCH, options
+        )
 
     async def patch(
         self,
@@ -127,9 +131,9 @@ class MemoryKubeApi:
         field_manager: str | None = None,
     ) -> Object:
         options = self._write_options(field_manager or "")
-        return self._patch(kind, name, patch, namespace or "", subresource, content_type, options)
+        return await self._patch(kind, name, patch, namespace or "", subresource, content_type, options)
 
-    def _patch(
+    async def _patch(
         self,
         kind: Kind,
         name: str,
@@ -144,8 +148,10 @@ class MemoryKubeApi:
             operations = self._cluster.operations
             if subresource == "scale":
                 return patch_scale(operations, resource, namespace, name, _copy(patch), content_type, options)
-            stored, _ = operations.patch(
-                resource, namespace, name, _copy(patch), content_type, options, subresource or ""
+            stored, _ = await self._cluster.admission.admit(
+                lambda new, run: operations.patch(resource, namespace, name, new, content_type, run, subresource or ""),
+                _copy(patch),
+                options,
             )
             return self._read(resource, stored)
 
@@ -159,11 +165,14 @@ class MemoryKubeApi:
         uid: str | None = None,
         grace_period_seconds: int | None = None,
     ) -> Object | None:
-        options = DeleteOptions(grace_period_seconds, propagation, uid or "")
+        options = DeleteOptions(grace_period_seconds, propagation, uid or "", user=self._user)
+        operations = self._cluster.operations
         with _api_errors():
             resource = self._resource(kind)
             try:
-                stored, gone = delete(self._cluster.operations, resource, namespace or "", name, options, [])
+                stored, gone = await self._cluster.admission.admit(
+                    lambda _body, run: delete(operations, resource, namespace or "", name, run), None, options
+                )
             except StatusError as error:
                 if error.code == 404:
                     return None
@@ -181,10 +190,7 @@ class MemoryKubeApi:
             special = post_special(self._cluster, resource, info, _copy(body), self._user)
             if special is not None:
                 return special
-            return self._read(
-                resource,
-                self._cluster.operations.create(resource, info.namespace, _copy(body), self._write_options()),
-            )
+            return self._read(resource, await self._create(resource, info.namespace, body))
 
     def _resource(self, kind: Kind) -> ResourceType:
         return self._cluster.resource(kind.group, kind.version, kind.plural)

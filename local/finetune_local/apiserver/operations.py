@@ -34,6 +34,7 @@ from finetune_local.apiserver.status_error import (
     stale_write,
     unsupported_media_type,
 )
+from finetune_local.apiserver.webhooks.question import Operation, Phase, Question
 
 Object = dict[str, Any]
 MERGE_PATCH = "application/merge-patch+json"
@@ -61,6 +62,7 @@ class Operations:
         options.report_unknown_fields(unknown)
         _check_scope(resource, decoded, namespace)
         check_namespace(self.store, resource, namespace, decoded)
+        decoded = self._mutated_new(resource, namespace, decoded, options)
         prefix = "" if decoded["metadata"].get("name") else decoded["metadata"].get("generateName", "")
         prepare_create(resource, decoded, namespace)
         self._complete_new(resource, decoded)
@@ -73,7 +75,17 @@ class Operations:
             raise already_exists(resource.group, resource.plural, name)
         manager = Manager(options.manager, "Update", resource.api_version)
         managed_fields.track_update(resource.schema, None, decoded, manager)
-        return self._write(resource, namespace, name, decoded, None, options)
+        admitted = consented("validating", resource, "", namespace, name, decoded, None, options)
+        return self._write(resource, namespace, admitted["metadata"]["name"], admitted, None, options)
+
+    def _mutated_new(self, resource: ResourceType, namespace: str, body: Object, options: WriteOptions) -> Object:
+        """What mutating webhooks make of a new object: they see it with its defaults, before the server names it."""
+        if options.admission is None:
+            return body
+        self.codec.default(resource, body, None)
+        meta = body["metadata"]
+        mutated = consented("mutating", resource, "", namespace, meta.get("name", ""), body, None, options)
+        return self.codec.decode(resource, mutated, [])
 
     def _complete_new(self, resource: ResourceType, body: Object) -> None:
         if resource.status_subresource and not resource.keeps_new_status:
@@ -177,9 +189,11 @@ class Operations:
     ) -> StoredObject:
         check_namespace(self.store, resource, namespace, merged)
         fields = merged["metadata"].pop("managedFields")
+        merged = self._mutated_new(resource, namespace, merged, options)
         prepare_create(resource, merged, namespace)
         self._complete_new(resource, merged)
         merged["metadata"]["managedFields"] = fields
+        merged = consented("validating", resource, "", namespace, name, merged, None, options)
         return self._write(resource, namespace, name, merged, None, options)
 
     def _replace(
@@ -194,6 +208,7 @@ class Operations:
         """Everything that PUT, PATCH and apply have in common once the wanted object is known."""
         _check_preconditions(resource, stored, new)
         old = object_codec.view(resource, stored)
+        new = self._mutated(resource, old, new, options, subresource)
         new = _isolate(resource, old, new, subresource)
         prepare_update(resource, new, old)
         self.codec.default(resource, new, old)
@@ -209,9 +224,21 @@ class Operations:
         if new == old:
             return stored
         namespace = old["metadata"].get("namespace", "")
+        new = consented("validating", resource, subresource, namespace, name, new, old, options)
         if may_be_removed(new) and not options.dry_run:
             return self.remove(resource, namespace, name, object_codec.to_storage(resource, new))
         return self._write(resource, namespace, name, new, stored, options)
+
+    def _mutated(
+        self, resource: ResourceType, old: Object, new: Object, options: WriteOptions, subresource: str
+    ) -> Object:
+        if options.admission is None:
+            return new
+        self.codec.default(resource, new, old)
+        meta = old["metadata"]
+        namespace = meta.get("namespace", "")
+        mutated = consented("mutating", resource, subresource, namespace, meta["name"], new, old, options)
+        return self.codec.decode(resource, mutated, [])
 
     def _write(
         self,
@@ -265,6 +292,27 @@ def apply_patch(resource: ResourceType, current: Object, patch: Any, patch_type:
     if not isinstance(patched, dict) or not isinstance(patched.get("metadata"), dict):
         raise invalid(resource.group, resource.kind, "", [invalid_value("metadata", "", "must be an object")])
     return patched
+
+
+def consented(
+    phase: Phase,
+    resource: ResourceType,
+    subresource: str,
+    namespace: str,
+    name: str,
+    new: Object,
+    old: Object | None,
+    options: WriteOptions,
+) -> Object:
+    """What the webhooks of this phase make of a write, or leave of it. Raises Unanswered when they must be asked."""
+    if options.admission is None:
+        return new
+    operation: Operation = "UPDATE" if old is not None else "CREATE"
+    question = Question(
+        phase, operation, resource, subresource, namespace, name, new, old, options.user, options.dry_run,
+        options.manager,
+    )  # fmt: skip
+    return options.admission.ask(question) or new
 
 
 def _check_scope(resource: ResourceType, body: Object, namespace: str) -> None:

@@ -1,9 +1,12 @@
 """What a request asks besides its body: query parameters and the user behind it."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finetune_local.apiserver.status_error import Cause, StatusError, bad_request, required, unsupported_value
+
+if TYPE_CHECKING:
+    from finetune_local.apiserver.webhooks.question import Admission
 
 FIELD_VALIDATIONS = ("Ignore", "Warn", "Strict")
 
@@ -36,6 +39,8 @@ class WriteOptions:
     user: User = ADMIN
     user_agent: str = "unknown"
     warnings: list[str] = field(default_factory=list)
+    admission: "Admission | None" = None
+    """What the webhooks have said so far; None: there are none to ask."""
 
     @property
     def manager(self) -> str:
@@ -82,6 +87,9 @@ class DeleteOptions:
     uid: str = ""
     resource_version: str = ""
     dry_run: bool = False
+    user: User = ADMIN
+    warnings: list[str] = field(default_factory=list)
+    admission: "Admission | None" = None
 
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> "DeleteOptions":

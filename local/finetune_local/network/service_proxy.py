@@ -163,6 +163,11 @@ class ServiceProxies:
         port = next((one for one in ports if one["port"] == number), None)
         return backends(service, port, self._pods.list()) if service and port else []
 
+    def endpoint(self, namespace: str, name: str, number: int) -> Address | None:
+        """A ready endpoint of a Service's port, as the API server finds the webhooks that it calls."""
+        found = self._backends((namespace, name), number)
+        return found[0] if found else None
+
     async def _annotate(self, key: Key, service: Object) -> None:
         url = self._urls.get(key)
         if url is None or (service["metadata"].get("annotations") or {}).get(URL_ANNOTATION) == url:

@@ -10,6 +10,7 @@ from finetune_local.apiserver.builtin import (
     pod_spec,
     services,
     storage_and_config,
+    webhook_configurations,
     workloads,
 )
 from finetune_local.apiserver.custom.definition import definition_errors, fill_names
@@ -52,6 +53,8 @@ CHECKS: dict[tuple[str, str], Check] = {
     ("batch", "jobs"): jobs.check_job,
     ("batch", "cronjobs"): jobs.check_cron_job,
     ("apiextensions.k8s.io", "customresourcedefinitions"): definition_errors,
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): webhook_configurations.check_webhooks,
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): webhook_configurations.check_webhooks,
 }
 
 

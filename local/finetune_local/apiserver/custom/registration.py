@@ -98,7 +98,7 @@ class CustomResources:
                 if "deletionTimestamp" not in one.body["metadata"]
             ]
             if undeleted:
-                delete_collection(operations, served, "", _not_deleted, DeleteOptions(), [])
+                delete_collection(operations, served, "", _not_deleted, DeleteOptions())
                 return
         self._finish(resource, name, key)
 

@@ -1,5 +1,6 @@
 """The verbs of a resource: one handler a verb, chosen by method and path."""
 
+from dataclasses import replace as replaced
 from typing import Any
 
 import orjson
@@ -9,8 +10,8 @@ from finetune_local.apiserver import object_codec
 from finetune_local.apiserver.delete_operations import (
     RETURNS_OBJECT,
     delete,
-    delete_collection,
     deletion_status,
+    matching,
 )
 from finetune_local.apiserver.http.bodies import media_type, read_object
 from finetune_local.apiserver.http.calls import Call, Handler
@@ -21,6 +22,7 @@ from finetune_local.apiserver.http.watch_stream import stream_watch
 from finetune_local.apiserver.reading import Page, list_kind, matcher
 from finetune_local.apiserver.request_options import DeleteOptions, ListOptions
 from finetune_local.apiserver.resource_type import ResourceType
+from finetune_local.apiserver.revision_store import StoredObject
 from finetune_local.apiserver.status_error import bad_request
 from finetune_local.apiserver.subresources.posting import post_special
 from finetune_local.apiserver.tables.rendering import render_table
@@ -56,8 +58,10 @@ async def create(call: Call) -> web.StreamResponse:
     answer = post_special(call.cluster, call.resource, call.info, body, call.user)
     if answer is not None:
         return json_response(answer, 201)
-    options = call.write_options()
-    stored = call.cluster.operations.create(call.resource, call.info.namespace, body, options)
+    options, operations = call.write_options(), call.cluster.operations
+    stored = await call.cluster.admission.admit(
+        lambda new, run: operations.create(call.resource, call.info.namespace, new, run), body, options
+    )
     return call.respond(stored, 201, options.warnings)
 
 
@@ -65,18 +69,24 @@ async def replace(call: Call) -> web.StreamResponse:
     call.require_verb("update")
     body = await read_object(call.request)
     options = call.write_options()
-    info = call.info
-    stored = call.cluster.operations.update(call.resource, info.namespace, info.name, body, options, info.subresource)
+    info, operations = call.info, call.cluster.operations
+    stored = await call.cluster.admission.admit(
+        lambda new, run: operations.update(call.resource, info.namespace, info.name, new, run, info.subresource),
+        body,
+        options,
+    )
     return call.respond(stored, 200, options.warnings)
 
 
 async def patch(call: Call) -> web.StreamResponse:
     call.require_verb("patch")
     body = await read_object(call.request)
-    options = call.write_options()
-    info = call.info
-    stored, created = call.cluster.operations.patch(
-        call.resource, info.namespace, info.name, body, media_type(call.request), options, info.subresource
+    options, kind = call.write_options(), media_type(call.request)
+    info, operations = call.info, call.cluster.operations
+    stored, created = await call.cluster.admission.admit(
+        lambda new, run: operations.patch(call.resource, info.namespace, info.name, new, kind, run, info.subresource),
+        body,
+        options,
     )
     return call.respond(stored, 201 if created else 200, options.warnings)
 
@@ -93,18 +103,23 @@ async def _delete_options(call: Call) -> DeleteOptions:
         body = {"gracePeriodSeconds": int(query["gracePeriodSeconds"])} | body
     if is_dry_run(query):
         body = {"dryRun": ["All"]} | body
-    return DeleteOptions.from_body(body)
+    return replaced(DeleteOptions.from_body(body), user=call.user)
 
 
 async def delete_one(call: Call) -> web.StreamResponse:
     call.require_verb("delete")
     options = await _delete_options(call)
-    info = call.info
-    warnings: list[str] = []
-    stored, gone = delete(call.cluster.operations, call.resource, info.namespace, info.name, options, warnings)
+    stored, gone = await _admitted_delete(call, call.info.namespace, call.info.name, options)
     if gone and call.resource.key not in RETURNS_OBJECT:
-        return json_response(deletion_status(call.resource, stored), 200, warnings)
-    return call.respond(stored, 200, warnings)
+        return json_response(deletion_status(call.resource, stored), 200, options.warnings)
+    return call.respond(stored, 200, options.warnings)
+
+
+async def _admitted_delete(call: Call, namespace: str, name: str, options: DeleteOptions) -> tuple[StoredObject, bool]:
+    operations = call.cluster.operations
+    return await call.cluster.admission.admit(
+        lambda _body, run: delete(operations, call.resource, namespace, name, run), None, options
+    )
 
 
 async def delete_many(call: Call) -> web.StreamResponse:
@@ -112,15 +127,18 @@ async def delete_many(call: Call) -> web.StreamResponse:
     options = await _delete_options(call)
     wanted: ListOptions = list_options(call.request.query)
     matches = matcher(call.resource, wanted.label_selector, wanted.field_selector) or (lambda _body: True)
-    warnings: list[str] = []
-    deleted = delete_collection(call.cluster.operations, call.resource, call.info.namespace, matches, options, warnings)
+    deleted = []
+    for stored in matching(call.cluster.operations, call.resource, call.info.namespace, matches):
+        meta = stored.body["metadata"]
+        after, _ = await _admitted_delete(call, meta.get("namespace", ""), meta["name"], options)
+        deleted.append(after)
     head = {
         "kind": list_kind(call.resource),
         "apiVersion": call.resource.api_version,
         "metadata": {"resourceVersion": str(call.cluster.store.revision)},
         "items": [orjson.Fragment(object_codec.present(call.resource, one)) for one in deleted],
     }
-    return json_response(orjson.dumps(head), 200, warnings)
+    return json_response(orjson.dumps(head), 200, options.warnings)
 
 
 COLLECTION: dict[str, Handler] = {"GET": list_or_watch, "POST": create, "DELETE": delete_many}

@@ -22,7 +22,7 @@ def evict(cluster: Cluster, resource: ResourceType, namespace: str, name: str, b
     options = DeleteOptions.from_body(body.get("deleteOptions") or {})
     if not options.dry_run:
         _add_disruption_target(cluster, resource, stored)
-        delete(cluster.operations, resource, namespace, name, options, [])
+        delete(cluster.operations, resource, namespace, name, options)
     return SUCCESS
 
 

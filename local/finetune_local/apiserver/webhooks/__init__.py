@@ -1,0 +1,1 @@
+"""Admission webhooks: ValidatingWebhookConfiguration and MutatingWebhookConfiguration objects, called as configured."""
