@@ -1,5 +1,7 @@
 """Validation errors as a person reads them: field path, what is wrong, the value."""
 
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +20,40 @@ class FieldError:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
+class Problems(ValueError):
+    """Several things that do not fit together; each message begins with the path of a field."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+    @classmethod
+    def check(cls, problems: Iterable[str]) -> None:
+        """Raises all of them at once, if there are any."""
+        if found := tuple(problems):
+            raise cls(found)
+
+
 def field_errors(error: ValidationError) -> list[FieldError]:
     """Every error of a pydantic validation, in the order of the fields."""
-    return [_field_error(detail) for detail in error.errors(include_url=False)]
+    return [one for detail in error.errors(include_url=False) for one in _field_errors(detail)]
+
+
+PATH = re.compile(r"[a-z]\w*(\.\w+|\[\d+\])*")
+
+
+def field_of(message: str) -> str:
+    """The path that an error message begins with; empty when it begins with something else."""
+    found = PATH.match(message)
+    return found[0] if found else ""
+
+
+def _field_errors(detail: Any) -> Iterator[FieldError]:
+    raised = (detail.get("ctx") or {}).get("error")
+    if isinstance(raised, Problems):
+        yield from (FieldError(_path(detail["loc"]), problem) for problem in raised.problems)
+    else:
+        yield _field_error(detail)
 
 
 def _field_error(detail: Any) -> FieldError:

@@ -1,15 +1,17 @@
 """FineTuneJob: from a pre-trained model and a dataset to a trained, evaluated, published model."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from finetune_api.base import Condition, Resource, Schema, rule, schema_with
 from finetune_api.dataset import Dataset
+from finetune_api.errors import Problems
 from finetune_api.evaluation import Evaluation, Publish
 from finetune_api.failure_policy import FailurePolicy
 from finetune_api.method import Method
-from finetune_api.method_support import check_supported, support_rules
+from finetune_api.method_support import support_rules, unsupported
 from finetune_api.metrics import METRICS, Task
 from finetune_api.model_deployment import DeploymentTemplate
 from finetune_api.model_reference import ModelReference
@@ -82,35 +84,37 @@ class FineTuneJobSpec(Schema):
     """Delete the finished job after so long; its artifacts, checkpoints and ModelVersion stay."""
 
     @model_validator(mode="after")
-    def gates_name_metrics_of_the_task(self) -> "FineTuneJobSpec":
+    def parts_fit_together(self) -> "FineTuneJobSpec":
+        """All that is wrong is told at once."""
+        Problems.check((*self._unknown_metrics(), *self._misfits()))
+        return self
+
+    def _unknown_metrics(self) -> Iterator[str]:
         known = METRICS[self.task]
         named = {f"evaluation.gate[{i}].metric": gate.metric for i, gate in enumerate(self.evaluation.gate)}
         if self.training.early_stopping:
             named["training.earlyStopping.metric"] = self.training.early_stopping.metric
         for path, metric in named.items():
             if metric not in known:
-                raise ValueError(f"{path}: {self.task} has no metric {metric!r}; use one of {', '.join(known)}")
-        return self
+                yield f"{path}: {self.task} has no metric {metric!r}; use one of {', '.join(known)}"
 
-    @model_validator(mode="after")
-    def parts_fit_together(self) -> "FineTuneJobSpec":
+    def _misfits(self) -> Iterator[str]:
         world = self.distributed.world_size
         micro = self.training.micro_batch_size or 1
         if self.training.batch_size % (world * micro):
-            raise ValueError(
+            yield (
                 f"training.batchSize ({self.training.batch_size}) must be a multiple of distributed.nodes × "
                 f"distributed.processesPerNode × training.microBatchSize ({world} × {micro})"
             )
-        check_supported(self.method, self.task, self.training)
+        yield from unsupported(self.method, self.task, self.training)
         if self.deploy and not self.publish:
-            raise ValueError("deploy needs publish: set publish.modelName")
+            yield "deploy needs publish: set publish.modelName"
         if self.training.packing and self.task != "TextGeneration":
-            raise ValueError(f"training.packing is for TextGeneration, not {self.task}; remove it")
+            yield f"training.packing is for TextGeneration, not {self.task}; remove it"
         if self.training.early_stopping and not self._has_validation():
-            raise ValueError("training.earlyStopping needs dataset.validation or dataset.split.validation")
+            yield "training.earlyStopping needs dataset.validation or dataset.split.validation"
         if self.evaluation.gate and not self._has_held_out():
-            raise ValueError("evaluation.gate needs held-out data: dataset.test, dataset.validation or dataset.split")
-        return self
+            yield "evaluation.gate needs held-out data: dataset.test, dataset.validation or dataset.split"
 
     def _has_validation(self) -> bool:
         split = self.dataset.split

@@ -112,12 +112,8 @@ def refusal(method: str, feature: Feature) -> str | None:
     return f"method.{method} does not go with {feature}: {reason}" if reason else None
 
 
-def check_supported(method: Method, task: Task, training: Training) -> None:
-    """Refuses what cannot work, before anything is started.
-
-    Raises:
-        ValueError: Names the pair, the reason and the mend.
-    """
+def unsupported(method: Method, task: Task, training: Training) -> list[str]:
+    """What cannot work, before anything is started: each names the pair, the reason and the mend."""
     features: dict[Feature, bool] = {
         "TextClassification": task == "TextClassification",
         "TextGeneration": task == "TextGeneration",
@@ -125,10 +121,8 @@ def check_supported(method: Method, task: Task, training: Training) -> None:
         "training.gradientCheckpointing": training.gradient_checkpointing,
         "training.earlyStopping": training.early_stopping is not None,
     }
-    for feature, asked_for in features.items():
-        reason = refusal(method.name, feature)
-        if asked_for and reason:
-            raise ValueError(reason)
+    asked_for = (feature for feature, asked in features.items() if asked)
+    return [reason for feature in asked_for if (reason := refusal(method.name, feature))]
 
 
 def support_rules() -> list[dict[str, str]]:

@@ -4,8 +4,9 @@ from pydantic import Field, model_validator
 
 from finetune_api.base import Schema
 from finetune_api.dataset import Dataset
+from finetune_api.errors import Problems
 from finetune_api.method import Method
-from finetune_api.method_support import check_supported
+from finetune_api.method_support import unsupported
 from finetune_api.metrics import Task
 from finetune_api.model_reference import ModelReference
 from finetune_api.training import Checkpoint, Distributed, Training
@@ -35,5 +36,5 @@ class TrainerConfig(Schema):
 
     @model_validator(mode="after")
     def method_is_supported(self) -> "TrainerConfig":
-        check_supported(self.method, self.task, self.training)
+        Problems.check(unsupported(self.method, self.task, self.training))
         return self

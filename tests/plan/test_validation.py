@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from finetune_api.errors import field_of
 from finetune_operator.plan.lifecycle import plan_job
 from finetune_operator.plan.validation import InvalidSpec, validate
 from plan.builders import NOW, condition, created, follow, job, message, reasons, spec, world
@@ -32,10 +33,31 @@ def test_each_error_names_its_field_and_the_mend(change: dict, text: str) -> Non
     assert text in str(caught.value)
 
 
-def test_all_errors_come_at_once() -> None:
+@pytest.mark.parametrize(
+    ("changes", "runtime", "fields"),
+    [
+        ({"checkpoint": None, "output": None}, None, ["spec.checkpoint.storage", "spec.output.storage"]),
+        (
+            {"task": "Cooking", "training": {"learningRate": -1}},
+            {"ttlSecondsAfterFinished": -1},
+            ["spec.task", "spec.training.learningRate", "runtime.spec.ttlSecondsAfterFinished"],
+        ),
+        (
+            {
+                "training": {"batchSize": 7, "packing": True},
+                "deploy": {"name": "tickets"},
+                "evaluation": {"gate": [{"metric": "bleu", "operator": ">", "value": 1}]},
+            },
+            None,
+            ["spec.evaluation.gate[0].metric", "spec.training.batchSize", "spec.deploy", "spec.training.packing"],
+        ),
+    ],
+)
+def test_all_errors_come_at_once(changes: dict, runtime: dict | None, fields: list[str]) -> None:
     with pytest.raises(InvalidSpec) as caught:
-        validate(spec(checkpoint=None, output=None), None)
-    assert len(str(caught.value).splitlines()) == 2
+        validate(spec(**changes), runtime)
+    assert [field_of(error) for error in caught.value.errors] == fields
+    assert str(caught.value).splitlines() == list(caught.value.errors)
 
 
 def test_the_runtime_may_give_what_the_job_leaves_out() -> None:

@@ -16,7 +16,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class InvalidSpec(ValueError):
-    """The job can never run as it is written; the message names every field at fault."""
+    """The job can never run as it is written; the message names every field at fault, one a line."""
+
+    def __init__(self, *errors: str) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,11 @@ def validate(spec: dict[str, Any], runtime: dict[str, Any] | None, *, complete: 
 
     Not `complete`: the runtime is unknown, what it may still give is not asked for.
     """
-    job = _parse(FineTuneJobSpec, spec, "spec")
-    defaults = _parse(TrainingRuntimeSpec, runtime, "runtime.spec") if runtime is not None else None
+    wrong: list[str] = []
+    job = _parse_or_note(FineTuneJobSpec, spec, "spec", wrong)
+    defaults = _parse_or_note(TrainingRuntimeSpec, runtime, "runtime.spec", wrong) if runtime is not None else None
+    if job is None or wrong:
+        raise InvalidSpec(*wrong)
     errors = [
         *(_storage_errors(job, defaults) if complete else ()),
         *_trust_errors(job, defaults),
@@ -41,8 +48,16 @@ def validate(spec: dict[str, Any], runtime: dict[str, Any] | None, *, complete: 
         *_template_errors(job, defaults),
     ]
     if errors:
-        raise InvalidSpec("\n".join(errors))
+        raise InvalidSpec(*errors)
     return Validated(job, defaults)
+
+
+def _parse_or_note(model: type[Model], raw: dict[str, Any], root: str, wrong: list[str]) -> Model | None:
+    try:
+        return _parse(model, raw, root)
+    except InvalidSpec as error:
+        wrong += error.errors
+        return None
 
 
 def _parse(model: type[Model], raw: dict[str, Any], root: str) -> Model:
@@ -55,7 +70,7 @@ def _parsed(model: type[BaseModel], raw: bytes, root: str) -> BaseModel:
     try:
         return model.model_validate(orjson.loads(raw))
     except ValidationError as error:
-        raise InvalidSpec("\n".join(f"{root}.{each}" for each in field_errors(error))) from error
+        raise InvalidSpec(*(f"{root}.{each}" for each in field_errors(error))) from error
 
 
 def _storage_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:
