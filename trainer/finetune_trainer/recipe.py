@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from finetune_trainer.models.quantization import keep_format, loading_options, q
 from finetune_trainer.models.quiet import quiet_libraries
 from finetune_trainer.models.suitability import check_method, longest_input
 from finetune_trainer.models.tokenizer import load_tokenizer
+from finetune_trainer.parallel.replicated import Replicated
 from finetune_trainer.processors import set_threads
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.run import Run
@@ -64,20 +66,21 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
     rows = task.rows(data.train, max_length)
     plan = plan_steps(config.training, len(rows), run.world_size)
-    # The same seed on every rank: a new head and new adapters start out equal.
-    seed_everything(config.training.seed)
-    loaded = load_model(base, model_config, task, data.labels, tokenizer, trust, options)
-    adaptation = apply_method(loaded, config.method, tokenizer, plan.total_steps)
-    model = _ready(adaptation.model, config, device)
-
     pad, batch_size = tokenizer.pad_token_id, config.training.batch_size
     feed = Feed(task, data.train, rows, plan, batch_size, config.training.seed, run.rank, pad)
     with process_group(run.world_size, device):
         ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
+        # The same seed on every rank: a new head and new adapters start out equal.
+        seed_everything(config.training.seed)
+        loaded = load_model(base, model_config, task, data.labels, tokenizer, trust, options)
+        adaptation = apply_method(loaded, config.method, tokenizer, plan.total_steps)
+        strategy = Replicated(_ready(adaptation.model, config, device), config.training, run.world_size, device)
         precision = config.training.precision
         evaluator = Evaluator(task, data.labels, max_length, plan.micro_batch_size, pad, precision, device, ranks)
+        evaluate = partial(evaluator.evaluate, strategy.module)
         loop = TrainingLoop(
             adaptation=adaptation,
+            strategy=strategy,
             training=config.training,
             plan=plan,
             feed=feed,
@@ -85,16 +88,16 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
             run=run,
             checkpoints=_checkpoints(config, data, ranks, run),
             agreement=StepAgreement(ranks, run.stop, config.checkpoint),
-            evaluate=(lambda: evaluator.evaluate(model, data.validation)) if len(data.validation) else None,
+            evaluate=partial(evaluate, data.validation) if len(data.validation) else None,
         )
         loop.prepare()
         if not loop.baseline and data.held_out:
-            loop.baseline = evaluator.evaluate(model, data.held_out[1]).metrics
+            loop.baseline = evaluate(data.held_out[1]).metrics
         loop.train()
         loop.save_finished()
 
         run.reporter.update(stage="Evaluating", step=loop.step)
-        evaluation = evaluator.evaluate(model, data.held_out[1]) if data.held_out else Evaluation({}, {})
+        evaluation = evaluate(data.held_out[1]) if data.held_out else Evaluation({}, {})
         _describe_evaluation(evaluation, loop.baseline, run)
 
         run.reporter.update(stage="Exporting")

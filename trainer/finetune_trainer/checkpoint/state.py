@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from finetune_trainer.checkpoint.saved_tensors import SavedTensors, share_file, shares_of
 from finetune_trainer.errors import CheckpointError
 from finetune_trainer.train_state import TrainState
 
@@ -28,37 +29,37 @@ def rank_file(rank: int) -> str:
 
 
 def write_state(state: TrainState, folder: Path, rank: int) -> list[str]:
-    """Write this rank's own file, and on rank 0 the shared ones; returns their names.
+    """Write this rank's own file and its share, and on rank 0 what all have in common; returns their names.
 
     Raises:
         CheckpointError: They could not be written; a full disk is said to be one.
     """
-    tensors = {rank_file(rank): state.local}
-    if rank == 0:
-        tensors |= {WEIGHTS: state.weights, OPTIMIZER: state.optimizer}
+    files: dict[str, Mapping[str, torch.Tensor]] = {rank_file(rank): state.local}
+    if rank == 0 or state.sharded:
+        files |= {share_file(WEIGHTS, rank): state.weights, share_file(OPTIMIZER, rank): state.optimizer}
         if state.best_weights:
-            tensors[BEST_WEIGHTS] = state.best_weights
-        if state.method:
-            tensors[METHOD] = state.method
+            files[share_file(BEST_WEIGHTS, rank)] = state.best_weights
+    if rank == 0 and state.method:
+        files[METHOD] = state.method
     try:
-        for name, content in tensors.items():
+        for name, content in files.items():
             save_file(_separate(content), folder / name)
         if rank == 0:
             (folder / COUNTERS).write_text(json.dumps(state.counters, sort_keys=True))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(_why(error, folder)) from error
-    return [*tensors, COUNTERS] if rank == 0 else [*tensors]
+    return [*files, COUNTERS] if rank == 0 else [*files]
 
 
 def read_state(folder: Path, step: int, rank: int) -> TrainState:
     """The state in a verified folder; `local` is empty when there was no such rank."""
     return TrainState(
         step=step,
-        weights=load_file(folder / WEIGHTS),
-        optimizer=load_file(folder / OPTIMIZER),
+        weights=SavedTensors(shares_of(folder, WEIGHTS)),
+        optimizer=SavedTensors(shares_of(folder, OPTIMIZER)),
         local=_load_if_there(folder / rank_file(rank)),
         counters=json.loads((folder / COUNTERS).read_bytes()),
-        best_weights=_load_if_there(folder / BEST_WEIGHTS),
+        best_weights=SavedTensors(shares_of(folder, BEST_WEIGHTS)),
         method=_load_if_there(folder / METHOD),
     )
 
@@ -67,15 +68,9 @@ def _load_if_there(file: Path) -> dict[str, torch.Tensor]:
     return load_file(file) if file.exists() else {}
 
 
-def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+def saved_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the weights in a verified folder; no weight is read."""
-    with safe_open(folder / WEIGHTS, framework="pt") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-
-
-def shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the weights of a model."""
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return SavedTensors(shares_of(folder, WEIGHTS)).shapes()
 
 
 def _separate(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

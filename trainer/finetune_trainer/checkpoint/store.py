@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
 from finetune_api import manifest
 from finetune_api.manifest import FileEntry, ManifestError
 from finetune_storage import open_storage
@@ -29,12 +27,7 @@ from finetune_trainer.checkpoint.backend import (
 from finetune_trainer.checkpoint.lineage import Lineage, check_trainable
 from finetune_trainer.checkpoint.retention import surplus
 from finetune_trainer.checkpoint.shared_folder import SharedFolder
-from finetune_trainer.checkpoint.state import (
-    read_shapes,
-    read_state,
-    shapes,
-    write_state,
-)
+from finetune_trainer.checkpoint.state import read_state, saved_shapes, write_state
 from finetune_trainer.errors import CheckpointError, ConfigurationError, Superseded, TrainerError
 from finetune_trainer.prometheus import TrainingMetrics
 from finetune_trainer.ranks import Ranks
@@ -133,11 +126,11 @@ class CheckpointStore:
         saved = SavedCheckpoint(state.step, self._backend.uri(name), time.monotonic() - started, size)
         return self._save_worked(saved)
 
-    def restore(self, like: Mapping[str, torch.Tensor]) -> TrainState | None:
+    def restore(self, shapes: Mapping[str, tuple[int, ...]]) -> TrainState | None:
         """The state of the newest sound checkpoint, or None when there is none; every rank calls it.
 
-        Unsound ones are passed over with a line in the log. `like` holds this model's trainable tensors. `local` is
-        empty when the world size changed: what belonged to one rank then belongs to none.
+        Unsound ones are passed over with a line in the log. `shapes` are those of this model's trained weights. `local`
+        is empty when the world size changed: what belonged to one rank then belongs to none.
 
         Raises:
             ConfigurationError: The checkpoint is of another model or method.
@@ -150,7 +143,7 @@ class CheckpointStore:
         where = self._backend.uri(name)
         self._lineage.check_fingerprint(body.get("fingerprint", ""), where)
         folder = self._bring(name)
-        check_trainable(read_shapes(folder), shapes(like), where)
+        check_trainable(saved_shapes(folder), shapes, where)
         state = read_state(folder, body["step"], self._ranks.rank)
         if body["worldSize"] != self._ranks.world_size:
             state.local = {}

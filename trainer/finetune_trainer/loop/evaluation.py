@@ -1,5 +1,6 @@
 """Evaluates on held-out data, each example exactly once over all ranks."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,15 +34,23 @@ class Evaluator:
         training = model.training
         model.eval()
         with torch.no_grad(), precision_context(self.precision, self.device):
-            for chosen in self._own_batches(encoded, rows):
+            for chosen, counts in self._own_batches(encoded, rows):
                 batch = self.task.batch(encoded, [rows[i] for i in chosen], self.pad).to(self.device)
-                scores.add(selected_logits(model, batch), batch, chosen)
+                logits = selected_logits(model, batch)
+                if counts:
+                    scores.add(logits, batch, chosen)
         model.train(training)
         return scores.result(self.ranks.gather(scores.share()))
 
-    def _own_batches(self, encoded: Encoded, rows: list[list[int]]) -> list[np.ndarray]:
-        """Longest first: memory runs out at once or never. Neighbours go to different ranks."""
+    def _own_batches(self, encoded: Encoded, rows: list[list[int]]) -> list[tuple[np.ndarray, bool]]:
+        """This rank's batches, and whether they count.
+
+        Longest first: memory runs out at once or never. Neighbours go to different ranks. Where weights are sharded a
+        forward pass needs every rank: one that has a batch less than others repeats the shortest, which does not count.
+        """
         lengths = np.asarray(encoded.lengths)
         order = np.argsort([-int(lengths[row].sum()) for row in rows], kind="stable")
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        return batches[self.ranks.rank :: self.ranks.world_size]
+        world = self.ranks.world_size
+        places = range(self.ranks.rank, math.ceil(len(batches) / world) * world, world)
+        return [(batches[min(place, len(batches) - 1)], place < len(batches)) for place in places]

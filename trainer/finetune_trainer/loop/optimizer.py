@@ -1,5 +1,7 @@
 """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), fused, and its state as named tensors."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +40,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, named: Named) -> dict[st
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, named: Named, saved: dict[str, Tensor]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, named: Named, saved: Mapping[str, Tensor]) -> None:
     """Puts saved tensors in place of the optimizer's state; each parameter must have its own.
 
     Raises:

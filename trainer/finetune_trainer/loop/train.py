@@ -2,13 +2,11 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from finetune_api.training import Training
 from finetune_trainer.checkpoint import CheckpointStore
@@ -17,12 +15,6 @@ from finetune_trainer.loop.best_model import BestModel
 from finetune_trainer.loop.feed import DeviceFeed, Feed, StepData
 from finetune_trainer.loop.forward import loss_sum, precision_context
 from finetune_trainer.loop.generators import generator_states, restore_generators, seed_everything
-from finetune_trainer.loop.optimizer import (
-    build_optimizer,
-    optimizer_tensors,
-    restore_optimizer,
-    trained_parameters,
-)
 from finetune_trainer.loop.plan import StepPlan
 from finetune_trainer.loop.process_group import sum_over_ranks
 from finetune_trainer.loop.schedule import schedule_of
@@ -30,6 +22,7 @@ from finetune_trainer.loop.throughput import Throughput
 from finetune_trainer.loop.watchdog import FiniteWatchdog
 from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.metrics.scores import Evaluation
+from finetune_trainer.parallel.strategy import Strategy
 from finetune_trainer.run import Run
 from finetune_trainer.stop import StepAgreement
 from finetune_trainer.train_state import TrainState
@@ -41,7 +34,7 @@ LOSS_SUM = "loss_sum"
 
 @dataclass
 class TrainingLoop:
-    """Trains the model in place.
+    """Trains the model in place, on one process or on many: the strategy knows how.
 
     One global batch a step: gradients are summed over micro-batches and ranks and divided by the number of targets
     of the whole batch, so the result does not depend on how the batch was cut up. All state that a resumed run
@@ -49,6 +42,7 @@ class TrainingLoop:
     """
 
     adaptation: Adaptation
+    strategy: Strategy
     training: Training
     plan: StepPlan
     feed: Feed
@@ -67,10 +61,7 @@ class TrainingLoop:
 
     def __post_init__(self) -> None:
         training = self.training
-        self.model: nn.Module = self.adaptation.model
         stopping = training.early_stopping
-        self.named = trained_parameters(self.model)
-        self.optimizer = build_optimizer(self.named, training.learning_rate, training.weight_decay)
         self.schedule = schedule_of(training, self.plan.total_steps)
         self.best = BestModel(stopping.metric, stopping.patience) if stopping else BestModel()
         self.best_weights: dict[str, Tensor] = {}
@@ -79,15 +70,14 @@ class TrainingLoop:
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.targets = self.tokens = 0
         self.gradient_norm = torch.zeros((), device=self.device)
-        self.parallel = self._in_parallel()
         self.batches = DeviceFeed(self.feed, self.device)
 
     def prepare(self) -> None:
         """Warms up, then restores the newest checkpoint or starts from the seed."""
-        self.model.train()
+        self.strategy.module.train()
         self._warm_up()
         seed_everything(self.training.seed, self.run.rank)
-        state = self.checkpoints.restore({name: p.detach() for name, p in self.named.items()})
+        state = self.checkpoints.restore(self.strategy.shapes())
         if state is not None:
             self._restore(state)
             log.info("resumed at step %d of %d", self.step, self.plan.total_steps)
@@ -123,43 +113,28 @@ class TrainingLoop:
             self._save(stopping=False)
 
     def _take_step(self, data: StepData) -> None:
-        rate = self.schedule.at(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         step_loss = torch.zeros((), dtype=torch.float64, device=self.device)
         for place, batch in enumerate(data.micro, start=1):
-            with self._gradients_stay_here(place < len(data.micro)):
+            last = place == len(data.micro)
+            with self.strategy.micro_batch(last):
                 with precision_context(self.training.precision, self.device):
-                    loss = loss_sum(self.parallel, batch, self.training.label_smoothing)
-                # DDP averages over ranks; times world_size makes it the sum that the division expects.
+                    loss = loss_sum(self.strategy.model, batch, self.training.label_smoothing)
+                # Gradients are averaged over ranks; times world_size makes it the sum that the division expects.
                 objective = loss * (self.plan.world_size / max(1, data.targets))
-                if place == len(data.micro) and (penalty := self.adaptation.penalty()) is not None:
+                if last and (penalty := self.adaptation.penalty()) is not None:
                     objective = objective + penalty
-                objective.backward()
+                self.strategy.backward(objective)
             step_loss += loss.detach()
-        self.gradient_norm = self._clip()
+        self.gradient_norm = self.strategy.step(self.schedule.at(self.step))
         self.watchdog.observe(self.step + 1, step_loss, self.gradient_norm)
-        self.optimizer.step()
         self.adaptation.after_step(self.step + 1)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.strategy.clear_gradients()
         self.step += 1
         self.loss_sum += step_loss
         self.targets += data.targets
         self.tokens += data.tokens
         self.throughput.count(data.tokens)
         self.run.metrics.tokens.inc(data.tokens)
-
-    def _clip(self) -> Tensor:
-        gradients = [p.grad for p in self.named.values() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        if self.training.max_grad_norm > 0:
-            nn.utils.clip_grads_with_norm_(self.named.values(), self.training.max_grad_norm, norm)
-        return norm
-
-    def _gradients_stay_here(self, accumulating: bool) -> AbstractContextManager[Any]:
-        if accumulating and isinstance(self.parallel, DistributedDataParallel):
-            return self.parallel.no_sync()
-        return nullcontext()
 
     def _logs_at(self, step: int) -> bool:
         return step == 1 or step % self.training.log_every_steps == 0 or step == self.plan.total_steps
@@ -215,7 +190,7 @@ class TrainingLoop:
         value = metrics.get(self.best.metric)
         improved = self.best.note(value, self.step)
         if improved and self.best.patience is not None:
-            self.best_weights = {name: p.detach().cpu().clone() for name, p in self.named.items()}
+            self.best_weights = {name: weight.cpu().clone() for name, weight in self.strategy.weights().items()}
         if self.best.value is not None:
             self.run.reporter.update(best_metric={self.best.metric: self.best.value})
         if self.run.rank == 0:
@@ -238,8 +213,8 @@ class TrainingLoop:
     def _state(self) -> TrainState:
         return TrainState(
             step=self.step,
-            weights={name: p.detach() for name, p in self.named.items()},
-            optimizer=optimizer_tensors(self.optimizer, self.named),
+            weights=self.strategy.weights(),
+            optimizer=self.strategy.optimizer_state(),
             local={**generator_states(), LOSS_SUM: self.loss_sum.reshape(1)},
             counters={
                 "targets": self.targets,
@@ -249,15 +224,16 @@ class TrainingLoop:
             },
             best_weights=self.best_weights,
             method=self.adaptation.state(),
+            sharded=self.strategy.sharded,
         )
 
     def _restore(self, state: TrainState) -> None:
         self.step = state.step
-        load_weights(self.named, state.weights)
+        self.strategy.load_weights(state.weights)
         self.adaptation.restore(state.method)
-        restore_optimizer(self.optimizer, self.named, state.optimizer)
+        self.strategy.load_optimizer_state(state.optimizer)
         self.best.restore(state.counters["best"])
-        self.best_weights = state.best_weights
+        self.best_weights = self.strategy.share(state.best_weights)
         self.baseline = state.counters["baseline"]
         self.tokens = state.counters["tokens"]
         if state.local:
@@ -269,46 +245,20 @@ class TrainingLoop:
 
     def _restore_best(self) -> None:
         if self.best_weights:
-            load_weights(self.named, self.best_weights)
+            self.strategy.load_share(self.best_weights)
             if self.run.rank == 0:
                 log.info("the weights of step %d, the best, are restored", self.best.step)
-
-    def _in_parallel(self) -> nn.Module:
-        if self.plan.world_size == 1:
-            return self.model
-        return DistributedDataParallel(
-            self.model,
-            device_ids=[self.device.index] if self.device.type == "cuda" else None,
-            forward_sync_buffers=False,
-            gradient_as_bucket_view=True,
-            find_unused_parameters=False,
-        )
 
     def _warm_up(self) -> None:
         """One pass over the longest rows, without effect.
 
-        DDP settles the order in which it sums gradients after its first backward pass: with this one behind it, the
-        first step of a resumed run sums exactly as the same step of an unbroken run. It also finds out at once
-        whether the memory suffices.
+        With it behind, the first step of a resumed run sums gradients exactly as the same step of an unbroken run.
+        It also finds out at once whether the memory of a GPU suffices.
         """
-        if self.plan.world_size == 1 and self.device.type == "cpu":
+        if not self.strategy.warms_up:
             return
         batch = self.feed.longest().to(self.device)
         with precision_context(self.training.precision, self.device):
-            loss = loss_sum(self.parallel, batch)
-        (loss * 0.0).backward()
-        self.optimizer.zero_grad(set_to_none=True)
-
-
-def load_weights(named: dict[str, nn.Parameter], saved: dict[str, Tensor]) -> None:
-    """Copies saved weights into the model; the names must be the same.
-
-    Raises:
-        ValueError: They are of another model.
-    """
-    strangers = set(named) ^ set(saved)
-    if strangers:
-        raise ValueError(f"the saved weights do not fit the model: {sorted(strangers)[:3]}")
-    with torch.no_grad():
-        for name, parameter in named.items():
-            parameter.copy_(saved[name])
+            loss = loss_sum(self.strategy.model, batch)
+        self.strategy.backward(loss * 0.0)
+        self.strategy.clear_gradients()

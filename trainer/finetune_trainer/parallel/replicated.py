@@ -1,0 +1,85 @@
+"""A whole copy of the model in every process, by DistributedDataParallel; or the only copy there is."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from finetune_api.training import Training
+from finetune_trainer.loop.optimizer import (
+    build_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+    trained_parameters,
+)
+from finetune_trainer.parallel.strategy import load_parameters
+
+
+class Replicated:
+    """Implements `Strategy`."""
+
+    sharded = False
+
+    def __init__(self, model: nn.Module, training: Training, world_size: int, device: torch.device) -> None:
+        self._max_norm = training.max_grad_norm
+        self._named = trained_parameters(model)
+        self._optimizer = build_optimizer(self._named, training.learning_rate, training.weight_decay)
+        self.module = model
+        self.model = model if world_size == 1 else _in_parallel(model, device)
+        # DDP settles the order in which it sums gradients after its first backward pass.
+        self.warms_up = world_size > 1 or device.type == "cuda"
+
+    def micro_batch(self, last: bool) -> AbstractContextManager[Any]:
+        if not last and isinstance(self.model, DistributedDataParallel):
+            return self.model.no_sync()
+        return nullcontext()
+
+    def backward(self, objective: Tensor) -> None:
+        objective.backward()
+
+    def step(self, rate: float) -> Tensor:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        gradients = [p.grad for p in self._named.values() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self._max_norm > 0:
+            nn.utils.clip_grads_with_norm_(self._named.values(), self._max_norm, norm)
+        self._optimizer.step()
+        return norm
+
+    def clear_gradients(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(parameter.shape) for name, parameter in self._named.items()}
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: parameter.detach() for name, parameter in self._named.items()}
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        return optimizer_tensors(self._optimizer, self._named)
+
+    def share(self, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in saved.items()}
+
+    def load_share(self, share: Mapping[str, Tensor]) -> None:
+        load_parameters(self._named, share)
+
+    def load_weights(self, saved: Mapping[str, Tensor]) -> None:
+        load_parameters(self._named, saved)
+
+    def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
+        restore_optimizer(self._optimizer, self._named, saved)
+
+
+def _in_parallel(model: nn.Module, device: torch.device) -> DistributedDataParallel:
+    return DistributedDataParallel(
+        model,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        forward_sync_buffers=False,
+        gradient_as_bucket_view=True,
+        find_unused_parameters=False,
+    )
