@@ -50,10 +50,12 @@ crds: install
 	cp manifests/crds/crds.yaml charts/finetune-operator/crds/crds.yaml
 
 manifests: crds
+	$(BIN)/python charts/render_dashboard.py
 	$(BIN)/python manifests/render.py
 
 docs: install
 	$(BIN)/python docs/render_methods.py
+	$(BIN)/python docs/render_metrics.py
 
 clean:
 	rm -rf $(VENV) .demo

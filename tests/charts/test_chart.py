@@ -155,7 +155,7 @@ def test_the_pods_meet_the_restricted_pod_security_standard(render: Render, name
 
 def test_everything_on_renders_every_optional_object(render: Render) -> None:
     rendered = render(values_file("everything"))
-    for kind in ("ServiceMonitor", "NetworkPolicy", "PodDisruptionBudget", "ClusterTrainingRuntime"):
+    for kind in ("ServiceMonitor", "PrometheusRule", "NetworkPolicy", "PodDisruptionBudget", "ClusterTrainingRuntime"):
         rendered.one(kind)
     ClusterTrainingRuntime.model_validate(rendered.one("ClusterTrainingRuntime"))
     assert rendered.container["image"] == f"registry.example.com/operator:1.2.3@sha256:{'a' * 64}"

@@ -32,7 +32,7 @@ from finetune_operator.kube.resources import (
 
 TEAM = "team-a"
 PROGRESS_HOST = f"{RELEASE}-progress.{NAMESPACE}.svc"
-WITHOUT_OTHER_CRDS = {"metrics": {"serviceMonitor": {"enabled": False}}}
+WITHOUT_OTHER_CRDS = {"metrics": {"dashboard": {"enabled": True}}}
 SECONDS = 90
 
 

@@ -1,6 +1,7 @@
 """finetune_* metrics over a real informer's handlers and cache."""
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -58,16 +59,23 @@ async def test_a_jobs_life_in_numbers(user: ClusterUser, operator: OperatorUnder
     assert scrape.value("finetune_job_progress_ratio", **job) == 0.25
     assert scrape.value("finetune_job_loss", **job) == 0.5
     assert scrape.value("finetune_job_tokens_per_second", **job) == 900
+    heard = scrape.value("finetune_job_last_report_timestamp_seconds", **job)
+    assert heard is not None
+    assert abs(heard - time.time()) < 60
     assert scrape.value("finetune_job_queue_seconds_count") == 1
     assert scrape.value("finetune_job_time_to_first_step_seconds_count") == 1
     await user.end_pod((await user.pods())[1], 1, last_words("Crash", "x", 1))
     await user.phase("Running", attempt=2)
+    await report(user, attempt=2, stage="Training", step=30)
     await user.finish_gang(2)
     await user.phase("Succeeded")
     await cached(operator, "completionTime")
     assert scrape.value("finetune_job_restarts_total", cause="Crash") == 1
     assert scrape.value("finetune_jobs_finished_total", result="Succeeded") == 1
     assert scrape.value("finetune_job_duration_seconds_count") == 1
+    assert scrape.value("finetune_job_restart_recovery_seconds_count") == 1
+    uses = {dict(labels)["use"] for labels in scrape.samples()["finetune_job_device_seconds_total"]}
+    assert uses >= {"overhead", "unreported"}, "the first attempt's report named no attempt"
     assert scrape.value("finetune_jobs", phase="Running") == 0
     assert scrape.value("finetune_jobs", phase="Succeeded") == 1
 

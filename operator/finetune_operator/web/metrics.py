@@ -15,7 +15,9 @@ from prometheus_client.registry import Collector
 
 from finetune_api.fine_tune_job import FineTuneJobStatus
 from finetune_operator.kube.informer import Informer
+from finetune_operator.plan.conditions import is_true
 from finetune_operator.plan.timestamps import parse_time
+from finetune_operator.web.goodput import recovery_seconds, seconds_spent
 
 Resource = dict[str, Any]
 PHASES: tuple[str, ...] = get_args(FineTuneJobStatus.model_fields["phase"].annotation)
@@ -45,6 +47,21 @@ class JobMetrics(Collector):
         self.duration = _histogram(
             registry, "finetune_job_duration_seconds", "From the first start to the end, restarts included."
         )
+        self.recovery = _histogram(
+            registry,
+            "finetune_job_restart_recovery_seconds",
+            "From the end of a failed attempt until the next one trains; suspensions are not counted.",
+        )
+        self.devices = Counter(
+            "finetune_job_device_seconds",
+            "Time that running gangs held their devices, one a process, by what they did with it: training (steps "
+            "that count), repeated (steps done again after a restart), overhead (start-up, evaluation, export, the "
+            "time from the last report to the end), unreported. Goodput is training over the sum.",
+            ["namespace", "use"],
+            registry=registry,
+        )
+        self._furthest: dict[str, int] = {}
+        """Step that each job has reached, over all its attempts, by uid. Standbys follow it too."""
         registry.register(self)
         for informer in informers:
             informer.add_handler(self.on_change)
@@ -56,15 +73,25 @@ class JobMetrics(Collector):
         unfinished = [job for job in jobs if _status(job).get("phase") not in FINISHED]
         for name, (text, field, scale) in GAUGES.items():
             yield _by_job(name, text, _values(unfinished, field, scale))
+        text = "Unix time at which rank 0 was last heard, of jobs whose pods run."
+        yield _by_job("finetune_job_last_report_timestamp_seconds", text, _last_reports(unfinished))
 
     def on_change(self, old: Resource | None, new: Resource | None) -> None:
         """Counts a transition once: what was there at start-up already is history."""
-        if old is None or new is None or not self._leading():
-            return
-        before, after = _status(old), _status(new)
-        self._count_restart(before, after)
-        self._observe_starts(new, before, after)
-        self._observe_end(before, after)
+        if old is not None and new is not None and self._leading():
+            before, after = _status(old), _status(new)
+            self._count_restart(before, after)
+            self._observe_starts(new, before, after)
+            self._observe_recovery(new, before, after)
+            self._observe_end(before, after)
+        self._follow(old, new)
+
+    def _follow(self, old: Resource | None, new: Resource | None) -> None:
+        if new is not None:
+            uid = new["metadata"]["uid"]
+            self._furthest[uid] = max(self._furthest.get(uid, 0), _step(_status(new)))
+        if old is not None and (new is None or new["metadata"]["uid"] != old["metadata"]["uid"]):
+            self._furthest.pop(old["metadata"]["uid"], None)
 
     def _count_restart(self, before: Resource, after: Resource) -> None:
         if sum((after.get("restarts") or {}).values()) > sum((before.get("restarts") or {}).values()):
@@ -80,6 +107,13 @@ class JobMetrics(Collector):
             self.queued.observe(_seconds(created, running["lastTransitionTime"]))
         if _step(after) > 0 == _step(before):
             self.first_step.observe(_seconds(created, after["progress"]["updatedAt"]))
+
+    def _observe_recovery(self, job: Resource, before: Resource, after: Resource) -> None:
+        if (recovery := recovery_seconds(before, after)) is not None:
+            self.recovery.observe(recovery)
+        furthest = self._furthest.get(job["metadata"]["uid"], 0)
+        for use, seconds in seconds_spent(before, after, furthest):
+            self.devices.labels(job["metadata"]["namespace"], use).inc(seconds * _devices(job))
 
     def _observe_end(self, before: Resource, after: Resource) -> None:
         if after.get("phase") not in FINISHED or before.get("phase") in FINISHED:
@@ -102,6 +136,12 @@ def _step(status: Resource) -> int:
     return int((status.get("progress") or {}).get("step", 0))
 
 
+def _devices(job: Resource) -> int:
+    """One a process, as torchrun places them."""
+    distributed = job["spec"].get("distributed") or {}
+    return int(distributed.get("nodes", 1)) * int(distributed.get("processesPerNode", 1))
+
+
 def _seconds(start: datetime, end: str) -> float:
     moment = parse_time(end)
     return max((moment - start).total_seconds(), 0.0) if moment else 0.0
@@ -120,6 +160,14 @@ def _values(jobs: Iterable[Resource], field: str, scale: float) -> Iterator[tupl
         value = (_status(job).get("progress") or {}).get(field)
         if value is not None:
             yield job, value * scale
+
+
+def _last_reports(jobs: Iterable[Resource]) -> Iterator[tuple[Resource, float]]:
+    for job in jobs:
+        status = _status(job)
+        reported = parse_time((status.get("progress") or {}).get("updatedAt"))
+        if reported and is_true(status.get("conditions"), "Running"):
+            yield job, reported.timestamp()
 
 
 def _by_job(name: str, text: str, values: Iterable[tuple[Resource, float]]) -> GaugeMetricFamily:
