@@ -70,8 +70,6 @@ def selectors(expression: str) -> list[promql_parser.VectorSelector]:
     found: list[promql_parser.VectorSelector] = []
 
     def look(node: promql_parser.Expr) -> bool:
-        if isinstance(node, promql_parser.MatrixSelector):
-            node = node.vector_selector
         if isinstance(node, promql_parser.VectorSelector):
             found.append(node)
         return True
