@@ -11,6 +11,8 @@ import time
 import aiohttp
 import orjson
 
+from finetune_operator.kube import event_loop
+
 CONCURRENCY = 16
 
 
@@ -39,7 +41,7 @@ def main(url: str, file: str) -> None:
     with open(file) as lines:
         requests = [tuple(json.loads(line)) for line in lines]
     started = time.process_time()
-    asyncio.run(post_all(url, requests))
+    event_loop.run(post_all(url, requests))  # the operator's loop
     print(time.process_time() - started)
 
 
