@@ -1,12 +1,13 @@
 """Where models, data and artifacts live: one URI a place."""
 
+import re
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import Field
 
 SOURCE_PATTERN = r"^(hf|s3|file|pvc|modelversion)://[^\s]+$"
 STORAGE_PATTERN = r"^(s3|file|pvc)://[^\s]+$"
+_CLAIM = re.compile(r"pvc://([^/?#]*)")
 
 Source = Annotated[
     str,
@@ -33,5 +34,5 @@ Storage = Annotated[
 
 def claim_of(uri: str | None) -> str | None:
     """The PersistentVolumeClaim that a `pvc://` URI names, or None for any other URI."""
-    parts = urlsplit(uri or "")
-    return parts.netloc if parts.scheme == "pvc" else None
+    found = _CLAIM.match(uri or "")
+    return found[1] if found else None

@@ -248,3 +248,17 @@ async def test_gate_ends_the_worker_before_it_acts() -> None:
             with pytest.raises(ExceptionGroup):
                 await running.task
         assert running.unread == 0
+
+
+async def test_each_reconcile_says_anew_when_the_next_one_is_due() -> None:
+    results = [Result(requeue_after=0.01), None]
+
+    async def reconcile(_: Key) -> Result | None:
+        return results.pop(0) if results else None
+
+    async with Running(reconcile) as running:
+        running.controller.queue.add(("d", "a"))
+        await running.next()
+        running.controller.queue.add(("d", "a"))
+        await running.next()
+        assert running.controller.queue.delayed == 0

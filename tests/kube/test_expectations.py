@@ -1,8 +1,14 @@
 """A reconcile never acts on a cache that is older than its own last write."""
 
+import asyncio
+
 import pytest
 
+from finetune_operator.kube.client import HttpKubeApi
 from finetune_operator.kube.expectations import Expectations
+from finetune_operator.kube.informer import Informer
+from kube.fault_server import FaultServer
+from kube.watcher import THINGS
 
 KEY = ("d", "job")
 
@@ -94,3 +100,21 @@ def test_nothing_is_kept_of_what_is_over(expectations: Expectations, clock: Cloc
     expectations.expect(KEY, "Job", written(30))
     expectations.forget(KEY)
     assert (expectations._pending, expectations._waiting) == ({}, {})
+
+
+async def test_an_echo_that_was_faster_than_the_answer_is_not_awaited(server: FaultServer, api: HttpKubeApi) -> None:
+    informer = Informer(api, THINGS)
+    expectations = Expectations()
+    expectations.watch(informer)
+    task = asyncio.create_task(informer.run())
+    await informer.synced.wait()
+    seen = asyncio.Event()
+    informer.add_handler(lambda _old, _new: seen.set())
+    made = await server.put("things", "child")
+    await seen.wait()
+    expectations.expect(KEY, THINGS.kind, made)
+    assert expectations.satisfied(KEY)
+    newer = {"metadata": made["metadata"] | {"resourceVersion": str(server.version + 1)}}
+    expectations.expect(KEY, THINGS.kind, newer)
+    assert not expectations.satisfied(KEY)
+    task.cancel()

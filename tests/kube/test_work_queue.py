@@ -206,3 +206,15 @@ async def _play(steps: list[tuple[str, int]], workers: int, fail_every: int) -> 
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert seen == dict(written)
+
+
+async def test_a_delay_that_was_taken_back_adds_nothing() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add_after("a", 0.001)
+    queue.add_after("b", 0.002)
+    queue.drop_delayed("a")
+    assert queue.delayed == 1
+    assert await queue.get() == "b"
+    assert (len(queue), queue.delayed) == (0, 0)
+    queue.add_after("a", 0.001)
+    assert await queue.get() == "a"

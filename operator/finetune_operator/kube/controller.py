@@ -83,6 +83,8 @@ class Controller:
         self._expectations = expectations
         self._active = ACTIVE_WORKERS.labels(name)
         self._time = RECONCILE_TIME.labels(name)
+        self._successes = RECONCILES.labels(name, "success")
+        self._requeues = RECONCILES.labels(name, "requeue_after")
         MAX_WORKERS.labels(name).set(workers)
 
     def watch(self, informer: Informer, to_keys: ToKeys = own_key) -> None:
@@ -90,14 +92,24 @@ class Controller:
         if self._primary is None and to_keys is own_key:
             self._primary = informer
         self.informers.append(informer)
+        if self._expectations:
+            self._expectations.watch(informer)  # before us: the echo of a write must not be held up by itself
 
         def enqueue(old: Object | None, new: Object | None) -> None:
-            for item in (old, new):
-                if item is not None:
-                    for key in to_keys(item):
-                        self.queue.add(key)
+            before = tuple(to_keys(old)) if old is not None else ()
+            after = tuple(to_keys(new)) if new is not None else ()
+            for key in before if before == after else (*before, *after):
+                self._enqueue(key)
 
         informer.add_handler(enqueue)
+
+    def _enqueue(self, key: Key) -> None:
+        """Now, or once the cache shows our own last writes: each of them comes by here."""
+        wait = self._expectations.remaining(key) if self._expectations else 0.0
+        if wait > 0:
+            self.queue.add_after(key, wait)
+        else:
+            self.queue.add(key)
 
     async def run(self) -> None:
         """Waits for the caches, then works until `stop` or cancellation."""
@@ -141,6 +153,7 @@ class Controller:
             # The cache does not show our own last write yet; its arrival enqueues the key, or else this does.
             self.queue.add_after(key, wait)
             return
+        self.queue.drop_delayed(key)  # this reconcile says anew when the next one is due
         started = time.perf_counter()
         try:
             result = await self._reconcile(key)
@@ -157,9 +170,9 @@ class Controller:
     def _succeeded(self, key: Key, result: Result | None) -> None:
         self.queue.forget(key)
         if result is None or result.requeue_after is None:
-            RECONCILES.labels(self.name, "success").inc()
+            self._successes.inc()
             return
-        RECONCILES.labels(self.name, "requeue_after").inc()
+        self._requeues.inc()
         self.queue.add_after(key, result.requeue_after)
 
     def _failed(self, key: Key, error: BaseException) -> None:

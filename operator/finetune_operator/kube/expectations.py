@@ -24,10 +24,15 @@ class Expectations:
         self._now = now
         self._pending: dict[Hashable, dict[Identity, tuple[int, float]]] = {}
         self._waiting: dict[Identity, set[Hashable]] = {}
+        self._informers: dict[str, list[Informer]] = {}
 
     def watch(self, informer: Informer) -> None:
-        """Observes everything that this informer sees."""
+        """Observes everything that this informer sees; once is enough."""
         kind = informer.kind.kind
+        watched = self._informers.setdefault(kind, [])
+        if informer in watched:
+            return
+        watched.append(informer)
 
         def on_change(old: Object | None, new: Object | None) -> None:
             if new is not None:
@@ -38,9 +43,11 @@ class Expectations:
         informer.add_handler(on_change)
 
     def expect(self, key: Hashable, kind: str, written: Object) -> None:
-        """`written` is the server's answer to our write."""
-        identity = _identity(kind, written)
-        self._pending.setdefault(key, {})[identity] = (_version(written), self._now() + self._timeout)
+        """`written` is the server's answer to our write; the watch may have been faster than it."""
+        identity, version = _identity(kind, written), _version(written)
+        if self._cached(identity, version):
+            return
+        self._pending.setdefault(key, {})[identity] = (version, self._now() + self._timeout)
         self._waiting.setdefault(identity, set()).add(key)
 
     def observed(self, kind: str, item: Object, *, deleted: bool = False) -> None:
@@ -70,6 +77,11 @@ class Expectations:
         """The key's object is gone: nothing of it is awaited any more."""
         for identity in list(self._pending.get(key, {})):
             self._drop(key, identity)
+
+    def _cached(self, identity: Identity, version: int) -> bool:
+        kind, namespace, name = identity
+        found = (informer.get(namespace, name) for informer in self._informers.get(kind, ()))
+        return any(item is not None and _version(item) >= version for item in found)
 
     def _drop(self, key: Hashable, identity: Identity) -> None:
         del self._pending[key][identity]

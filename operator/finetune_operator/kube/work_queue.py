@@ -135,7 +135,12 @@ class WorkQueue(Generic[K]):
         self._due[key] = due
         self._sequence += 1
         heapq.heappush(self._delayed, (due, self._sequence, key))
-        self._schedule()
+        if self._timer is None or self._delayed[0][2] == key:
+            self._schedule()
+
+    def drop_delayed(self, key: K) -> None:
+        """Takes back `add_after`: what the key waited for is being done now."""
+        self._due.pop(key, None)
 
     def add_rate_limited(self, key: K) -> None:
         """Adds the key after a delay that grows with its failures since the last `forget`."""

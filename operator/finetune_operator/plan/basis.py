@@ -34,9 +34,8 @@ def basis(world: World) -> Basis:
     snapshot = world.snapshot or _take_snapshot(world)
     spec = started_spec(snapshot.spec, world.job["spec"])
     valid = validate(spec, snapshot.runtime)
-    model = valid.spec.model.model_copy(update={"source": snapshot.model_source})
-    job = resolve(world.job["metadata"], valid.spec, valid.runtime, model, world.settings)
-    return Basis(job, snapshot)
+    name, namespace, uid = (world.job["metadata"][field] for field in ("name", "namespace", "uid"))
+    return Basis(resolve(name, namespace, uid, valid, snapshot.model_source, world.settings), snapshot)
 
 
 def started_spec(started: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,10 @@ Condition = dict[str, Any]
 
 def find_condition(conditions: list[Condition] | None, type_: str) -> Condition | None:
     """The condition of that type, or None."""
-    return next((c for c in conditions or () if c.get("type") == type_), None)
+    for condition in conditions or ():
+        if condition.get("type") == type_:
+            return condition
+    return None
 
 
 def is_true(conditions: list[Condition] | None, type_: str) -> bool:

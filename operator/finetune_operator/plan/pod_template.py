@@ -34,6 +34,27 @@ GRACE_SECONDS = 120
 REPORT_SECONDS = 10
 """Left after the workers' grace to end what still runs, and to say how it ended."""
 Env = list[dict[str, Any]]
+IDENTITY: Env = [
+    {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+    for name, path in (
+        ("POD_NAME", "metadata.name"),
+        ("POD_NAMESPACE", "metadata.namespace"),
+        ("POD_IP", "status.podIP"),
+    )
+]
+PATHS: Env = [
+    {"name": name, "value": value}
+    for name, value in (
+        ("HOME", SCRATCH_MOUNT),
+        ("TMPDIR", "/tmp"),
+        ("XDG_CACHE_HOME", f"{SCRATCH_MOUNT}/cache"),
+        ("HF_HOME", f"{SCRATCH_MOUNT}/huggingface"),
+        ("TORCHINDUCTOR_CACHE_DIR", f"{SCRATCH_MOUNT}/torchinductor"),
+        ("TRITON_CACHE_DIR", f"{SCRATCH_MOUNT}/triton"),
+        ("PYTHONUNBUFFERED", "1"),
+    )
+]
+"""Everything that libraries like to write goes to the scratch volume: the root is read-only."""
 
 
 def attempt_labels(job: str, number: int) -> dict[str, str]:
@@ -105,7 +126,7 @@ def _container(job: ResolvedJob, gang: Gang, settings: Settings) -> dict[str, An
         "name": CONTAINER,
         "image": job.trainer_image,
         "command": ["finetune-trainer", "--config", CONFIG_FILE],
-        "env": [*engine.environment(gang), *_identity(), *_paths(), *_progress(job, settings)],
+        "env": [*engine.environment(gang), *IDENTITY, *PATHS, *_progress(job, settings)],
         "ports": [
             *engine.ports(gang),
             {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},
@@ -120,25 +141,6 @@ def _container(job: ResolvedJob, gang: Gang, settings: Settings) -> dict[str, An
     if job.credentials:
         container["envFrom"] = [{"secretRef": {"name": job.credentials.secret_name}}]
     return container
-
-
-def _identity() -> Env:
-    fields = {"POD_NAME": "metadata.name", "POD_NAMESPACE": "metadata.namespace", "POD_IP": "status.podIP"}
-    return [{"name": k, "valueFrom": {"fieldRef": {"fieldPath": v}}} for k, v in fields.items()]
-
-
-def _paths() -> Env:
-    """Everything that libraries like to write goes to the scratch volume: the root is read-only."""
-    paths = {
-        "HOME": SCRATCH_MOUNT,
-        "TMPDIR": "/tmp",
-        "XDG_CACHE_HOME": f"{SCRATCH_MOUNT}/cache",
-        "HF_HOME": f"{SCRATCH_MOUNT}/huggingface",
-        "TORCHINDUCTOR_CACHE_DIR": f"{SCRATCH_MOUNT}/torchinductor",
-        "TRITON_CACHE_DIR": f"{SCRATCH_MOUNT}/triton",
-        "PYTHONUNBUFFERED": "1",
-    }
-    return [{"name": name, "value": value} for name, value in paths.items()]
 
 
 def _progress(job: ResolvedJob, settings: Settings) -> Env:

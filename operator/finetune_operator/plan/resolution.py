@@ -1,6 +1,7 @@
 """A job over its runtime: every value that an attempt needs, from the first of the two that sets it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from finetune_api.failure_policy import FailurePolicy
@@ -11,6 +12,10 @@ from finetune_api.training import Checkpoint
 from finetune_api.training_runtime import TrainingRuntimeSpec
 from finetune_operator.plan.names import storage_suffix
 from finetune_operator.plan.settings import Settings
+from finetune_operator.plan.validation import Validated
+
+NO_RUNTIME = TrainingRuntimeSpec()
+DEFAULT_FAILURE_POLICY = FailurePolicy()
 
 
 @dataclass(frozen=True)
@@ -34,26 +39,23 @@ class ResolvedJob:
     ttl_seconds: int | None
 
 
+@lru_cache(maxsize=512)
 def resolve(
-    metadata: dict[str, Any],
-    spec: FineTuneJobSpec,
-    runtime: TrainingRuntimeSpec | None,
-    model: ModelReference,
-    settings: Settings,
+    name: str, namespace: str, uid: str, valid: Validated, model_source: str, settings: Settings
 ) -> ResolvedJob:
-    """Merge what was validated before: `checkpoint` and `output` are set in one of the two."""
-    base = runtime or TrainingRuntimeSpec()
+    """Merge what was validated before. Shared between the reconciles of a job: never change it."""
+    spec, base = valid.spec, valid.runtime or NO_RUNTIME
     checkpoint, output = spec.checkpoint or base.checkpoint, spec.output or base.output
     if checkpoint is None or output is None:
         raise ValueError("resolve() wants a validated job: checkpoint and output must be set")
-    suffix = storage_suffix(metadata["name"], metadata["uid"])
+    suffix = storage_suffix(name, uid)
     ttl = spec.ttl_seconds_after_finished
     return ResolvedJob(
-        name=metadata["name"],
-        namespace=metadata["namespace"],
-        uid=metadata["uid"],
+        name=name,
+        namespace=namespace,
+        uid=uid,
         spec=spec,
-        model=model,
+        model=spec.model.model_copy(update={"source": model_source}),
         trainer_image=spec.trainer_image or base.trainer_image or settings.trainer_image,
         serving_image=base.serving_image,
         resources=spec.resources or base.resources,
@@ -61,7 +63,7 @@ def resolve(
         credentials=spec.credentials or base.credentials,
         checkpoint=checkpoint.model_copy(update={"storage": below(checkpoint.storage, suffix)}),
         output=below(output.storage, suffix),
-        failure_policy=spec.failure_policy or base.failure_policy or FailurePolicy(),
+        failure_policy=spec.failure_policy or base.failure_policy or DEFAULT_FAILURE_POLICY,
         ttl_seconds=ttl if ttl is not None else base.ttl_seconds_after_finished,
     )
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -23,9 +23,9 @@ class InvalidSpec(ValueError):
         self.errors = errors
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Validated:
-    """A job and its runtime that fit together."""
+    """A job and its runtime that fit together. Shared between reconciles: never change one."""
 
     spec: FineTuneJobSpec
     runtime: TrainingRuntimeSpec | None
@@ -36,9 +36,19 @@ def validate(spec: dict[str, Any], runtime: dict[str, Any] | None, *, complete: 
 
     Not `complete`: the runtime is unknown, what it may still give is not asked for.
     """
+    return _verdict(_canonical(spec), None if runtime is None else _canonical(runtime), complete)
+
+
+def _canonical(spec: dict[str, Any]) -> bytes:
+    return orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)
+
+
+@lru_cache(maxsize=512)
+def _verdict(spec: bytes, runtime: bytes | None, complete: bool) -> Validated:
+    """Each reconcile asks again about the same few specs."""
     wrong: list[str] = []
     job = _parse_or_note(FineTuneJobSpec, spec, "spec", wrong)
-    defaults = _parse_or_note(TrainingRuntimeSpec, runtime, "runtime.spec", wrong) if runtime is not None else None
+    defaults = None if runtime is None else _parse_or_note(TrainingRuntimeSpec, runtime, "runtime.spec", wrong)
     if job is None or wrong:
         raise InvalidSpec(*wrong)
     errors = [
@@ -52,25 +62,12 @@ def validate(spec: dict[str, Any], runtime: dict[str, Any] | None, *, complete: 
     return Validated(job, defaults)
 
 
-def _parse_or_note(model: type[Model], raw: dict[str, Any], root: str, wrong: list[str]) -> Model | None:
-    try:
-        return _parse(model, raw, root)
-    except InvalidSpec as error:
-        wrong += error.errors
-        return None
-
-
-def _parse(model: type[Model], raw: dict[str, Any], root: str) -> Model:
-    return cast(Model, _parsed(model, orjson.dumps(raw, option=orjson.OPT_SORT_KEYS), root))
-
-
-@lru_cache(maxsize=512)
-def _parsed(model: type[BaseModel], raw: bytes, root: str) -> BaseModel:
-    """Each reconcile asks again about the same few specs. The models are shared: never change one."""
+def _parse_or_note(model: type[Model], raw: bytes, root: str, wrong: list[str]) -> Model | None:
     try:
         return model.model_validate(orjson.loads(raw))
     except ValidationError as error:
-        raise InvalidSpec(*(f"{root}.{each}" for each in field_errors(error))) from error
+        wrong += (f"{root}.{each}" for each in field_errors(error))
+        return None
 
 
 def _storage_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:
@@ -108,8 +105,10 @@ def _template_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) 
     templates["spec.podTemplate"] = job.pod_template
     errors = []
     for root, template in templates.items():
+        if not template:
+            continue
         try:
-            strategic_merge({"metadata": {}, "spec": {"containers": []}}, template or {})
+            strategic_merge({"metadata": {}, "spec": {"containers": []}}, template)
         except MergeError as error:
             errors.append(f"{root}.{error}")
     return errors
