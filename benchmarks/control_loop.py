@@ -25,6 +25,8 @@ from finetune_operator.kube.client import ApiError, HttpKubeApi
 from finetune_operator.kube.resources import CONFIG_MAPS, EVENTS, JOBS, NAMESPACES, SERVICES, Kind
 
 JOBS_APPLIED = int(os.environ.get("BENCH_JOBS", "1000"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+"""Each with a server and an operator of its own, and the bare client right after: the median ratio counts."""
 EDITS = 5
 """Label edits per job that mean nothing to the operator."""
 CREATED = (CONFIG_MAPS, SERVICES, JOBS, EVENTS)
@@ -38,7 +40,8 @@ CONCURRENCY = 32
 
 def run() -> list[Row]:
     """The rows of the control loop."""
-    return asyncio.run(measure())
+    rounds = [asyncio.run(measure()) for _ in range(ROUNDS)]
+    return rows(sorted(rounds, key=lambda one: one.ratio)[ROUNDS // 2])
 
 
 @dataclass
@@ -80,14 +83,14 @@ class Bench:
             await asyncio.sleep(1)
 
 
-async def measure() -> list[Row]:
+async def measure() -> "Round":
     async with serving() as bench:
         with operator(bench) as (process, probes):
             await until_ready(probes, process)
             started = await start_jobs(bench, process)
             idle = await edit_labels(bench, process)
         bare = await bare_client(bench)
-    return rows(started, idle, bare)
+    return Round(started, idle, bare)
 
 
 @dataclass
@@ -97,6 +100,18 @@ class Cost:
     requests: int
     writes: int = 0
     verbs: str = ""
+
+
+@dataclass
+class Round:
+    started: Cost
+    idle: Cost
+    bare_cpu: float
+    """Seconds."""
+
+    @property
+    def ratio(self) -> float:
+        return self.started.cpu / self.bare_cpu
 
 
 async def start_jobs(bench: Bench, process: subprocess.Popen[bytes]) -> Cost:
@@ -136,8 +151,8 @@ async def bare_client(bench: Bench) -> float:
     return float(output)
 
 
-def rows(started: Cost, idle: Cost, bare_cpu: float) -> list[Row]:
-    ratio = started.cpu / bare_cpu
+def rows(median: Round) -> list[Row]:
+    started, idle, ratio, bare_cpu = median.started, median.idle, median.ratio, median.bare_cpu
     requests = started.requests / JOBS_APPLIED
     per_job = f"{1000 * started.cpu / JOBS_APPLIED:.2f} ms (bare client {1000 * bare_cpu / JOBS_APPLIED:.2f} ms)"
     edits = JOBS_APPLIED * EDITS

@@ -1,6 +1,7 @@
 """The yardstick: a bare aiohttp client that POSTs the objects that the operator made. Prints its CPU seconds.
 
-No cache, no watch, no status, no retries: the least that any program must do to create these objects.
+No cache, no watch, no status, no retries: what a program needs to create these objects with a common client. It runs
+on the operator's event loop, so that the two differ by what they do.
 """
 
 import asyncio
