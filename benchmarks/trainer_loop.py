@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from finetune_api.method import Method
 from finetune_api.training import Checkpoint, Training
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
 from finetune_trainer.data.batches import Batch
-from finetune_trainer.data.encoded import Encoded, encode_rows
+from finetune_trainer.data.encoded import LABEL, Encoded, Features, encode
 from finetune_trainer.loop.feed import Feed
 from finetune_trainer.loop.optimizer import build_optimizer, trained_parameters
 from finetune_trainer.loop.plan import plan_steps
@@ -43,11 +44,13 @@ from finetune_trainer.run import Run
 from finetune_trainer.stop import StepAgreement, StopSignal
 from finetune_trainer.tasks.task import Task
 from finetune_trainer.tasks.text_classification import TextClassification
-from finetune_trainer.tasks.text_generation import TextGeneration
+from finetune_trainer.tasks.text_generation import TextGeneration, learnt_tokens
 
 GOAL = 0.95
 ROW = 256
 DEVICE = torch.device("cpu")
+PADDING = SimpleNamespace(pad_token_id=0)
+"""All that a batch needs of a tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,10 @@ def generation() -> Case:
     random = np.random.default_rng(0)
     lengths = np.clip(random.lognormal(4.2, 0.8, 400).astype(int), 8, ROW)
     rows = [random.integers(0, 2048, length).tolist() for length in lengths]
-    encoded = encode_rows(rows, trained=[[1] * len(row) for row in rows])
-    model = _with_method(LlamaForCausalLM(config), {"full": {}}, [])
-    return Case("Llama, full, packed", model, TextGeneration(Columns(), packing=True), encoded, 4)
+    encoded = encode([learnt_tokens(row, [True] * len(row)) for row in rows])
+    task = TextGeneration(Columns(), packing=True)
+    model = _with_method(LlamaForCausalLM(config), task, {"full": {}}, [])
+    return Case("Llama, full, packed", model, task, encoded, 4)
 
 
 def classification() -> Case:
@@ -98,16 +102,18 @@ def classification() -> Case:
         vocab_size=2048, hidden_size=192, num_hidden_layers=4, num_attention_heads=6, intermediate_size=768
     )
     config.num_labels = 6
-    config.problem_type = "single_label_classification"
     random = np.random.default_rng(0)
     rows = [random.integers(0, 2048, length).tolist() for length in random.integers(8, 64, 640)]
-    encoded = encode_rows(rows, labels=random.integers(0, 6, 640).tolist())
-    model = _with_method(BertForSequenceClassification(config), {"lora": {"rank": 8}}, ["classifier"])
-    return Case("BERT, LoRA", model, TextClassification(Columns()), encoded, 32)
+    labels = random.integers(0, 6, 640).tolist()
+    encoded = encode([Features({"input_ids": r, LABEL: [c]}, len(r)) for r, c in zip(rows, labels, strict=True)])
+    task = TextClassification(Columns())
+    model = _with_method(BertForSequenceClassification(config), task, {"lora": {"rank": 8}}, ["classifier"])
+    return Case("BERT, LoRA", model, task, encoded, 32)
 
 
-def _with_method(model: Any, method: dict[str, Any], new_modules: list[str]) -> Any:
-    return apply_method(LoadedModel(model, new_modules), Method.model_validate(method), None, total_steps=0).model
+def _with_method(model: Any, task: Task, method: dict[str, Any], new_modules: list[str]) -> Any:
+    loaded = LoadedModel(model, new_modules, task.peft_type)
+    return apply_method(loaded, Method.model_validate(method), None, total_steps=0).model
 
 
 def measure(case: Case, steps: int, rounds: int) -> Result:
@@ -115,11 +121,11 @@ def measure(case: Case, steps: int, rounds: int) -> Result:
     training = Training(batch_size=case.batch_size, learning_rate=1e-4, max_steps=10**6, log_every_steps=10)
     rows = case.task.rows(case.encoded, ROW)
     plan = plan_steps(training, len(rows), world_size=1)
-    feed = Feed(case.task, case.encoded, rows, plan, case.batch_size, training.seed, 0, pad=0)
+    feed = Feed(case.task.collator(PADDING), case.encoded, rows, plan, case.batch_size, training.seed, 0)
     batches = [(data.micro[0], data.targets) for data in map(feed.at, range(steps * (rounds + 1)))]
     tokens = [feed.at(step).tokens for step in range(len(batches))]
     with tempfile.TemporaryDirectory() as folder:
-        ours = our_loop(copy.deepcopy(case.model), training, plan, feed, Path(folder))
+        ours = our_loop(case, training, plan, feed, Path(folder))
         bare = bare_loop(copy.deepcopy(case.model), training)
         pairs = []
         for number in range(rounds + 1):
@@ -139,11 +145,12 @@ def _timed(name: str, turn: Callable[[], None]) -> tuple[str, float]:
     return name, time.process_time() - started
 
 
-def our_loop(model: Any, training: Training, plan: Any, feed: Feed, folder: Path) -> TrainingLoop:
+def our_loop(case: Case, training: Training, plan: Any, feed: Feed, folder: Path) -> TrainingLoop:
     """As the recipe builds it."""
     run, ranks = Run(folder), Ranks()
     loop = TrainingLoop(
-        adaptation=Adaptation(model),
+        task=case.task,
+        adaptation=Adaptation(copy.deepcopy(case.model)),
         training=training,
         plan=plan,
         feed=feed,

@@ -27,7 +27,6 @@ from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.models.quantization import keep_format, loading_options, quantization_of
 from finetune_trainer.models.quiet import quiet_libraries
 from finetune_trainer.models.suitability import check_method, longest_input
-from finetune_trainer.models.tokenizer import load_tokenizer
 from finetune_trainer.parallel.replicated import Replicated
 from finetune_trainer.processors import set_threads
 from finetune_trainer.ranks import Ranks
@@ -58,27 +57,28 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     model_config = load_config(base, task, trust := config.model.trust_remote_code)
     check_method(model_config, config.task, config.method)
     options = loading_options(quantization_of(config.method.qlora, config.training.precision), device)
-    tokenizer = load_tokenizer(base, task, trust)
+    processor = task.load_processor(base, trust)
     max_length = _max_length(config, longest_input(model_config))
 
-    data = prepare(config.dataset, task, tokenizer, max_length, run.scratch, lambda uri: fetch_data(uri, run))
+    data = prepare(config.dataset, task, processor, max_length, run.scratch, lambda uri: fetch_data(uri, run))
     _describe(data, config, max_length, run)
 
     rows = task.rows(data.train, max_length)
     plan = plan_steps(config.training, len(rows), run.world_size)
-    pad, batch_size = tokenizer.pad_token_id, config.training.batch_size
-    feed = Feed(task, data.train, rows, plan, batch_size, config.training.seed, run.rank, pad)
+    batch_size, seed = config.training.batch_size, config.training.seed
+    feed = Feed(task.collator(processor), data.train, rows, plan, batch_size, seed, run.rank)
     with process_group(run.world_size, device):
         ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
         # The same seed on every rank: a new head and new adapters start out equal.
-        seed_everything(config.training.seed)
-        loaded = load_model(base, model_config, task, data.labels, tokenizer, trust, options)
-        adaptation = apply_method(loaded, config.method, tokenizer, plan.total_steps)
+        seed_everything(seed)
+        loaded = load_model(base, model_config, task, data.labels, processor, trust, options)
+        adaptation = apply_method(loaded, config.method, processor, plan.total_steps)
         strategy = Replicated(_ready(adaptation.model, config, device), config.training, run.world_size, device)
-        precision = config.training.precision
-        evaluator = Evaluator(task, data.labels, max_length, plan.micro_batch_size, pad, precision, device, ranks)
+        precision, micro = config.training.precision, plan.micro_batch_size
+        evaluator = Evaluator(task, data.labels, processor, max_length, micro, precision, device, ranks)
         evaluate = partial(evaluator.evaluate, strategy.module)
         loop = TrainingLoop(
+            task=task,
             adaptation=adaptation,
             strategy=strategy,
             training=config.training,
@@ -101,7 +101,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         _describe_evaluation(evaluation, loop.baseline, run)
 
         run.reporter.update(stage="Exporting")
-        exporter = Exporter(config, task, tokenizer, base, max_length, run.scratch / "artifact")
+        exporter = Exporter(config, task, processor, base, max_length, run.scratch / "artifact")
         digest = ranks.broadcast(exporter.export(adaptation, data, evaluation, loop.baseline) if run.rank == 0 else "")
     return _result(config, data, evaluation, digest)
 

@@ -21,7 +21,6 @@ ROWS = [
 def prepare(tiny_bert: Path, tiny_llama: Path, tmp_path: Path) -> Any:
     """prepare(rows, task=…, **dataset) → PreparedData."""
     from finetune_trainer.data.prepare import prepare as run
-    from finetune_trainer.models.tokenizer import load_tokenizer
     from finetune_trainer.tasks.text_classification import TextClassification
     from finetune_trainer.tasks.text_generation import TextGeneration
 
@@ -31,7 +30,7 @@ def prepare(tiny_bert: Path, tiny_llama: Path, tmp_path: Path) -> Any:
         files = {part: {"source": f"file://{path}"} for part, path in paths.items()}
         dataset = Dataset.model_validate({**files, "maxLength": 12, **more})
         task = TextGeneration(dataset.columns, packing=False) if generation else TextClassification(dataset.columns)
-        tokens = load_tokenizer(tiny_llama if generation else tiny_bert, task)
+        tokens = task.load_processor(tiny_llama if generation else tiny_bert)
         return run(dataset, task, tokens, dataset.max_length, tmp_path, lambda uri: Path(uri[7:]))
 
     return call
@@ -102,7 +101,7 @@ def test_dropped_and_truncated_examples_are_counted(prepare: Any) -> None:
     data = prepare([*ROWS, LONG], overLength="Truncate")
     cut = data.report["parts"]["train"]
     assert (cut["kept"], cut["truncated"]) == (5, {"examples": 1, "tokens": 2})
-    assert data.train.example(4).tolist()[-1] == 3, "the closing [SEP] stays"
+    assert data.train["input_ids"][4].tolist()[-1] == 3, "the closing [SEP] stays"
 
 
 def test_losing_most_of_the_data_is_refused(prepare: Any) -> None:

@@ -10,13 +10,12 @@ from finetune_api.method import Method
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods import apply_method
 from finetune_trainer.models.load import load_config, load_model
-from finetune_trainer.models.tokenizer import load_tokenizer
 from finetune_trainer.tasks.text_classification import TextClassification
 from finetune_trainer.tasks.text_generation import TextGeneration
 
 
 def adapted(folder: Path, task: Any, labels: list[str], **lora: Any) -> Any:
-    tokenizer = load_tokenizer(folder, task)
+    tokenizer = task.load_processor(folder)
     loaded = load_model(folder, load_config(folder, task), task, labels, tokenizer)
     return apply_method(loaded, Method.model_validate({"lora": lora}), tokenizer, total_steps=1).model
 

@@ -14,7 +14,6 @@ from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods import Adaptation, apply_method
 from finetune_trainer.models.load import LoadedModel, load_config, load_model
 from finetune_trainer.models.suitability import check_method
-from finetune_trainer.models.tokenizer import load_tokenizer
 from finetune_trainer.tasks.text_classification import TextClassification
 from finetune_trainer.tasks.text_generation import TextGeneration
 from trainer.jobs import job, start
@@ -24,7 +23,7 @@ GENERATION = TextGeneration(Columns(), packing=False)
 
 
 def loaded(folder: Path) -> tuple[LoadedModel, Any]:
-    tokenizer = load_tokenizer(folder, GENERATION)
+    tokenizer = GENERATION.load_processor(folder)
     return load_model(folder, load_config(folder, GENERATION), GENERATION, [], tokenizer), tokenizer
 
 
@@ -118,7 +117,7 @@ def test_a_prompt_starts_as_the_text_it_is_given(tiny_llama: Path) -> None:
 
 def test_ia3_scales_keys_values_and_the_last_layer_of_each_mlp(tiny_bert: Path, tiny_llama: Path) -> None:
     task = TextClassification(Columns())
-    tokenizer = load_tokenizer(tiny_bert, task)
+    tokenizer = task.load_processor(tiny_bert)
     bert = load_model(tiny_bert, load_config(tiny_bert, task), task, ["a", "b"], tokenizer)
     factors = apply_method(bert, Method.model_validate({"ia3": {}}), tokenizer, 1).model.named_parameters()
     shapes = {name.split("layer.0.")[1]: tuple(p.shape) for name, p in factors if "layer.0." in name and "ia3" in name}

@@ -11,7 +11,6 @@ from finetune_api.dataset import Columns
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.models.suitability import longest_input
-from finetune_trainer.models.tokenizer import load_tokenizer
 from finetune_trainer.tasks.text_classification import TextClassification
 from finetune_trainer.tasks.text_generation import TextGeneration
 
@@ -54,7 +53,7 @@ def test_missing_weights_are_noticed_before_training(tiny_bert: Path, copy) -> N
 
 def test_a_missing_tokenizer_is_noticed(tiny_bert: Path, copy) -> None:
     with pytest.raises(ConfigurationError, match=r"has no tokenizer \(one of tokenizer\.json"):
-        load_tokenizer(copy(tiny_bert, without="tokenizer*"), CLASSIFY)
+        CLASSIFY.load_processor(copy(tiny_bert, without="tokenizer*"))
 
 
 def test_damaged_weights_are_a_clear_error(tiny_bert: Path, copy) -> None:
@@ -78,7 +77,7 @@ def test_a_model_with_parts_missing_is_refused_not_filled_with_random_numbers(ti
 
 def test_a_tokenizer_of_another_model_is_noticed(tiny_llama: Path, copy) -> None:
     folder = copy(tiny_llama)
-    tokenizer = load_tokenizer(folder, GENERATE)
+    tokenizer = GENERATE.load_processor(folder)
     tokenizer.add_tokens(["new"])
     with pytest.raises(ConfigurationError, match="do not belong together"):
         load_model(folder, load_config(folder, GENERATE), GENERATE, [], tokenizer)
@@ -124,5 +123,5 @@ def test_positions_limit_the_length(tiny_bert: Path, tiny_gpt2: Path) -> None:
 
 
 def load(folder: Path, task, labels: list[str]):
-    tokenizer = load_tokenizer(folder, task)
+    tokenizer = task.load_processor(folder)
     return load_model(folder, load_config(folder, task), task, labels, tokenizer).model

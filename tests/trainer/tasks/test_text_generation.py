@@ -19,9 +19,9 @@ HERE = Where("d.jsonl", 1)
 def learnt(values: dict[str, Any], tokenizer: Any) -> list[str]:
     """Each token, in brackets when it is learnt."""
     task = TextGeneration(Columns(), packing=False)
-    [tokens] = task.tokenise([task.read(Row(values, HERE))], tokenizer)
-    words = tokenizer.convert_ids_to_tokens(tokens.ids)
-    return [f"[{word}]" if flag else word for word, flag in zip(words, tokens.trained, strict=True)]
+    [features] = task.encode([task.read(Row(values, HERE))], tokenizer, [])
+    words = tokenizer.convert_ids_to_tokens(features.columns["input_ids"])
+    return [f"[{word}]" if flag else word for word, flag in zip(words, features.columns["trained"], strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -94,25 +94,23 @@ def test_bad_turns_are_named(turns: Any, expected: str, tokenizer: Any) -> None:
 
 @pytest.mark.parametrize("family", ["tiny_llama", "tiny_gpt2", "tiny_qwen"])
 def test_packed_logits_equal_those_of_each_example_alone(family: str, request: pytest.FixtureRequest) -> None:
-    from finetune_trainer.data.encoded import encode_rows
-    from finetune_trainer.loop.forward import selected_logits
+    from finetune_trainer.data.encoded import encode
     from finetune_trainer.models.load import load_config, load_model
 
     folder = request.getfixturevalue(family)
     packing, alone = TextGeneration(Columns(), packing=True), TextGeneration(Columns(), packing=False)
-    tokenizer = load_tokenizer(folder, packing)
+    tokenizer = packing.load_processor(folder)
     texts = ["hello you", "question : one two three answer", "how", "the parcel never came where is it"]
-    tokens = alone.tokenise([Example(text, HERE) for text in texts], _texts(alone, tokenizer))
-    encoded = encode_rows([t.ids for t in tokens], trained=[t.trained or [] for t in tokens])
+    encoded = encode(alone.encode([Example(text, HERE) for text in texts], _texts(alone, tokenizer), []))
     rows = packing.rows(encoded, int(encoded.lengths.sum()) * 2 // 3)
     assert sorted(map(len, rows)) in ([1, 3], [2, 2])
     model = load_model(folder, load_config(folder, packing), packing, [], tokenizer).model.eval()
     with torch.no_grad():
-        batch = packing.batch(encoded, rows, tokenizer.pad_token_id)
+        batch = packing.collator(tokenizer)(encoded, rows)
         assert "attention_mask" not in batch.inputs
-        packed = selected_logits(model, batch)
-        single = [selected_logits(model, alone.batch(encoded, [[i]], tokenizer.pad_token_id)) for r in rows for i in r]
-    assert len(batch.targets) == int(encoded.targets().sum())
+        packed = packing.outputs(model, batch)
+        single = [alone.outputs(model, alone.collator(tokenizer)(encoded, [[i]])) for r in rows for i in r]
+    assert len(batch.targets) == int(encoded.targets.sum())
     torch.testing.assert_close(packed, torch.cat(single), atol=1e-5, rtol=1e-5)
 
 

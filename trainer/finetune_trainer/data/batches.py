@@ -1,6 +1,7 @@
-"""Rows of encoded examples as padded tensors."""
+"""Encoded examples as padded tensors."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from finetune_trainer.data.encoded import Encoded
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs of the model, and what it must predict where.
+    """Inputs of the model, and what the loss compares its outputs with.
 
-    `positions` index the logits flattened to (predictions, classes): which of them count is settled on the host,
-    so the loss never waits for the device. Both are empty for a batch that only keeps a rank in step.
+    For cross-entropy `positions` index the logits flattened to (predictions, classes): which of them count is settled
+    on the host, so the loss never waits for the device.
     """
 
     inputs: dict[str, Tensor]
@@ -23,17 +24,26 @@ class Batch:
     targets: Tensor
     options: dict[str, Any] = field(default_factory=dict)
     """Further arguments of the forward pass."""
+    extras: dict[str, Tensor] = field(default_factory=dict)
+    """What the task's loss needs besides."""
+    idle: bool = False
+    """Only keeps a rank in step with the others: its loss counts nothing."""
 
     def to(self, device: torch.device) -> "Batch":
         """On the device, without waiting for the copy."""
         if device.type == "cpu":
             return self
-        inputs = {name: _moved(tensor, device) for name, tensor in self.inputs.items()}
-        return Batch(inputs, _moved(self.positions, device), _moved(self.targets, device), self.options)
+        return replace(
+            self,
+            inputs={name: _moved(tensor, device) for name, tensor in self.inputs.items()},
+            positions=_moved(self.positions, device),
+            targets=_moved(self.targets, device),
+            extras={name: _moved(tensor, device) for name, tensor in self.extras.items()},
+        )
 
-    def without_targets(self) -> "Batch":
-        """The same rows with nothing to learn from: gradients of zero."""
-        return Batch(self.inputs, self.positions[:0], self.targets[:0], self.options)
+
+Collate = Callable[[Encoded, list[list[int]]], Batch]
+"""Rows of example indices as one batch; more than one example shares a row only where they are packed."""
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
@@ -41,20 +51,17 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def classification_batch(encoded: Encoded, examples: list[int], pad: int) -> Batch:
-    """One prediction a row."""
+    """Token ids with one prediction a row."""
     assert encoded.labels is not None
-    ids, mask = _padded([encoded.example(i) for i in examples], pad)
+    ids, mask = padded_ids(encoded, examples, pad)
     targets = torch.from_numpy(np.asarray(encoded.labels[examples], dtype=np.int64))
     return Batch({"input_ids": ids, "attention_mask": mask}, torch.arange(len(examples)), targets)
 
 
 def generation_batch(encoded: Encoded, examples: list[int], pad: int) -> Batch:
     """One example a row; logits at token t - 1 predict token t."""
-    ids, mask = _padded([encoded.example(i) for i in examples], pad)
-    learnt = np.zeros(tuple(ids.shape), dtype=bool)
-    for row, index in enumerate(examples):
-        own = encoded.trained_mask(index)
-        learnt[row, : len(own)] = own
+    ids, mask = padded_ids(encoded, examples, pad)
+    learnt = padded([encoded["trained"][i] for i in examples], False)
     return _predicting(ids, learnt, {"input_ids": ids, "attention_mask": mask})
 
 
@@ -71,11 +78,11 @@ def packed_batch(encoded: Encoded, rows: list[list[int]], pad: int) -> Batch:
     for number, row in enumerate(rows):
         start = 0
         for index in row:
-            tokens = encoded.example(index)
+            tokens = encoded["input_ids"][index]
             end = start + len(tokens)
             ids[number, start:end] = tokens
             places[number, start:end] = np.arange(len(tokens))
-            learnt[number, start:end] = encoded.trained_mask(index)
+            learnt[number, start:end] = encoded["trained"][index]
             learnt[number, start] = False
             start = end
         places[number, start:] = np.arange(width - start)
@@ -90,11 +97,16 @@ def _predicting(ids: Tensor, learnt: np.ndarray, inputs: dict[str, Tensor]) -> B
     return Batch(inputs, places - 1, ids.flatten()[places], {"use_cache": False})
 
 
-def _padded(rows: list[np.ndarray], pad: int) -> tuple[Tensor, Tensor]:
-    width = max(map(len, rows))
-    ids = np.full((len(rows), width), pad, dtype=np.int64)
-    mask = np.zeros((len(rows), width), dtype=np.int64)
+def padded_ids(encoded: Encoded, examples: list[int], pad: int, column: str = "input_ids") -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, (examples, longest)."""
+    rows = [encoded[column][i] for i in examples]
+    mask = padded([np.ones(len(row), dtype=np.int64) for row in rows], 0)
+    return torch.from_numpy(padded(rows, pad).astype(np.int64)), torch.from_numpy(mask)
+
+
+def padded(rows: Sequence[np.ndarray], fill: int | bool) -> np.ndarray:
+    """Rows of different lengths as one array, (rows, longest)."""
+    array = np.full((len(rows), max(map(len, rows))), fill, dtype=rows[0].dtype)
     for number, row in enumerate(rows):
-        ids[number, : len(row)] = row
-        mask[number, : len(row)] = 1
-    return torch.from_numpy(ids), torch.from_numpy(mask)
+        array[number, : len(row)] = row
+    return array

@@ -1,84 +1,109 @@
-"""Tokenised examples as flat arrays: compact, memory-mapped, the same for every process of a node."""
+"""Encoded examples as flat arrays: compact, memory-mapped, the same for every process of a node."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 Ints = np.ndarray
+Values = Sequence[int] | Sequence[float] | Sequence[bool] | bytes | np.ndarray
+
+LABEL = "label"
+"""The column of class indices; NO_LABEL where there is none."""
+NO_LABEL = -100
+"""Where no class is learnt, such as at a special token. PyTorch's and transformers' own mark."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """One example as the task's batches need it: stretches of numbers by column."""
+
+    columns: Mapping[str, Values]
+    length: int
+    """What it costs to compute, in the task's unit: tokens of a text, 1 for an image."""
+    targets: int = 1
+    """Predictions that it adds to the loss; one with 0 has nothing to learn."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """Example `i` has `values[offsets[i]:offsets[i+1]]`."""
+
+    values: np.ndarray
+    offsets: Ints
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """`n` examples. Example `i` is `tokens[offsets[i]:offsets[i+1]]`.
+    """`n` examples. Which columns there are is the task's affair; `lengths` and `targets` are everybody's."""
 
-    Classification has one class index an example in `labels`; generation has in `trained` which tokens
-    the model learns to predict.
-    """
-
-    tokens: Ints
-    offsets: Ints
-    labels: Ints | None = None
-    trained: Ints | None = None
+    columns: dict[str, Column]
+    lengths: Ints
+    targets: Ints
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.lengths)
+
+    def __getitem__(self, name: str) -> Column:
+        return self.columns[name]
 
     @property
-    def lengths(self) -> Ints:
-        """Tokens of each example."""
-        return np.diff(self.offsets)
+    def labels(self) -> Ints | None:
+        """Class indices of all examples, one after the other: one an example, or one a token."""
+        column = self.columns.get(LABEL)
+        return None if column is None else column.values
 
-    def example(self, index: int) -> Ints:
-        """Token ids of one example."""
-        return self.tokens[self.offsets[index] : self.offsets[index + 1]]
-
-    def trained_mask(self, index: int) -> Ints:
-        """Which tokens of one example are learnt. The first has nothing before it to be predicted from."""
-        assert self.trained is not None
-        return self.trained[self.offsets[index] : self.offsets[index + 1]]
-
-    def targets(self) -> Ints:
-        """Predictions that each example adds to the loss: its learnt tokens, or one for its class."""
-        if self.trained is None:
-            return np.ones(len(self), dtype=np.int64)
-        first = np.asarray(self.trained[self.offsets[:-1]], dtype=np.int64)  # predicted from nothing: never learnt
-        return segment_sums(self.trained, self.offsets) - first
+    def with_column(self, name: str, column: Column) -> "Encoded":
+        """The same examples with one column more."""
+        return Encoded({**self.columns, name: column}, self.lengths, self.targets)
 
     def save(self, folder: Path) -> None:
-        """One .npy file an array."""
-        for name in ("tokens", "offsets", "labels", "trained"):
-            array = getattr(self, name)
-            if array is not None:
-                np.save(folder / f"{name}.npy", array)
+        """Two .npy files a column, and one each for lengths and targets."""
+        for name, column in self.columns.items():
+            np.save(folder / f"{name}.values.npy", column.values)
+            np.save(folder / f"{name}.offsets.npy", column.offsets)
+        np.save(folder / "lengths.npy", self.lengths)
+        np.save(folder / "targets.npy", self.targets)
 
     @classmethod
     def load(cls, folder: Path) -> "Encoded":
         """Memory-mapped: the processes of a node share the pages."""
-        # A plain view: slices of np.memmap itself are ten times slower to make.
-        arrays = {p.stem: np.load(p, mmap_mode="r").view(np.ndarray) for p in folder.glob("*.npy")}
-        return cls(**arrays)
+        names = [file.name.removesuffix(".values.npy") for file in folder.glob("*.values.npy")]
+        columns = {n: Column(_mapped(folder / f"{n}.values.npy"), _mapped(folder / f"{n}.offsets.npy")) for n in names}
+        return cls(columns, _mapped(folder / "lengths.npy"), _mapped(folder / "targets.npy"))
 
 
-def segment_sums(values: Ints, offsets: Ints) -> Ints:
-    """Sum of each segment; an empty segment has 0."""
-    total = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
-    return total[offsets[1:]] - total[offsets[:-1]]
-
-
-def encode_rows(
-    rows: list[list[int]], labels: list[int] | None = None, trained: list[list[int]] | None = None
-) -> Encoded:
-    """Flattens token lists."""
-    offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-    np.cumsum([len(row) for row in rows], out=offsets[1:])
+def encode(examples: Sequence[Features]) -> Encoded:
+    """Flattens examples that have the same columns."""
+    names = examples[0].columns if examples else ()
     return Encoded(
-        tokens=_flat(rows, np.int32),
-        offsets=offsets,
-        labels=None if labels is None else np.asarray(labels, dtype=np.int64),
-        trained=None if trained is None else _flat(trained, np.bool_),
+        columns={name: _column([example.columns[name] for example in examples]) for name in names},
+        lengths=np.asarray([example.length for example in examples], dtype=np.int64),
+        targets=np.asarray([example.targets for example in examples], dtype=np.int64),
     )
 
 
-def _flat(rows: list[list[int]], dtype: type) -> Ints:
-    return np.fromiter((value for row in rows for value in row), dtype=dtype, count=sum(map(len, rows)))
+def _column(stretches: list[Values]) -> Column:
+    offsets = np.zeros(len(stretches) + 1, dtype=np.int64)
+    np.cumsum([len(stretch) for stretch in stretches], out=offsets[1:])
+    return Column(_flat(stretches, int(offsets[-1])), offsets)
+
+
+def _flat(stretches: list[Any], count: int) -> np.ndarray:
+    first: Any = next((stretch for stretch in stretches if len(stretch)), b"")
+    if isinstance(first, bytes):
+        return np.frombuffer(b"".join(stretches), dtype=np.uint8)
+    if isinstance(first, np.ndarray):
+        return np.concatenate(stretches)
+    kind = {bool: np.bool_, float: np.float32}.get(type(first[0]), np.int32)
+    return np.fromiter((value for stretch in stretches for value in stretch), dtype=kind, count=count)
+
+
+def _mapped(file: Path) -> np.ndarray:
+    # A plain view: slices of np.memmap itself are ten times slower to make.
+    return np.load(file, mmap_mode="r").view(np.ndarray)

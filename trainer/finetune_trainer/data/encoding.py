@@ -1,16 +1,16 @@
-"""Tokenises a part of the data and deals with what does not fit, counting everything that is lost."""
+"""Encodes a part of the data and deals with what does not fit, counting everything that is lost."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from finetune_trainer.data.encoded import Encoded, encode_rows
+from finetune_trainer.data.encoded import Encoded, Features, encode
 from finetune_trainer.data.examples import Example
 from finetune_trainer.errors import DataError
-from finetune_trainer.tasks.task import Task, Tokens
+from finetune_trainer.tasks.task import Task
 
 AT_ONCE = 1024
-"""Examples handed to the tokenizer together: it works on them in parallel."""
+"""Examples handed to the task together: a tokenizer works on them in parallel."""
 MOST_LOST = 0.5
 """Share of the training examples that may be lost to the length limit before the run is refused."""
 
@@ -41,7 +41,7 @@ class Losses:
 
 
 def encode_part(
-    part: str, examples: list[Example], task: Task, tokenizer: Any, limit: LengthLimit, labels: list[str]
+    part: str, examples: list[Example], task: Task, processor: Any, limit: LengthLimit, labels: list[str]
 ) -> tuple[Encoded, Losses]:
     """The examples that fit, as arrays.
 
@@ -49,47 +49,49 @@ def encode_part(
         DataError: An example is too long and the policy is Error, or too much was lost.
     """
     losses = Losses()
-    kept: list[tuple[Example, Tokens]] = []
-    for example, tokens in _tokenised(examples, task, tokenizer):
-        fitting = _fit(example, tokens, task, tokenizer, limit, losses)
+    kept: list[Features] = []
+    for example, features in _encoded(examples, task, processor, labels):
+        fitting = _fit(example, features, task, processor, limit, labels, losses)
         if fitting is not None:
-            kept.append((example, fitting))
+            kept.append(fitting)
     _refuse_great_loss(part, len(examples), len(kept), losses, limit)
-    place = {label: index for index, label in enumerate(labels)}
-    encoded = encode_rows(
-        [tokens.ids for _, tokens in kept],
-        labels=[place[str(example.label)] for example, _ in kept] if labels else None,
-        trained=None if labels else [tokens.trained or [] for _, tokens in kept],
-    )
-    return encoded, losses
+    return encode(kept), losses
 
 
-def _tokenised(examples: list[Example], task: Task, tokenizer: Any) -> Iterator[tuple[Example, Tokens]]:
+def _encoded(
+    examples: list[Example], task: Task, processor: Any, labels: list[str]
+) -> Iterator[tuple[Example, Features]]:
     for start in range(0, len(examples), AT_ONCE):
         chunk = examples[start : start + AT_ONCE]
-        yield from zip(chunk, task.tokenise(chunk, tokenizer), strict=True)
+        yield from zip(chunk, task.encode(chunk, processor, labels), strict=True)
 
 
 def _fit(
-    example: Example, tokens: Tokens, task: Task, tokenizer: Any, limit: LengthLimit, losses: Losses
-) -> Tokens | None:
-    if len(tokens.ids) > limit.max_length:
+    example: Example,
+    features: Features,
+    task: Task,
+    processor: Any,
+    limit: LengthLimit,
+    labels: list[str],
+    losses: Losses,
+) -> Features | None:
+    if features.length > limit.max_length:
         if limit.over_length == "Error":
             raise DataError(
-                f"{example.where}: {len(tokens.ids)} tokens, but dataset.maxLength is {limit.max_length}; "
+                f"{example.where}: {features.length} {task.unit}, but dataset.maxLength is {limit.max_length}; "
                 "raise it, shorten the example, or set dataset.overLength to Drop or Truncate"
             )
         if limit.over_length == "Drop":
             losses.over_length += 1
             return None
-        shortened = task.truncate(example, tokens, tokenizer, limit.max_length)
+        shortened = task.truncate(example, features, processor, labels, limit.max_length)
         losses.truncated_examples += 1
-        losses.truncated_tokens += len(tokens.ids) - len(shortened.ids)
-        tokens = shortened
-    if not tokens.learnable:
+        losses.truncated_tokens += features.length - shortened.length
+        features = shortened
+    if not features.targets:
         losses.nothing_to_learn += 1
         return None
-    return tokens
+    return features
 
 
 def _refuse_great_loss(part: str, read: int, kept: int, losses: Losses, limit: LengthLimit) -> None:

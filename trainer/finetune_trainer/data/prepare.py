@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from transformers import PreTrainedTokenizerBase
 
 from finetune_api.dataset import DataFile, DataFormat, Dataset, Split
 from finetune_trainer.data.cache import built_once
@@ -22,7 +23,7 @@ from finetune_trainer.data.split import Parts, split_examples
 from finetune_trainer.errors import DataError, of_field
 from finetune_trainer.tasks.task import Task
 
-FORM = 1
+FORM = 2
 """Raised when the cached files change their meaning."""
 PARTS = ("train", "validation", "test")
 
@@ -49,8 +50,8 @@ class PreparedData:
         return ("validation", self.validation) if len(self.validation) else None
 
 
-def prepare(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, scratch: Path, fetch: Fetch) -> PreparedData:
-    """Reads, splits, cleans, tokenises, or finds that another process of this node did.
+def prepare(dataset: Dataset, task: Task, processor: Any, max_length: int, scratch: Path, fetch: Fetch) -> PreparedData:
+    """Reads, splits, cleans, encodes, or finds that another process of this node did.
 
     Raises:
         DataError: The data cannot be read or used; names file and line.
@@ -58,11 +59,11 @@ def prepare(dataset: Dataset, task: Task, tokenizer: Any, max_length: int, scrat
     sources = {name: (_fetched(fetch, f, name), f.format) for name in PARTS if (f := _file(dataset, name))}
     digest = fingerprint(sources)
     limit = LengthLimit(max_length, dataset.over_length)
-    key = _key(digest, dataset, task, tokenizer, limit)
+    key = _key(digest, dataset, task, processor, limit)
 
     def build(folder: Path) -> None:
         parts = _read_parts(sources, dataset.split, task)
-        _write(folder, parts, task, tokenizer, limit, digest)
+        _write(folder, parts, task, processor, limit, digest)
 
     return _load(built_once(scratch / "data" / key, build))
 
@@ -98,7 +99,7 @@ def _read(part: str, path: Path, data_format: DataFormat, task: Task, stratify_b
     return examples
 
 
-def _write(folder: Path, read: Parts, task: Task, tokenizer: Any, limit: LengthLimit, digest: str) -> None:
+def _write(folder: Path, read: Parts, task: Task, processor: Any, limit: LengthLimit, digest: str) -> None:
     parts, leaked = without_leakage(read)
     labels = task.labels(parts)
     report: dict[str, Any] = {
@@ -106,16 +107,17 @@ def _write(folder: Path, read: Parts, task: Task, tokenizer: Any, limit: LengthL
         "maxLength": limit.max_length,
         "overLength": limit.over_length,
         "labels": labels,
+        "unit": task.unit,
         "parts": {},
     }
     for (name, examples), (_, before) in zip(parts.items(), read.items(), strict=True):
-        encoded, losses = encode_part(name, examples, task, tokenizer, limit, labels)
+        encoded, losses = encode_part(name, examples, task, processor, limit, labels)
         (folder / name).mkdir()
         if name == "train":
             _refuse_lost_classes(encoded, labels)
         encoded.save(folder / name)
         report["parts"][name] = part_report(
-            encoded, labels, len(before), leaked[name], duplicates(before), losses.report()
+            encoded, task.unit, labels, len(before), leaked[name], duplicates(before), losses.report()
         )
     (folder / "report.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
 
@@ -136,7 +138,7 @@ def _load(folder: Path) -> PreparedData:
     return PreparedData(**parts, labels=report["labels"], fingerprint=report["fingerprint"], report=report)
 
 
-def _key(digest: str, dataset: Dataset, task: Task, tokenizer: Any, limit: LengthLimit) -> str:
+def _key(digest: str, dataset: Dataset, task: Task, processor: Any, limit: LengthLimit) -> str:
     """Everything that the encoded arrays depend on."""
     parts = [
         FORM,
@@ -145,17 +147,20 @@ def _key(digest: str, dataset: Dataset, task: Task, tokenizer: Any, limit: Lengt
         dataset.columns.wire(),
         dataset.split.wire() if dataset.split else None,
         [limit.max_length, limit.over_length],
-        _tokenizer_identity(tokenizer),
+        _identity(processor),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _tokenizer_identity(tokenizer: Any) -> list[Any]:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    model = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+def _identity(processor: Any) -> Any:
+    """Equal for processors that give the same numbers."""
+    if not isinstance(processor, PreTrainedTokenizerBase):
+        return processor.to_dict() if hasattr(processor, "to_dict") else None
+    backend = getattr(processor, "backend_tokenizer", None)
+    model = backend.to_str() if backend is not None else json.dumps(processor.get_vocab(), sort_keys=True)
     return [
         hashlib.sha256(model.encode()).hexdigest(),
-        tokenizer.chat_template,
-        tokenizer.eos_token,
-        tokenizer.bos_token,
+        processor.chat_template,
+        processor.eos_token,
+        processor.bos_token,
     ]

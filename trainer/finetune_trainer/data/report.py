@@ -11,7 +11,13 @@ BUCKETS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
 def part_report(
-    encoded: Encoded, labels: list[str], read: int, leaked: int, repeats: dict[str, int], losses: dict[str, Any]
+    encoded: Encoded,
+    unit: str,
+    labels: list[str],
+    read: int,
+    leaked: int,
+    repeats: dict[str, int],
+    losses: dict[str, Any],
 ) -> dict[str, Any]:
     """One part of the data, from what was read to what is used."""
     report: dict[str, Any] = {
@@ -21,8 +27,8 @@ def part_report(
         "truncated": losses["truncated"],
         "duplicates": repeats["duplicate"],
         "contradictoryDuplicates": repeats["contradictory"],
-        "tokens": int(encoded.lengths.sum()),
-        "targets": int(encoded.targets().sum()),
+        unit: int(encoded.lengths.sum()),
+        "targets": int(encoded.targets.sum()),
         "lengths": length_report(np.asarray(encoded.lengths)),
     }
     if labels and encoded.labels is not None:
@@ -32,7 +38,7 @@ def part_report(
 
 
 def length_report(lengths: np.ndarray) -> dict[str, Any]:
-    """Quantiles, and how many examples have at most so many tokens (each counted in its smallest bucket)."""
+    """Quantiles, and how many examples are at most so long (each counted in its smallest bucket)."""
     if not len(lengths):
         return {}
     places = np.searchsorted(BUCKETS, lengths)
@@ -50,18 +56,18 @@ def length_report(lengths: np.ndarray) -> dict[str, Any]:
 
 def summary(report: dict[str, Any]) -> list[str]:
     """Lines for the log: what was kept, and every kind of loss that happened."""
-    lines = []
+    lines, unit = [], report["unit"]
     for part, numbers in report["parts"].items():
         if not numbers["read"]:
             continue
         notes = [f"{count} dropped ({reason})" for reason, count in numbers["dropped"].items() if count]
         if numbers["truncated"]["examples"]:
             cut = numbers["truncated"]
-            notes.append(f"{cut['examples']} truncated ({cut['tokens']} tokens lost)")
+            notes.append(f"{cut['examples']} truncated ({cut['tokens']} {unit} lost)")
         if numbers["duplicates"]:
             notes.append(
                 f"{numbers['duplicates']} duplicates kept, {numbers['contradictoryDuplicates']} with another label"
             )
-        kept = f"data {part}: {numbers['kept']} of {numbers['read']} examples, {numbers['tokens']} tokens"
+        kept = f"data {part}: {numbers['kept']} of {numbers['read']} examples, {numbers[unit]} {unit}"
         lines.append("; ".join([kept, *notes]))
     return lines

@@ -14,12 +14,13 @@ DATA_REPORT_FILE = "data_report.json"
 
 
 def write_artifact(
-    folder: Path, model: Any, tokenizer: Any, description: ArtifactDescription, reports: dict[str, dict[str, Any]]
+    folder: Path, model: Any, processor: Any, description: ArtifactDescription, reports: dict[str, dict[str, Any]]
 ) -> None:
     """Everything but the manifest. An adapter is saved alone, without its base model."""
     folder.mkdir(parents=True)
     model.save_pretrained(str(folder))
-    tokenizer.save_pretrained(str(folder))
+    if processor is not None:
+        processor.save_pretrained(str(folder))
     (folder / DESCRIPTION_FILE).write_bytes(_json(description.wire()))
     for name, report in reports.items():
         (folder / name).write_bytes(_json(report))

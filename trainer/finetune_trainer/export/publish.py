@@ -36,7 +36,7 @@ class Exporter:
 
     config: TrainerConfig
     task: Task
-    tokenizer: Any
+    processor: Any
     base: Path
     max_length: int
     scratch: Path
@@ -56,7 +56,7 @@ class Exporter:
             EVALUATION_FILE: self._evaluation_report(data, evaluation, baseline),
         }
         model = adaptation.model.eval()  # P-tuning runs its network once more to save what it makes
-        write_artifact(self.scratch, model, self.tokenizer, self._description(data, model), reports)
+        write_artifact(self.scratch, model, self.processor, self._description(data, model), reports)
         adaptation.complete_export(self.scratch)
         self._verify(model, data)
         digest = seal(self.scratch)
@@ -89,7 +89,7 @@ class Exporter:
 
     def _verify(self, model: Any, data: PreparedData) -> None:
         encoded = data.held_out[1] if data.held_out else data.train
-        batch = self.task.batch(encoded, _shortest(encoded), self.tokenizer.pad_token_id)
+        batch = self.task.collator(self.processor)(encoded, _shortest(encoded))
         adapter = self.config.method.makes_adapter
         difference = verify_export(
             self.scratch,

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import TrainerError
-from finetune_trainer.loop.forward import selected_logits
 from finetune_trainer.models.quantization import keep_format, loading_options, quantization_in
 from finetune_trainer.tasks.task import Task
 
@@ -30,9 +29,9 @@ def verify_export(
         ExportError: It answers otherwise than `model`.
     """
     device = next(model.parameters()).device
-    expected = _answers(model, batch.to(device))
+    expected = _answers(task, model, batch.to(device))
     again = reload(folder, base, task, model, trust_remote_code).to(device)
-    difference = float((_answers(again, batch.to(device)) - expected).abs().max())
+    difference = float((_answers(task, again, batch.to(device)) - expected).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
         raise ExportError(
             f"the exported model answers otherwise than the trained one: its logits differ by {difference:.3g}; "
@@ -50,17 +49,17 @@ def reload(folder: Path, base: Path | None, task: Task, model: Any, trust_remote
     }
     if base is None:
         return task.model_class.from_pretrained(str(folder), **options)
-    if getattr(model.config, "problem_type", None):
+    if task.heads:
         options["num_labels"] = model.config.num_labels
     options |= loading_options(quantization_in(model), next(model.parameters()).device)
     loaded = keep_format(task.model_class.from_pretrained(str(base), ignore_mismatched_sizes=True, **options))
     return PeftModel.from_pretrained(loaded, str(folder))
 
 
-def _answers(model: Any, batch: Batch) -> Tensor:
+def _answers(task: Task, model: Any, batch: Batch) -> Tensor:
     training = model.training
     model.eval()
     with torch.no_grad():
-        logits = selected_logits(model, batch)
+        outputs = task.outputs(model, batch)
     model.train(training)
-    return logits
+    return outputs

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from finetune_trainer.data.encoded import Encoded
-from finetune_trainer.loop.forward import precision_context, selected_logits
+from finetune_trainer.loop.forward import precision_context
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.tasks.task import Task
@@ -20,9 +20,9 @@ class Evaluator:
 
     task: Task
     labels: list[str]
+    processor: Any
     max_length: int
     batch_size: int
-    pad: int
     precision: str
     device: torch.device
     ranks: Ranks
@@ -30,15 +30,16 @@ class Evaluator:
     def evaluate(self, model: Any, encoded: Encoded) -> Evaluation:
         """Metrics over the whole of `encoded`; every rank calls it with the same and gets the same."""
         rows = self.task.rows(encoded, self.max_length)
-        scores = self.task.scores(self.labels)
+        scores = self.task.scores(self.labels, self.processor, encoded)
+        collate = self.task.collator(self.processor)
         training = model.training
         model.eval()
         with torch.no_grad(), precision_context(self.precision, self.device):
             for chosen, counts in self._own_batches(encoded, rows):
-                batch = self.task.batch(encoded, [rows[i] for i in chosen], self.pad).to(self.device)
-                logits = selected_logits(model, batch)
+                batch = collate(encoded, [rows[i] for i in chosen]).to(self.device)
+                predictions = self.task.predictions(model, batch)
                 if counts:
-                    scores.add(logits, batch, chosen)
+                    scores.add(predictions, batch, chosen)
         model.train(training)
         return scores.result(self.ranks.gather(scores.share()))
 

@@ -1,16 +1,15 @@
 """The batches of each step, for one rank: computed from the step's number, so any step can be had at once."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from finetune_trainer.data.batches import Batch
+from finetune_trainer.data.batches import Batch, Collate
 from finetune_trainer.data.encoded import Encoded, Ints
 from finetune_trainer.data.order import DataOrder, micro_batches
 from finetune_trainer.loop.plan import StepPlan
-from finetune_trainer.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -21,28 +20,27 @@ class StepData:
     targets: int
     """Predictions in the loss, over all ranks: what the sum of losses is divided by."""
     tokens: int
-    """Over all ranks, padding excluded."""
+    """Or whatever the task counts. Over all ranks, padding excluded."""
 
 
 @dataclass
 class Feed:
     """Training data in the order that (seed, epoch, place) says."""
 
-    task: Task
+    collate: Collate
     encoded: Encoded
     rows: list[list[int]]
     plan: StepPlan
     batch_size: int
     seed: int
     rank: int
-    pad: int
     row_tokens: Ints = field(init=False)
     row_targets: Ints = field(init=False)
     _epoch: int = field(init=False, default=-1)
     _batches: list[Ints] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        lengths, targets = np.asarray(self.encoded.lengths), self.encoded.targets()
+        lengths, targets = np.asarray(self.encoded.lengths), np.asarray(self.encoded.targets)
         self.row_tokens = np.asarray([lengths[row].sum() for row in self.rows], dtype=np.int64)
         self.row_targets = np.asarray([targets[row].sum() for row in self.rows], dtype=np.int64)
         self._order = DataOrder(self.row_tokens, self.batch_size, self.seed)
@@ -67,9 +65,9 @@ class Feed:
 
     def _batch(self, share: Ints, chosen: Ints) -> Batch:
         if len(share):
-            return self.task.batch(self.encoded, [self.rows[i] for i in share], self.pad)
-        # A short last batch leaves ranks without a row; they take one without targets to stay in step.
-        return self.task.batch(self.encoded, [self.rows[chosen[0]]], self.pad).without_targets()
+            return self.collate(self.encoded, [self.rows[i] for i in share])
+        # A short last batch leaves ranks without a row; they compute one for nothing to stay in step.
+        return replace(self.collate(self.encoded, [self.rows[chosen[0]]]), idle=True)
 
 
 class DeviceFeed:

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from finetune_trainer.data.batches import Batch
+from finetune_trainer.tasks.task import Task
 
 
 def precision_context(precision: str, device: torch.device) -> AbstractContextManager[Any]:
@@ -17,19 +17,7 @@ def precision_context(precision: str, device: torch.device) -> AbstractContextMa
     return nullcontext()
 
 
-def selected_logits(model: Any, batch: Batch) -> Tensor:
-    """Logits of the predictions that count, one a row."""
-    logits: Tensor = model(**batch.inputs, **batch.options).logits
-    if logits.ndim == 3:
-        # Prompt tuning puts tokens of its own before the text; nothing is predicted from all but the last of them.
-        logits = logits[:, -batch.inputs["input_ids"].shape[1] :]
-    return logits.flatten(0, -2).index_select(0, batch.positions)
-
-
-def loss_sum(model: Any, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy summed over the batch's targets; who calls divides by all targets of the step.
-
-    A mean over each micro-batch would give short rows more weight, and change with the number of ranks.
-    """
-    logits = selected_logits(model, batch).float()
-    return functional.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=label_smoothing)
+def loss_sum(task: Task, model: Any, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
+    """Loss summed over the batch's targets; who calls divides by all targets of the step."""
+    loss = task.loss_sum(model, batch, label_smoothing)
+    return loss * 0.0 if batch.idle else loss

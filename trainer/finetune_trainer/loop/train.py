@@ -25,6 +25,7 @@ from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.parallel.strategy import Strategy
 from finetune_trainer.run import Run
 from finetune_trainer.stop import StepAgreement
+from finetune_trainer.tasks.task import Task
 from finetune_trainer.train_state import TrainState
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class TrainingLoop:
     needs goes into `TrainState`; everything else is a function of the step.
     """
 
+    task: Task
     adaptation: Adaptation
     strategy: Strategy
     training: Training
@@ -118,7 +120,7 @@ class TrainingLoop:
             last = place == len(data.micro)
             with self.strategy.micro_batch(last):
                 with precision_context(self.training.precision, self.device):
-                    loss = loss_sum(self.strategy.model, batch, self.training.label_smoothing)
+                    loss = loss_sum(self.task, self.strategy.model, batch, self.training.label_smoothing)
                 # Gradients are averaged over ranks; times world_size makes it the sum that the division expects.
                 objective = loss * (self.plan.world_size / max(1, data.targets))
                 if last and (penalty := self.adaptation.penalty()) is not None:
@@ -176,8 +178,8 @@ class TrainingLoop:
         )
         if self.run.rank == 0:
             log.info(
-                "step %d/%d  epoch %.2f  loss %.4f  lr %.2e  grad %.2f  %.0f tok/s  %ds left",
-                *(self.step, self.plan.total_steps, epoch, loss, rate, norm, tokens_per_second, left),
+                "step %d/%d  epoch %.2f  loss %.4f  lr %.2e  grad %.2f  %.0f %s/s  %ds left",
+                *(self.step, self.plan.total_steps, epoch, loss, rate, norm, tokens_per_second, self.task.unit, left),
             )
 
     def _evaluate(self) -> None:
@@ -259,6 +261,6 @@ class TrainingLoop:
             return
         batch = self.feed.longest().to(self.device)
         with precision_context(self.training.precision, self.device):
-            loss = loss_sum(self.strategy.model, batch)
+            loss = loss_sum(self.task, self.strategy.model, batch)
         self.strategy.backward(loss * 0.0)
         self.strategy.clear_gradients()

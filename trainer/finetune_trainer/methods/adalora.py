@@ -10,7 +10,7 @@ from torch import Tensor
 from finetune_api.method import AdaLora
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods.adaptation import Adaptation
-from finetune_trainer.methods.peft_model import adapted, new_modules, task_type
+from finetune_trainer.methods.peft_model import adapted, new_modules
 from finetune_trainer.methods.target_modules import LINEAR, stores_transposed, target_modules
 from finetune_trainer.models.load import LoadedModel
 
@@ -44,7 +44,7 @@ def with_adalora(loaded: LoadedModel, adalora: AdaLora, total_steps: int) -> Ada
         orth_reg_weight=adalora.orthogonal_regularization,
         target_modules=names,
         modules_to_save=new_modules(loaded),
-        task_type=task_type(loaded.model),
+        task_type=loaded.peft_type,
         fan_in_fan_out=stores_transposed(loaded.model, names),
     )
     return AdaLoraAdaptation(adapted(loaded, config, "adalora"))

@@ -8,7 +8,7 @@ from peft import IA3Config
 from finetune_api.method import Ia3
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods.adaptation import Adaptation
-from finetune_trainer.methods.peft_model import adapted, new_modules, task_type
+from finetune_trainer.methods.peft_model import adapted, new_modules
 from finetune_trainer.methods.target_modules import (
     BERT_LIKE,
     LINEAR,
@@ -49,7 +49,7 @@ def with_ia3(loaded: LoadedModel, ia3: Ia3) -> Adaptation:
         target_modules=[*outputs, *inputs],
         feedforward_modules=inputs,
         modules_to_save=new_modules(loaded),
-        task_type=task_type(loaded.model),
+        task_type=loaded.peft_type,
         fan_in_fan_out=stores_transposed(loaded.model, [*outputs, *inputs]),
     )
     return Adaptation(adapted(loaded, config, "ia3"))

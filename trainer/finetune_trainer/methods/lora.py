@@ -6,7 +6,7 @@ from peft import LoraConfig
 
 from finetune_api.method import Lora, QLora
 from finetune_trainer.methods.adaptation import Adaptation
-from finetune_trainer.methods.peft_model import adapted, new_modules, task_type
+from finetune_trainer.methods.peft_model import adapted, new_modules
 from finetune_trainer.methods.pissa import PissaAdaptation
 from finetune_trainer.methods.target_modules import LINEAR, stores_transposed, target_modules
 from finetune_trainer.models.load import LoadedModel
@@ -24,7 +24,7 @@ def with_lora(loaded: LoadedModel, lora: Lora) -> Adaptation:
         lora_dropout=lora.dropout,
         target_modules=names,
         modules_to_save=new_modules(loaded),
-        task_type=task_type(loaded.model),
+        task_type=loaded.peft_type,
         use_rslora=lora.rslora,
         use_dora=lora.dora,
         init_lora_weights="pissa" if lora.init == "PiSSA" else True,
@@ -43,7 +43,7 @@ def with_qlora(loaded: LoadedModel, qlora: QLora) -> Adaptation:
         lora_dropout=qlora.dropout,
         target_modules=names,
         modules_to_save=new_modules(loaded),
-        task_type=task_type(loaded.model),
+        task_type=loaded.peft_type,
     )
     return Adaptation(adapted(loaded, config, "qlora"))
 

@@ -2,20 +2,10 @@
 
 from typing import Any
 
-from peft import PeftConfig, TaskType, get_peft_model
+from peft import PeftConfig, get_peft_model
 
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.load import LoadedModel
-
-
-def task_type(model: Any) -> TaskType:
-    """PEFT's name of the task."""
-    return TaskType.SEQ_CLS if classifies(model) else TaskType.CAUSAL_LM
-
-
-def classifies(model: Any) -> bool:
-    """Whether the model has a classification head."""
-    return bool(getattr(model.config, "problem_type", None) == "single_label_classification")
 
 
 def new_modules(loaded: LoadedModel) -> list[str] | None:

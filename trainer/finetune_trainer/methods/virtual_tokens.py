@@ -14,7 +14,7 @@ from peft import (
 from finetune_api.method import PrefixTuning, PromptTuning, PTuning
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods.adaptation import Adaptation
-from finetune_trainer.methods.peft_model import adapted, new_modules, task_type
+from finetune_trainer.methods.peft_model import adapted, new_modules
 from finetune_trainer.models.load import LoadedModel
 
 
@@ -24,7 +24,7 @@ def with_prompt_tuning(loaded: LoadedModel, tuning: PromptTuning, tokenizer: Any
         num_virtual_tokens=tuning.virtual_tokens,
         prompt_tuning_init=PromptTuningInit.SAMPLE_VOCAB,
         modules_to_save=new_modules(loaded),
-        task_type=task_type(loaded.model),
+        task_type=loaded.peft_type,
     )
     model = adapted(loaded, config, "promptTuning")
     if tuning.init_text:
@@ -39,7 +39,7 @@ def with_p_tuning(loaded: LoadedModel, tuning: PTuning) -> Adaptation:
         encoder_reparameterization_type=PromptEncoderReparameterizationType(tuning.encoder),
         encoder_hidden_size=tuning.encoder_hidden_size or _width(loaded.model),
         modules_to_save=new_modules(loaded),
-        task_type=task_type(loaded.model),
+        task_type=loaded.peft_type,
     )
     return Adaptation(adapted(loaded, config, "pTuning"))
 
@@ -51,7 +51,7 @@ def with_prefix_tuning(loaded: LoadedModel, tuning: PrefixTuning) -> Adaptation:
         prefix_projection=tuning.projection,
         encoder_hidden_size=tuning.encoder_hidden_size or _width(loaded.model),
         modules_to_save=new_modules(loaded),
-        task_type=task_type(loaded.model),
+        task_type=loaded.peft_type,
     )
     return Adaptation(adapted(loaded, config, "prefixTuning"))
 

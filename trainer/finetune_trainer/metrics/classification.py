@@ -23,8 +23,8 @@ class ClassScores:
         self._labels = labels
         self._parts: list[tuple[np.ndarray, Tensor, Tensor]] = []
 
-    def add(self, logits: Tensor, batch: Batch, rows: np.ndarray) -> None:
-        self._parts.append((rows, torch.log_softmax(logits.float(), dim=-1), batch.targets))
+    def add(self, predictions: Tensor, batch: Batch, rows: np.ndarray) -> None:
+        self._parts.append((rows, torch.log_softmax(predictions.float(), dim=-1), batch.targets))
 
     def share(self) -> Share:
         if not self._parts:

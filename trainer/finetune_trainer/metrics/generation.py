@@ -21,8 +21,8 @@ class TokenLoss:
         self._sum: Tensor | None = None
         self._tokens = 0
 
-    def add(self, logits: Tensor, batch: Batch, rows: np.ndarray) -> None:
-        losses = functional.cross_entropy(logits.float(), batch.targets, reduction="none")
+    def add(self, predictions: Tensor, batch: Batch, rows: np.ndarray) -> None:
+        losses = functional.cross_entropy(predictions.float(), batch.targets, reduction="none")
         total = losses.double().sum()
         self._sum = total if self._sum is None else self._sum + total
         self._tokens += len(batch.targets)

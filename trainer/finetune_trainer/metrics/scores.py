@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor
 
 from finetune_trainer.data.batches import Batch
 
@@ -22,8 +21,8 @@ class Evaluation:
 class Scores(Protocol):
     """Gathers what an evaluation needs, batch by batch; adding must not wait for the device."""
 
-    def add(self, logits: Tensor, batch: Batch, rows: np.ndarray) -> None:
-        """Take in one batch; `rows` are its places in the held-out data."""
+    def add(self, predictions: Any, batch: Batch, rows: np.ndarray) -> None:
+        """Take in what `Task.predictions` gave for one batch; `rows` are its places in the held-out data."""
 
     def share(self) -> Any:
         """What this rank found, to be gathered with the other ranks'."""

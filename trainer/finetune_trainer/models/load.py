@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import TaskType
 from transformers import AutoConfig
 
 from finetune_trainer.errors import ConfigurationError
@@ -14,8 +15,6 @@ from finetune_trainer.models.suitability import check_suitable
 from finetune_trainer.tasks.task import Task
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
-NEW_HEADS = ("classifier", "score", "pre_classifier", "pooler", "dropout", "head")
-"""First parts of the names of classification heads."""
 UNUSED_FROM_PRETRAINING = ("pooler",)
 """Modules on the way to a new head that some checkpoints lack; trained with the head."""
 
@@ -26,6 +25,8 @@ class LoadedModel:
 
     model: Any
     new_modules: list[str]
+    peft_type: TaskType | None
+    """PEFT's name of the task."""
 
 
 def load_config(folder: Path, task: Task, trust_remote_code: bool = False) -> Any:
@@ -43,7 +44,7 @@ def load_config(folder: Path, task: Task, trust_remote_code: bool = False) -> An
         config = AutoConfig.from_pretrained(str(folder), trust_remote_code=trust_remote_code, local_files_only=True)
     except Exception as error:
         raise ConfigurationError(f"model.source: config.json of {folder} cannot be used: {error}") from error
-    check_suitable(config, task.name, trust_remote_code)
+    check_suitable(config, task, trust_remote_code)
     if not any(file for pattern in WEIGHT_FILES for file in folder.glob(pattern)):
         raise ConfigurationError(f"model.source: {folder} has no weights (model.safetensors)")
     return config
@@ -54,7 +55,7 @@ def load_model(
     config: Any,
     task: Task,
     labels: list[str],
-    tokenizer: Any,
+    processor: Any,
     trust_remote_code: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
@@ -65,13 +66,7 @@ def load_model(
     Raises:
         ConfigurationError: The files are damaged, or hold weights of another model.
     """
-    if labels:
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: index for index, label in enumerate(labels)}
-        config.problem_type = "single_label_classification"
-    if config.pad_token_id is None:
-        config.pad_token_id = tokenizer.pad_token_id
-    _check_vocabulary(config, tokenizer)
+    task.configure(config, processor, labels)
     try:
         model, info = task.model_class.from_pretrained(
             str(folder),
@@ -80,7 +75,7 @@ def load_model(
             trust_remote_code=trust_remote_code,
             local_files_only=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=bool(labels),
+            ignore_mismatched_sizes=bool(task.heads),
             **(options or {}),
         )
     except Exception as error:
@@ -88,13 +83,13 @@ def load_model(
             raise
         raise ConfigurationError(f"model.source: the weights in {folder} cannot be loaded: {error}") from error
     missing = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
-    new = new_modules(missing, bool(labels))
-    if labels and pools_otherwise(folder) and any(name.endswith(".pooler") for name, _ in model.named_modules()):
+    new = new_modules(missing, task.heads)
+    if task.heads and pools_otherwise(folder) and any(name.endswith(".pooler") for name, _ in model.named_modules()):
         new = sorted({*new, "pooler"})
-    return LoadedModel(model, new)
+    return LoadedModel(model, new, task.peft_type)
 
 
-def new_modules(missing: list[str], has_head: bool) -> list[str]:
+def new_modules(missing: list[str], heads: tuple[str, ...]) -> list[str]:
     """Modules whose weights are not in the files. Only a head, and a pooler below it, may be new.
 
     Raises:
@@ -105,9 +100,9 @@ def new_modules(missing: list[str], has_head: bool) -> list[str]:
     for key in missing:
         first, *rest = key.split(".")
         below = next((part for part in rest if part in UNUSED_FROM_PRETRAINING), None)
-        if has_head and below:
+        if heads and below:
             modules.add(below)
-        elif has_head and first in NEW_HEADS:
+        elif first in heads:
             modules.add(first)
         else:
             stray.append(key)
@@ -127,12 +122,3 @@ def pools_otherwise(folder: Path) -> bool:
     """
     pooling = folder / "1_Pooling" / "config.json"
     return pooling.exists() and not json.loads(pooling.read_bytes()).get("pooling_mode_cls_token", False)
-
-
-def _check_vocabulary(config: Any, tokenizer: Any) -> None:
-    rows = getattr(config.get_text_config(), "vocab_size", None)
-    if rows is not None and len(tokenizer) > rows:
-        raise ConfigurationError(
-            f"model.source: the tokenizer has {len(tokenizer)} tokens but the model only {rows} embeddings; "
-            "they do not belong together"
-        )

@@ -8,7 +8,8 @@ from transformers import BitsAndBytesConfig
 
 from finetune_api.method import QLora
 from finetune_trainer.errors import ConfigurationError
-from finetune_trainer.models.load import NEW_HEADS, UNUSED_FROM_PRETRAINING
+from finetune_trainer.models.load import UNUSED_FROM_PRETRAINING
+from finetune_trainer.tasks.classes import CLASSIFIER_HEADS
 
 OUTPUT_HEADS = ("lm_head", "embed_out", "qa_outputs")
 
@@ -31,7 +32,7 @@ def quantization_of(qlora: QLora | None, precision: str) -> BitsAndBytesConfig |
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=qlora.double_quantization,
         bnb_4bit_compute_dtype=torch.bfloat16 if precision == "BFloat16" else torch.float32,
-        llm_int8_skip_modules=[*OUTPUT_HEADS, *NEW_HEADS, *UNUSED_FROM_PRETRAINING],
+        llm_int8_skip_modules=[*OUTPUT_HEADS, *CLASSIFIER_HEADS, *UNUSED_FROM_PRETRAINING],
     )
 
 

@@ -2,33 +2,30 @@
 
 from typing import Any
 
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
-)
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from finetune_api.method import Method
 from finetune_api.method_support import refusal
 from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.tasks.task import Task
 
 
-def check_suitable(config: Any, task: str, trust_remote_code: bool) -> None:
+def check_suitable(config: Any, task: Task, trust_remote_code: bool) -> None:
     """Raises ConfigurationError with what to do instead."""
     kind = config.model_type
-    if getattr(config, "is_encoder_decoder", False) and task == "TextGeneration":
+    if getattr(config, "is_encoder_decoder", False) and task.name == "TextGeneration":
         raise ConfigurationError(
             f"model.source: {kind} is an encoder-decoder model; TextGeneration needs a decoder such as Llama, Qwen "
             "or GPT-2"
         )
-    if task == "TextGeneration" and is_encoder(config):
+    if task.name == "TextGeneration" and is_encoder(config):
         raise ConfigurationError(
             f"model.source: {kind} is an encoder, it cannot generate text; use a decoder such as Llama, Qwen or "
             "GPT-2, or set task to TextClassification"
         )
-    if not (_known(config, task) or (trust_remote_code and getattr(config, "auto_map", None))):
+    if not (kind in task.model_types or (trust_remote_code and getattr(config, "auto_map", None))):
         raise ConfigurationError(
-            f"model.source: transformers has no {task} model of the type {kind!r}; use another model"
+            f"model.source: transformers has no {task.name} model of the type {kind!r}; use another model"
             + ("" if trust_remote_code else ", or set model.trustRemoteCode if its own code brings one")
         )
 
@@ -52,15 +49,6 @@ def is_encoder(config: Any) -> bool:
     """BERT and its kin: they see the whole text at once, so they cannot continue it."""
     masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     return masked and not getattr(config, "is_decoder", False)
-
-
-def _known(config: Any, task: str) -> bool:
-    names = (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-        if task == "TextGeneration"
-        else MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
-    )
-    return config.model_type in names
 
 
 def longest_input(config: Any) -> int | None:

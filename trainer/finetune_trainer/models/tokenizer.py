@@ -6,7 +6,6 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from finetune_trainer.errors import ConfigurationError
-from finetune_trainer.tasks.task import Task
 
 FILES = (
     "tokenizer.json",
@@ -19,13 +18,13 @@ FILES = (
 )
 
 
-def load_tokenizer(folder: Path, task: Task, trust_remote_code: bool = False) -> Any:
-    """Loads and checks it; one without a padding token pads with its end-of-text token.
+def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
+    """Loads it; one without a padding token pads with its end-of-text token.
 
     That is safe here: padding never counts in the loss, and the end-of-text token of an example always does.
 
     Raises:
-        ConfigurationError: There is none, it is damaged, or it cannot serve the task.
+        ConfigurationError: There is none, or it is damaged.
     """
     if not any((folder / name).exists() for name in FILES):
         raise ConfigurationError(
@@ -38,7 +37,6 @@ def load_tokenizer(folder: Path, task: Task, trust_remote_code: bool = False) ->
         )
     except Exception as error:
         raise ConfigurationError(f"model.source: the tokenizer in {folder} cannot be loaded: {error}") from error
-    task.check_tokenizer(tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or _any_special_token(tokenizer)
     tokenizer.padding_side = "right"

@@ -8,7 +8,6 @@ from trl.chat_template_utils import get_training_chat_template
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.reading import Where
 from finetune_trainer.errors import ConfigurationError, DataError
-from finetune_trainer.tasks.task import Tokens
 
 
 def check_turns(value: Any, where: Where, column: str) -> list[dict[str, Any]]:
@@ -29,7 +28,11 @@ def check_turns(value: Any, where: Where, column: str) -> list[dict[str, Any]]:
     return value
 
 
-def chat_tokens(example: Example, tokenizer: Any) -> Tokens:
+LearntTokens = tuple[list[int], list[bool]]
+"""Token ids, and which of them are learnt."""
+
+
+def chat_tokens(example: Example, tokenizer: Any) -> LearntTokens:
     """The conversation in the model's own format, with its assistant turns marked as learnt."""
     template, marked = _template(tokenizer)
     if not marked:
@@ -41,7 +44,7 @@ def chat_tokens(example: Example, tokenizer: Any) -> Tokens:
         return_dict=True,
         return_assistant_tokens_mask=True,
     )
-    return Tokens(list(encoded["input_ids"]), [int(flag) for flag in encoded["assistant_masks"]])
+    return list(encoded["input_ids"]), [bool(flag) for flag in encoded["assistant_masks"]]
 
 
 @lru_cache(maxsize=4)
@@ -58,7 +61,7 @@ def _template(tokenizer: Any) -> tuple[str | None, bool]:
         return None, False
 
 
-def _by_prefixes(example: Example, tokenizer: Any) -> Tokens:
+def _by_prefixes(example: Example, tokenizer: Any) -> LearntTokens:
     """For templates without markers: what an assistant turn adds to the conversation before it is learnt.
 
     Raises:
@@ -66,7 +69,7 @@ def _by_prefixes(example: Example, tokenizer: Any) -> Tokens:
     """
     turns = example.content
     whole = _rendered(tokenizer, turns)
-    trained = [0] * len(whole)
+    trained = [False] * len(whole)
     for number, turn in enumerate(turns):
         if turn["role"] != "assistant":
             continue
@@ -77,8 +80,8 @@ def _by_prefixes(example: Example, tokenizer: Any) -> Tokens:
                 "model.source: the chat template has no {% generation %} markers and changes earlier turns when later "
                 "ones follow, so the assistant's tokens cannot be told; add the markers to the template"
             )
-        trained[len(before) : len(after)] = [1] * (len(after) - len(before))
-    return Tokens(whole, trained)
+        trained[len(before) : len(after)] = [True] * (len(after) - len(before))
+    return whole, trained
 
 
 def _rendered(tokenizer: Any, turns: list[dict[str, Any]], **options: Any) -> list[int]:

@@ -1,35 +1,51 @@
-"""The interface of a task."""
+"""The interface of a task: everything that the trainer does differently for one kind of fine-tuning than another."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any, Protocol
 
-from finetune_trainer.data.batches import Batch
-from finetune_trainer.data.encoded import Encoded
+from peft import TaskType
+from torch import Tensor
+
+from finetune_trainer.data.batches import Batch, Collate
+from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.reading import Row
 from finetune_trainer.data.split import Parts
 from finetune_trainer.metrics.scores import Scores
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """One example as token ids, and for generation which of them are learnt."""
-
-    ids: list[int]
-    trained: list[int] | None = None
+class Task(Protocol):
+    """One kind of fine-tuning. In the order in which a run asks."""
 
     @property
-    def learnable(self) -> bool:
-        """Whether anything is left to learn; the first token has nothing before it."""
-        return self.trained is None or any(self.trained[1:])
+    def name(self) -> str: ...
 
+    @property
+    def unit(self) -> str:
+        """What an example's length counts: tokens, images …"""
 
-class Task(Protocol):
-    """One kind of fine-tuning."""
+    @property
+    def model_class(self) -> Any:
+        """The Auto class of transformers."""
 
-    name: str
-    model_class: Any
-    """The Auto class of transformers."""
+    @property
+    def model_types(self) -> Collection[str]:
+        """Values of `model_type` that the class knows."""
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """First parts of the names of modules that may start from random weights; () where none may."""
+
+    @property
+    def peft_type(self) -> TaskType | None:
+        """PEFT's name of the task; None for an adapter around any model."""
+
+    def load_processor(self, folder: Path, trust_remote_code: bool = False) -> Any:
+        """What turns raw inputs into numbers: a tokenizer, an image processor …; None when nothing does.
+
+        Raises ConfigurationError when there is none or it cannot serve this task.
+        """
 
     def read(self, row: Row) -> Example:
         """The example in a row. Raises DataError naming the row."""
@@ -37,20 +53,35 @@ class Task(Protocol):
     def labels(self, parts: Parts) -> list[str]:
         """The classes, sorted; [] where there are none."""
 
-    def check_tokenizer(self, tokenizer: Any) -> None:
-        """Raises ConfigurationError when the tokenizer cannot serve this task."""
-
-    def tokenise(self, examples: list[Example], tokenizer: Any) -> list[Tokens]:
+    def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
         """Whole examples, nothing cut."""
 
-    def truncate(self, example: Example, tokens: Tokens, tokenizer: Any, max_length: int) -> Tokens:
-        """The first part of an example, at most `max_length` tokens."""
+    def truncate(
+        self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
+    ) -> Features:
+        """The example cut to at most `max_length` tokens."""
+
+    def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
+        """Settles the model's configuration. Raises ConfigurationError when model and processor do not fit."""
 
     def rows(self, encoded: Encoded, max_length: int) -> list[list[int]]:
         """Which examples share a row of a batch; one each unless they are packed."""
 
-    def batch(self, encoded: Encoded, rows: list[list[int]], pad: int) -> Batch:
-        """Rows as tensors."""
+    def collator(self, processor: Any) -> Collate:
+        """Makes batches of rows."""
 
-    def scores(self, labels: list[str]) -> Scores:
-        """An empty collection for one evaluation."""
+    def outputs(self, model: Any, batch: Batch) -> Tensor:
+        """What the loss is made of; an exported model must give the same."""
+
+    def loss_sum(self, model: Any, batch: Batch, label_smoothing: float) -> Tensor:
+        """The loss summed over the batch's targets, by exactly one call of the model.
+
+        Who calls divides by the targets of the whole step: a mean over each micro-batch would give short rows more
+        weight, and change with the number of ranks.
+        """
+
+    def predictions(self, model: Any, batch: Batch) -> Any:
+        """What the scores are made of: the outputs, or what the model generates."""
+
+    def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> Scores:
+        """An empty collection for one evaluation on `encoded`."""

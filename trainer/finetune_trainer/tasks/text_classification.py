@@ -2,24 +2,30 @@
 
 from typing import Any
 
+from peft import TaskType
 from transformers import AutoModelForSequenceClassification
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from finetune_api.dataset import Columns
-from finetune_trainer.data.batches import Batch, classification_batch
-from finetune_trainer.data.encoded import Encoded
+from finetune_trainer.data.batches import Collate, classification_batch
+from finetune_trainer.data.encoded import LABEL, Encoded, Features
 from finetune_trainer.data.examples import Example, label_column, text_column
 from finetune_trainer.data.reading import Row
 from finetune_trainer.data.split import Parts
-from finetune_trainer.errors import DataError
 from finetune_trainer.metrics.classification import ClassScores
-from finetune_trainer.tasks.task import Tokens
+from finetune_trainer.tasks.classes import CLASSIFIER_HEADS, known_labels, name_classes
+from finetune_trainer.tasks.cross_entropy import CrossEntropy
+from finetune_trainer.tasks.text_task import TextTask
 
 
-class TextClassification:
+class TextClassification(CrossEntropy, TextTask):
     """Columns `text` and `label`."""
 
     name = "TextClassification"
     model_class = AutoModelForSequenceClassification
+    model_types = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+    heads = CLASSIFIER_HEADS
+    peft_type = TaskType.SEQ_CLS
 
     def __init__(self, columns: Columns) -> None:
         self._text = columns.text or "text"
@@ -33,34 +39,31 @@ class TextClassification:
         )
 
     def labels(self, parts: Parts) -> list[str]:
-        known = sorted({str(e.label) for e in parts.train})
-        if len(known) < 2:
-            raise DataError(f"dataset.train: every example has the label {known[0]!r}; a classifier needs at least two")
-        for part in (parts.validation, parts.test):
-            for example in part:
-                if example.label not in known:
-                    raise DataError(
-                        f"{example.where}: the label {example.label!r} is in no training example, so the model "
-                        f"cannot learn it; training has: {', '.join(known[:20])}"
-                    )
-        return known
+        return known_labels(parts)
 
-    def check_tokenizer(self, tokenizer: Any) -> None:
-        """Any tokenizer will do."""
+    def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
+        super().configure(config, processor, labels)
+        name_classes(config, labels)
+        config.problem_type = "single_label_classification"
 
-    def tokenise(self, examples: list[Example], tokenizer: Any) -> list[Tokens]:
-        ids = tokenizer([e.content for e in examples], truncation=False, verbose=False)["input_ids"]
-        return [Tokens(row) for row in ids]
+    def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
+        rows = processor([e.content for e in examples], truncation=False, verbose=False)["input_ids"]
+        places = {label: index for index, label in enumerate(labels)}
+        return [_features(ids, places[str(e.label)]) for ids, e in zip(rows, examples, strict=True)]
 
-    def truncate(self, example: Example, tokens: Tokens, tokenizer: Any, max_length: int) -> Tokens:
+    def truncate(
+        self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
+    ) -> Features:
         """By the tokenizer, which keeps its closing special token."""
-        return Tokens(tokenizer(example.content, truncation=True, max_length=max_length)["input_ids"])
+        ids = processor(example.content, truncation=True, max_length=max_length)["input_ids"]
+        return _features(ids, labels.index(str(example.label)))
 
-    def rows(self, encoded: Encoded, max_length: int) -> list[list[int]]:
-        return [[index] for index in range(len(encoded))]
+    def collator(self, processor: Any) -> Collate:
+        return lambda encoded, rows: classification_batch(encoded, [row[0] for row in rows], processor.pad_token_id)
 
-    def batch(self, encoded: Encoded, rows: list[list[int]], pad: int) -> Batch:
-        return classification_batch(encoded, [row[0] for row in rows], pad)
-
-    def scores(self, labels: list[str]) -> ClassScores:
+    def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> ClassScores:
         return ClassScores(labels)
+
+
+def _features(ids: list[int], label: int) -> Features:
+    return Features({"input_ids": ids, LABEL: [label]}, len(ids))

@@ -1,0 +1,27 @@
+"""The loss of tasks that choose one of several classes, or one token of the vocabulary."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from finetune_trainer.data.batches import Batch
+
+
+class CrossEntropy:
+    """Logits at the batch's positions against its targets."""
+
+    def outputs(self, model: Any, batch: Batch) -> Tensor:
+        """Logits of the predictions that count, one a row."""
+        logits: Tensor = model(**batch.inputs, **batch.options).logits
+        if logits.ndim == 3 and "input_ids" in batch.inputs:
+            # Prompt tuning puts tokens of its own before the text; nothing is predicted from all but the last of them.
+            logits = logits[:, -batch.inputs["input_ids"].shape[1] :]
+        return logits.flatten(0, -2).index_select(0, batch.positions)
+
+    def loss_sum(self, model: Any, batch: Batch, label_smoothing: float) -> Tensor:
+        logits = self.outputs(model, batch).float()
+        return functional.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=label_smoothing)
+
+    def predictions(self, model: Any, batch: Batch) -> Tensor:
+        return self.outputs(model, batch)

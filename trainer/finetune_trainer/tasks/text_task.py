@@ -1,0 +1,39 @@
+"""What tasks on text have in common: a tokenizer, and a vocabulary that must fit the model's."""
+
+from pathlib import Path
+from typing import Any
+
+from finetune_trainer.data.encoded import Encoded
+from finetune_trainer.data.split import Parts
+from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.models.tokenizer import load_tokenizer
+
+
+class TextTask:
+    """One text a row, of which nothing is a class."""
+
+    unit = "tokens"
+
+    def load_processor(self, folder: Path, trust_remote_code: bool = False) -> Any:
+        tokenizer = load_tokenizer(folder, trust_remote_code)
+        self.check_tokenizer(tokenizer)
+        return tokenizer
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Raises ConfigurationError when the tokenizer cannot serve this task; any can, unless a task says more."""
+
+    def labels(self, parts: Parts) -> list[str]:
+        return []
+
+    def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
+        if config.pad_token_id is None:
+            config.pad_token_id = processor.pad_token_id
+        rows = getattr(config.get_text_config(), "vocab_size", None)
+        if rows is not None and len(processor) > rows:
+            raise ConfigurationError(
+                f"model.source: the tokenizer has {len(processor)} tokens but the model only {rows} embeddings; "
+                "they do not belong together"
+            )
+
+    def rows(self, encoded: Encoded, max_length: int) -> list[list[int]]:
+        return [[index] for index in range(len(encoded))]
