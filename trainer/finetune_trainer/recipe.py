@@ -102,7 +102,10 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
         run.reporter.update(stage="Exporting")
         exporter = Exporter(config, task, processor, base, max_length, run.scratch / "artifact")
-        digest = ranks.broadcast(exporter.export(adaptation, data, evaluation, loop.baseline) if run.rank == 0 else "")
+        history = loop.history.wire()
+        digest = ranks.broadcast(
+            exporter.export(adaptation, data, evaluation, loop.baseline, history) if run.rank == 0 else ""
+        )
     return _result(config, data, evaluation, digest)
 
 

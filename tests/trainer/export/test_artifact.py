@@ -33,12 +33,13 @@ def finished(
 def test_every_file_is_in_the_manifest_and_the_digest_is_its_own(finished: tuple[str, Path, Any]) -> None:
     kind, output, result = finished
     body = verify_folder(output, result.artifact_digest)
-    files = {f.name for f in output.iterdir()} - {"manifest.json"}
+    files = {f.relative_to(output).as_posix() for f in output.rglob("*") if f.is_file()} - {"manifest.json"}
     assert set(body["files"]) == files
     weights = (
         {"model.safetensors", "config.json"} if kind == "full" else {"adapter_model.safetensors", "adapter_config.json"}
     )
-    assert weights | {"finetune.json", "evaluation.json", "data_report.json", "tokenizer.json"} <= files
+    reports = {"evaluation.json", "data_report.json", "training_history.json", "README.md", "plots/loss.png"}
+    assert weights | reports | {"finetune.json", "tokenizer.json", "plots/confusion_matrix.png"} <= files
     assert result.format == ("Full" if kind == "full" else "Adapter")
 
 
@@ -63,6 +64,15 @@ def test_the_evaluation_shows_what_training_brought(finished: tuple[str, Path, A
     assert sum(matrix[i][i] for i in range(3)) / 18 == pytest.approx(result.metrics["accuracy"])
     parts = json.loads((output / "data_report.json").read_text())["parts"]
     assert sum(part["kept"] for part in parts.values()) == 90
+
+
+def test_the_card_tells_what_the_evaluation_found(finished: tuple[str, Path, Any]) -> None:
+    _, output, result = finished
+    card = (output / "README.md").read_text()
+    assert f"| accuracy | {result.metrics['accuracy']:.4f} |" in card
+    assert result.dataset_fingerprint in card
+    history = json.loads((output / "training_history.json").read_text())
+    assert [point["step"] for point in history["validation"]] == [8 * n for n in range(1, 9)]
 
 
 def test_a_model_read_back_predicts_what_the_evaluation_says(

@@ -11,17 +11,12 @@ from finetune_api.trainer_config import TrainerConfig
 from finetune_storage import open_storage
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.prepare import PreparedData
-from finetune_trainer.export.artifact import (
-    DATA_REPORT_FILE,
-    EVALUATION_FILE,
-    package_versions,
-    seal,
-    write_artifact,
-)
+from finetune_trainer.export.artifact import package_versions, seal, write_artifact
 from finetune_trainer.export.verification import verify_export
 from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.quantization import quantization_in
+from finetune_trainer.report.files import ReportContext, write_reports
 from finetune_trainer.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -42,7 +37,12 @@ class Exporter:
     scratch: Path
 
     def export(
-        self, adaptation: Adaptation, data: PreparedData, evaluation: Evaluation, baseline: dict[str, Any]
+        self,
+        adaptation: Adaptation,
+        data: PreparedData,
+        evaluation: Evaluation,
+        baseline: dict[str, Any],
+        history: dict[str, Any],
     ) -> str:
         """Publishes the artifact at `output` and returns its digest.
 
@@ -51,13 +51,12 @@ class Exporter:
             StorageError: The upload failed.
         """
         shutil.rmtree(self.scratch, ignore_errors=True)
-        reports = {
-            DATA_REPORT_FILE: data.report,
-            EVALUATION_FILE: self._evaluation_report(data, evaluation, baseline),
-        }
         model = adaptation.model.eval()  # P-tuning runs its network once more to save what it makes
-        write_artifact(self.scratch, model, self.processor, self._description(data, model), reports)
+        write_artifact(self.scratch, model, self.processor, self._description(data, model))
         adaptation.complete_export(self.scratch)
+        context = ReportContext(self.config, data.report, history, package_versions())
+        report = self._evaluation_report(data, evaluation, baseline)
+        write_reports(self.scratch, context, report, "peft" if self.config.method.makes_adapter else "transformers")
         self._verify(model, data)
         digest = seal(self.scratch)
         open_storage(self.config.output).upload(self.scratch)

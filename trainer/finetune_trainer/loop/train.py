@@ -15,6 +15,7 @@ from finetune_trainer.loop.best_model import BestModel
 from finetune_trainer.loop.feed import DeviceFeed, Feed, StepData
 from finetune_trainer.loop.forward import loss_sum, precision_context
 from finetune_trainer.loop.generators import generator_states, restore_generators, seed_everything
+from finetune_trainer.loop.history import History
 from finetune_trainer.loop.plan import StepPlan
 from finetune_trainer.loop.process_group import sum_over_ranks
 from finetune_trainer.loop.schedule import schedule_of
@@ -58,8 +59,8 @@ class TrainingLoop:
     """Optimizer steps done."""
     baseline: dict[str, Any] = field(default_factory=dict)
     """Metrics before training, kept over restarts."""
-    losses: list[tuple[int, float]] = field(default_factory=list)
-    """(step, loss) of every log line of this attempt."""
+    history: History = field(default_factory=History)
+    """What was logged since the first step, kept over restarts."""
 
     def __post_init__(self) -> None:
         training = self.training
@@ -152,9 +153,11 @@ class TrainingLoop:
         loss = float(sum_over_ranks(self.loss_sum.clone())) / max(1, self.targets)
         self.loss_sum.zero_()
         self.targets = 0
-        self.losses.append((self.step, loss))
         rate, norm = self.schedule.at(self.step - 1), float(self.gradient_norm)
         tokens_per_second = self.throughput.read()
+        self.history.log(
+            self.step, loss=loss, learningRate=rate, gradientNorm=norm, tokensPerSecond=round(tokens_per_second)
+        )
         left = round((self.plan.total_steps - self.step) * self.throughput.seconds_per_step)
         epoch = self.step / self.plan.steps_per_epoch
         metrics = self.run.metrics
@@ -189,6 +192,7 @@ class TrainingLoop:
             self.run.reporter.update(stage="Evaluating", step=self.step)
             metrics = self.evaluate().metrics
             self.run.reporter.update(stage="Training")
+        self.history.evaluated(self.step, metrics)
         value = metrics.get(self.best.metric)
         improved = self.best.note(value, self.step)
         if improved and self.best.patience is not None:
@@ -223,6 +227,7 @@ class TrainingLoop:
                 "tokens": self.tokens,
                 "best": self.best.counters(),
                 "baseline": self.baseline,
+                "history": self.history.wire(),
             },
             best_weights=self.best_weights,
             method=self.adaptation.state(),
@@ -238,6 +243,7 @@ class TrainingLoop:
         self.best_weights = self.strategy.share(state.best_weights)
         self.baseline = state.counters["baseline"]
         self.tokens = state.counters["tokens"]
+        self.history.restore(state.counters["history"])
         if state.local:
             restore_generators(state.local)
             self.loss_sum.copy_(state.local[LOSS_SUM][0])

@@ -8,6 +8,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, r
 from torch import Tensor
 
 from finetune_trainer.data.batches import Batch
+from finetune_trainer.metrics.roc import roc_curves
 from finetune_trainer.metrics.scores import Evaluation
 
 NAMED_LABELS = 5
@@ -70,6 +71,7 @@ def class_metrics(scores: np.ndarray, targets: np.ndarray, labels: list[str]) ->
             }
             for i, label in enumerate(labels)
         },
+        "roc": roc_curves(scores, targets, labels),
     }
     return Evaluation(metrics, details, not_computed)
 

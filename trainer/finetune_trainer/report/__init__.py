@@ -1,0 +1,1 @@
+"""What a person reads beside a model: evaluation report, pictures, model card."""
