@@ -115,11 +115,11 @@ def draw_roc(axes: Any, evaluation: Report) -> None:
 
     axes.figure.set_size_inches(6.4, 5.2)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
-    colours = colormaps["tab20" if len(evaluation["roc"]) > 10 else "tab10"].colors
+    colours = colormaps["tab20" if len(evaluation["roc"]) > 10 else "tab10"]
     for number, curve in enumerate(evaluation["roc"]):
         false_rate, true_rate = curve["falsePositiveRate"], curve["truePositiveRate"]
         area = np.trapezoid(true_rate, false_rate)
-        style = {"linewidth": 1.4, "color": colours[number % len(colours)]}
+        style = {"linewidth": 1.4, "color": colours(number)}
         axes.plot(false_rate, true_rate, label=f"{_short(curve['label'])} ({area:.3f})", **style)
     _dress(axes, "ROC, each class against the rest", "false positive rate", "true positive rate")
     axes.set_aspect("equal")
