@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
 PYTEST_ARGS ?=
 
-.PHONY: install demo test lint format bench crds manifests docs clean
+.PHONY: install demo test chaos lint format bench crds manifests docs clean
 
 install: $(VENV)/.installed
 
@@ -23,12 +23,18 @@ $(VENV)/.installed: pyproject.toml
 demo: install
 	$(BIN)/python examples/quickstart/demo.py
 
-# Most tests wait for processes: three at a time keep two cores busy. The end-to-end suite has the machine for itself.
+# Most tests wait for processes: three at a time keep two cores busy. What measures leases or trains over several pods
+# has the machine for itself.
 test: install
 	status=0; \
-	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/e2e $(PYTEST_ARGS) || status=1; \
-	$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS) || status=1; \
+	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/e2e --ignore tests/chaos $(PYTEST_ARGS) || status=1; \
+	$(BIN)/python -m pytest tests/e2e tests/chaos $(PYTEST_ARGS) || status=1; \
 	exit $$status
+
+# The same as in `make test`, bigger: 200 jobs, the lease as shipped. Seeds are printed; CHAOS_ARGS="--chaos-seed N" repeats.
+CHAOS_ARGS ?=
+chaos: install
+	$(BIN)/python -m pytest tests/chaos -s --timeout 1800 --chaos-jobs 200 --chaos-rounds 12 $(CHAOS_ARGS)
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -20,3 +20,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="ghcr.io/finetune-operator/trainer:0.1.0",
         help="Image with Python and the trainer's packages, for pods that the tests start themselves.",
     )
+    group.addoption("--chaos-seed", type=int, help="Repeats a run of the chaos tests, as far as time allows.")
+    group.addoption("--chaos-jobs", type=int, default=12, help="FineTuneJobs of a chaos test.")
+    group.addoption("--chaos-rounds", type=int, default=4, help="Disturbances of a chaos test.")

@@ -38,5 +38,8 @@ class Knobs:
     stubbed_run: float | None = None
     """With stubbed pods: from Running to Succeeded; None means for ever."""
 
+    stubbed_message: str = ""
+    """With stubbed pods: the termination message of every container that succeeded."""
+
     def image_fails(self, image: str) -> bool:
         return any(fnmatch(image, pattern) for pattern in self.failing_images)

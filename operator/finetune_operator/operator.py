@@ -15,7 +15,7 @@ from finetune_operator.kube.client import HttpKubeApi, KubeApi
 from finetune_operator.kube.controller import Controller
 from finetune_operator.kube.events import EventRecorder
 from finetune_operator.kube.informer import Informer
-from finetune_operator.kube.leader_election import LeaseElector
+from finetune_operator.kube.leader_election import LeaseElector, LeaseTiming
 from finetune_operator.kube.metrics import REGISTRY
 from finetune_operator.kube.runtime import Runtime
 from finetune_operator.kube.servers import Server
@@ -44,6 +44,10 @@ class Options:
     leader_elect: bool = True
     leader_election_namespace: str = ""
     """Empty: the pod's own, else `default`."""
+    leader_elect_lease_duration: float = LeaseTiming.lease_duration
+    """Seconds, see LeaseTiming."""
+    leader_elect_renew_deadline: float = LeaseTiming.renew_deadline
+    leader_elect_retry_period: float = LeaseTiming.retry_period
     bind_address: str = "0.0.0.0"
     metrics_port: int = 8080
     probe_port: int = 8081
@@ -60,7 +64,7 @@ class Options:
     workers: int = 16
 
 
-def build_runtime(api: KubeApi, options: Options) -> Runtime:
+def build_runtime(api: HttpKubeApi, options: Options) -> Runtime:
     """Everything wired, nothing started."""
     jobs, servings = build_caches(api, options.namespaces)
     recorder = EventRecorder(api, COMPONENT)
@@ -69,7 +73,7 @@ def build_runtime(api: KubeApi, options: Options) -> Runtime:
     certificate = _certificate(options)
     JobMetrics([cache.fine_tune_jobs for cache in jobs], REGISTRY, lambda: elector is None or elector.leading)
     runtime = Runtime(
-        controllers=_controllers(api, jobs, servings, recorder, options),
+        controllers=_controllers(api.fenced(elector.check) if elector else api, jobs, servings, recorder, options),
         elector=elector,
         recorder=recorder,
         servers=_receivers(api, jobs, writer, certificate, options),
@@ -124,7 +128,15 @@ def _settings(options: Options) -> Settings:
 def _elector(api: KubeApi, options: Options) -> LeaseElector | None:
     if not options.leader_elect:
         return None
-    return LeaseElector(api, _own_namespace(options), LEASE, f"{socket.gethostname()}_{uuid.uuid4()}")
+    return LeaseElector(
+        api,
+        _own_namespace(options),
+        LEASE,
+        f"{socket.gethostname()}_{uuid.uuid4()}",
+        options.leader_elect_lease_duration,
+        options.leader_elect_renew_deadline,
+        options.leader_elect_retry_period,
+    )
 
 
 def _own_namespace(options: Options) -> str:

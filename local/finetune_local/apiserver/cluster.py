@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from finetune_local.apiserver.audit import AuditSink
 from finetune_local.apiserver.auth.service_account_tokens import ServiceAccountTokens, new_key
 from finetune_local.apiserver.builtin.catalog import compiler, kinds
 from finetune_local.apiserver.builtin.strategies import with_strategy
@@ -15,7 +16,7 @@ from finetune_local.apiserver.reading import Reader
 from finetune_local.apiserver.request_options import WriteOptions
 from finetune_local.apiserver.resource_type import ResourceType
 from finetune_local.apiserver.revision_store import RevisionStore
-from finetune_local.apiserver.status_error import no_such_path
+from finetune_local.apiserver.status_error import StatusError, no_such_path
 from finetune_local.apiserver.type_registry import TypeRegistry
 from finetune_local.apiserver.watching import Watcher
 from finetune_local.apiserver.webhooks.dispatch import WebhookAdmission
@@ -42,6 +43,10 @@ class LogRequest:
 LogProvider = Callable[[LogRequest], AsyncIterator[bytes]]
 
 
+Refuse = Callable[[str, str], StatusError | None]
+"""From method and path to the error that is answered instead, or None."""
+
+
 @dataclass
 class Faults:
     """What tests inflict on clients: knobs that a real cluster turns by itself."""
@@ -50,6 +55,7 @@ class Faults:
     throttle_next: int = 0  # so many requests are answered 429, then none
     thawed: asyncio.Event = field(default_factory=asyncio.Event)  # while not set, requests wait without an answer
     delay_seconds: float = 0.0  # before each answer
+    refuse: Refuse | None = None
     requests: dict[str, int] = field(default_factory=dict)  # count by "METHOD resource", for benchmarks and tests
 
     def __post_init__(self) -> None:
@@ -77,6 +83,7 @@ class Cluster:
         self.custom_resources = CustomResources(self.operations, self.registry, meta)
         self.watchers: set[Watcher] = set()
         self.faults = Faults()
+        self.audit: list[AuditSink] = []
         self.log_provider: LogProvider | None = None
         for resource in kinds():
             served = with_strategy(resource, self.store)

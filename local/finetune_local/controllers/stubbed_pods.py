@@ -51,7 +51,8 @@ class StubbedPods:
     def _succeeded(self, pod: Object) -> Object:
         running = pod["status"]["containerStatuses"][0]["state"]["running"]
         ended = {"startedAt": running["startedAt"], "finishedAt": timestamps.now()}
-        return {"terminated": {"exitCode": 0, "reason": "Completed", **ended}}
+        words = {"message": self._knobs.stubbed_message} if self._knobs.stubbed_message else {}
+        return {"terminated": {"exitCode": 0, "reason": "Completed", **words, **ended}}
 
     async def _write(self, pod: Object, state: Object) -> None:
         running = "running" in state

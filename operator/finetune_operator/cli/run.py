@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from typing import Any
 
 import click
 
@@ -26,6 +27,9 @@ def configure_logging(verbose: bool) -> None:
 @click.option("--namespaces", default="", help="Comma-separated; default: all namespaces.")
 @click.option("--leader-elect/--no-leader-elect", default=True, help="Only one replica writes at a time.")
 @click.option("--leader-election-namespace", default="", help="Default: the pod's own namespace, else default.")
+@click.option("--leader-elect-lease-duration", default=12.0, show_default=True, help="Seconds until others take over.")
+@click.option("--leader-elect-renew-deadline", default=8.0, show_default=True, help="Seconds until a cut leader ends.")
+@click.option("--leader-elect-retry-period", default=2.0, show_default=True, help="Seconds between two renewals.")
 @click.option("--bind-address", default="0.0.0.0", show_default=True)
 @click.option("--metrics-port", default=8080, show_default=True)
 @click.option("--probe-port", default=8081, show_default=True)
@@ -41,11 +45,22 @@ def configure_logging(verbose: bool) -> None:
 @click.option("--trainer-image", default=DEFAULT_TRAINER_IMAGE, show_default=True)
 @click.option("--serving-image", default=DEFAULT_SERVING_IMAGE, show_default=True)
 @click.option("--verbose", is_flag=True, help="Log at debug level.")
-def run(verbose: bool, namespaces: str, **options: object) -> None:
+def run(verbose: bool, namespaces: str, **options: Any) -> None:
     """Run the operator until it is told to stop (SIGTERM) or loses its lease (exit 1)."""
     from finetune_operator.kube import event_loop
     from finetune_operator.operator import Options, run_operator
 
     configure_logging(verbose)
+    _check_lease(options)
     listed = tuple(name.strip() for name in namespaces.split(",") if name.strip())
-    sys.exit(event_loop.run(run_operator(Options(namespaces=listed, **options))))  # type: ignore[arg-type]
+    sys.exit(event_loop.run(run_operator(Options(namespaces=listed, **options))))
+
+
+def _check_lease(options: dict[str, Any]) -> None:
+    """Before anything starts: the three times depend on each other."""
+    from finetune_operator.kube.leader_election import LeaseTiming
+
+    try:
+        LeaseTiming(*(options[f"leader_elect_{name}"] for name in ("lease_duration", "renew_deadline", "retry_period")))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error

@@ -1,7 +1,7 @@
 """The Kubernetes API as the controllers see it: plain dicts in, plain dicts out, `ApiError` on refusal."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol, Self
 
 import aiohttp
@@ -110,6 +110,7 @@ class HttpKubeApi:
     def __init__(self, requests: Transport, watches: Transport, *, watch_idle: float = 120.0) -> None:
         self._requests = requests
         self._watches = watches
+        self._watch_idle = watch_idle
         # A bookmark comes about once a minute: longer silence means a half-open connection.
         self._watch_timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=watch_idle)
 
@@ -152,6 +153,13 @@ class HttpKubeApi:
             Transport(credentials, connections=watches, timeout=timeout, user_agent=user_agent),
             watch_idle=watch_idle,
         )
+
+    def fenced(self, check: Callable[[], None]) -> Self:
+        """The same client for a process that may not always write: `check` raises before a write when it may not.
+
+        A reconcile that was frozen between two of its writes must not send the second one when it thaws.
+        """
+        return type(self)(self._requests.fenced(check), self._watches, watch_idle=self._watch_idle)
 
     async def close(self) -> None:
         await asyncio.gather(self._requests.close(), self._watches.close())

@@ -158,6 +158,8 @@ class Controller:
         try:
             result = await self._reconcile(key)
         except Exception as error:
+            if self.gate:
+                self.gate()  # lost in the middle: what failed then is of no interest
             self._failed(key, error)
         except asyncio.CancelledError as error:
             if (task := asyncio.current_task()) is None or task.cancelling():

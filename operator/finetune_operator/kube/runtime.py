@@ -59,7 +59,7 @@ class Runtime:
             self.servers.append(Server(self.probes.app(), probe_port, probe_host))
         if elector:
             for controller in self.controllers:
-                controller.gate = _gate(elector)
+                controller.gate = elector.check
 
     def on_serving(self, call: Callable[[], None]) -> None:
         """`call()` once every server listens: only then are the ports known that were asked for as 0."""
@@ -161,14 +161,6 @@ async def _forever(job: Background) -> None:
 
 def _name(job: Background) -> str:
     return getattr(job, "__qualname__", repr(job))
-
-
-def _gate(elector: LeaseElector) -> Callable[[], None]:
-    def check() -> None:
-        if not elector.leading:
-            raise LeadershipLost("the lease was not renewed in time")
-
-    return check
 
 
 def _unique(informers: Sequence[Informer]) -> list[Informer]:

@@ -1,10 +1,11 @@
 """Requests to the API server: bounded in time, retried only where the server asks for it, counted."""
 
 import asyncio
+import copy
 import random
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -51,12 +52,19 @@ class Transport:
         self._attempts = attempts
         self._max_pause = max_pause
         self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._fence: Callable[[], None] | None = None
         self._headers = {"Accept": "application/json", "User-Agent": user_agent}
         self._options: dict[str, Any] = {"allow_redirects": False}
         if proxy := configuration.proxy or proxy_from_environment(self._base):
             self._options["proxy"] = proxy
         if configuration.tls_server_name:
             self._options["server_hostname"] = configuration.tls_server_name
+
+    def fenced(self, check: Callable[[], None]) -> Self:
+        """The same connections; `check` may raise before a write is sent, also before it is sent again."""
+        twin = copy.copy(self)
+        twin._fence = check
+        return twin
 
     async def close(self) -> None:
         await self._session.close()
@@ -108,6 +116,8 @@ class Transport:
                 headers["Authorization"] = token
             if data is not None:
                 headers["Content-Type"] = content_type
+            if self._fence and method != "GET":
+                self._fence()
             response = await self._session.request(
                 method, url, data=data, headers=headers, timeout=timeout, **self._options
             )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from finetune_local.apiserver.audit import AuditEvent
 from finetune_local.apiserver.auth.authorization import Attributes, access_denied, is_allowed
 from finetune_local.apiserver.auth.impersonation import impersonated
 from finetune_local.apiserver.cluster import Cluster
@@ -19,6 +20,7 @@ from finetune_local.apiserver.request_options import ADMIN, User
 from finetune_local.apiserver.status_error import StatusError, method_not_allowed, no_such_path, too_many_requests
 
 log = logging.getLogger(__name__)
+READS = ("GET", "HEAD", "OPTIONS")
 Authenticate = Callable[[web.Request], User]
 
 
@@ -47,7 +49,7 @@ class Application:
             return error_response(StatusError(500, "InternalError", "Internal error occurred: see the server's log"))
 
     async def _respond(self, request: web.Request) -> web.StreamResponse:
-        await self._inflict_faults()
+        await self._inflict_faults(request)
         path = request.path
         if path.startswith(discovery.HEALTH):
             return web.Response(text="ok")
@@ -59,9 +61,11 @@ class Application:
             return await self._discover(request)
         return await self._serve(request, info, user)
 
-    async def _inflict_faults(self) -> None:
+    async def _inflict_faults(self, request: web.Request) -> None:
         faults = self._cluster.faults
         await faults.thawed.wait()
+        if faults.refuse and (error := faults.refuse(request.method, request.path)):
+            raise error
         if faults.throttle_retry_after is not None:
             raise too_many_requests(faults.throttle_retry_after)
         if faults.throttle_next > 0:
@@ -94,7 +98,34 @@ class Application:
         handler = chosen.choose(call)
         if handler is None:
             raise method_not_allowed()
-        return await handler(call)
+        if request.method in READS or not self._cluster.audit:
+            return await handler(call)
+        try:
+            response = await handler(call)
+        except StatusError as error:
+            self._record(call, error.code)
+            raise
+        self._record(call, response.status)
+        return response
+
+    def _record(self, call: Call, code: int) -> None:
+        """For the audit log."""
+        info, request = call.info, call.request
+        event = AuditEvent(
+            revision=self._cluster.store.revision,
+            user=call.user.name,
+            user_agent=request.headers.get("User-Agent", ""),
+            field_manager=request.query.get("fieldManager", ""),
+            verb=request_verb(request.method, info, watch=False),
+            group=info.group,
+            resource=info.resource,
+            subresource=info.subresource,
+            namespace=info.namespace,
+            name=info.name,
+            code=code,
+        )
+        for sink in self._cluster.audit:
+            sink(event)
 
     def _authorize(self, call: Call) -> None:
         """RBAC; raises Forbidden."""

@@ -1,0 +1,159 @@
+"""Two replicas; whatever befalls the leader, one of them writes at a time and no job notices.
+
+`make test` runs a small one with a short lease, `make chaos` a big one with the lease as it is shipped.
+"""
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chaos.conftest import Size
+from chaos.replicas import NAMESPACE as REPLICAS
+from chaos.replicas import Replica, Replicas
+from chaos.writers import WriterAudit
+from controllers.cluster_user import NAMESPACE, ClusterUser
+from finetune_local.cluster import Cluster
+from finetune_operator.kinds import FINE_TUNE_JOBS
+
+CRASH_SECONDS, CLEAN_SECONDS = 15.0, 1.0
+"""Until another leads: after a crash, a freeze or a cut; after a clean exit."""
+PATIENCE_SECONDS, PAUSE_SECONDS = 90.0, 1.0
+
+
+@dataclass
+class Takeover:
+    """How long nobody led."""
+
+    what: str
+    seconds: float
+
+
+class Drama:
+    """What befalls the leaders."""
+
+    def __init__(self, replicas: Replicas, audit: WriterAudit) -> None:
+        self._replicas = replicas
+        self._audit = audit
+        self.takeovers: list[Takeover] = []
+
+    async def leader(self) -> Replica:
+        """The replica that holds the lease, once the other one stands by with full caches."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if (leader := self._replicas.of_user(self._audit.holder)) and await self._replicas.all_ready():
+                return leader
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"no leader and standby within {PATIENCE_SECONDS:g} s\n{self._replicas.logs()}")
+
+    async def crash(self) -> None:
+        """SIGKILL."""
+        await self._taken_over("SIGKILL", lambda leader: leader.signal(signal.SIGKILL))
+
+    async def leave(self) -> None:
+        """SIGTERM; counted from the end of the process."""
+        leader, epochs = await self.leader(), len(self._audit.epochs)
+        ended = asyncio.create_task(self._ended(leader))
+        leader.signal(signal.SIGTERM)
+        code, at = await ended
+        assert code == 0, self._replicas.logs()
+        epoch = await self._audit.next_epoch(epochs, PATIENCE_SECONDS)
+        self.takeovers.append(Takeover("SIGTERM", epoch.began - at))
+
+    async def freeze(self) -> None:
+        """It thaws when another leads, and must not write one more time."""
+        leader = await self._taken_over("SIGSTOP", lambda leader: leader.signal(signal.SIGSTOP))
+        ended = asyncio.create_task(self._ended(leader))
+        leader.signal(signal.SIGCONT)
+        code, _ = await ended
+        assert code != 0, "it ends with an error, so that the kubelet starts it again"
+
+    async def cut_off(self) -> None:
+        """Nothing goes through any more, in either direction, until another leads."""
+        leader = await self._taken_over("network cut", lambda leader: leader.wire.lose())
+        leader.wire.mend()
+
+    async def _taken_over(self, what: str, strike: Callable[[Replica], None]) -> Replica:
+        leader, epochs = await self.leader(), len(self._audit.epochs)
+        at = time.monotonic()
+        strike(leader)
+        epoch = await self._audit.next_epoch(epochs, PATIENCE_SECONDS)
+        self.takeovers.append(Takeover(what, epoch.began - at))
+        return leader
+
+    async def _ended(self, replica: Replica) -> tuple[int, float]:
+        process = replica.process
+        assert process is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await process.wait(), time.monotonic()
+
+
+async def play(drama: Drama, chance: random.Random, rounds: int) -> None:
+    """Every kind of end once, in any order, and again until the rounds are over."""
+    ends: list[Callable[[], Awaitable[None]]] = []
+    for _ in range(rounds):
+        if not ends:
+            ends = [drama.crash, drama.leave, drama.freeze, drama.cut_off]
+            chance.shuffle(ends)
+        await ends.pop()()
+        await asyncio.sleep(chance.uniform(0, 2))
+
+
+async def feed(user: ClusterUser, jobs: int, over: asyncio.Task[None], chance: random.Random) -> None:
+    """Applies jobs all along, and what is left of them when the play is over."""
+    for number in range(jobs):
+        await user.apply(f"job-{number:03}", publish={"modelName": "tickets"})
+        if not over.done():
+            await asyncio.wait([over], timeout=chance.expovariate(1 / PAUSE_SECONDS))
+
+
+async def until_all_finished(user: ClusterUser, jobs: int, logs: Callable[[], str]) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    items: list[dict[str, Any]] = []
+    while time.monotonic() < deadline:
+        items = (await user.api.list(FINE_TUNE_JOBS, NAMESPACE, limit=0))["items"]
+        if len(items) == jobs and all((one.get("status") or {}).get("completionTime") for one in items):
+            return items
+        await asyncio.sleep(0.2)
+    unfinished = [one for one in items if not (one.get("status") or {}).get("completionTime")]
+    raise AssertionError(f"{len(unfinished)} of {jobs} jobs did not finish, e.g. {unfinished[:1]}\n{logs()}")
+
+
+async def test_one_replica_writes_at_a_time_and_no_job_notices(
+    cluster: Cluster, user: ClusterUser, size: Size, chance: random.Random, tmp_path: Path
+) -> None:
+    audit = WriterAudit(cluster, f"system:serviceaccount:{REPLICAS}:")
+    async with Replicas(cluster, tmp_path, size.lease_options) as replicas:
+        drama = Drama(replicas, audit)
+        await drama.leader()
+        playing = asyncio.create_task(play(drama, chance, size.rounds))
+        await feed(user, size.jobs, playing, chance)
+        await playing
+        jobs = await until_all_finished(user, size.jobs, replicas.logs)
+        print_report(drama, audit)
+    assert audit.violations == []
+    assert sum(epoch.writes for epoch in audit.epochs) >= 6 * size.jobs, "the audit saw the writes"
+    assert len(audit.epochs) > size.rounds
+    for job in jobs:
+        assert (job["status"]["phase"], job["status"]["attempt"]) == ("Succeeded", 1), job["status"]
+    late = [t for t in drama.takeovers if t.seconds > (CLEAN_SECONDS if t.what == "SIGTERM" else CRASH_SECONDS)]
+    assert not (size.shipped_lease and late), late
+
+
+def print_report(drama: Drama, audit: WriterAudit) -> None:
+    for takeover in drama.takeovers:
+        print(f"chaos: {takeover.what}: another leads after {takeover.seconds:.2f} s")
+    print(f"chaos: {len(audit.epochs)} epochs, {sum(e.writes for e in audit.epochs)} writes by their holders")
+
+
+async def test_the_audit_finds_a_second_writer(cluster: Cluster, user: ClusterUser, tmp_path: Path) -> None:
+    """Two replicas that elect nobody: the proof above could fail."""
+    audit = WriterAudit(cluster, f"system:serviceaccount:{REPLICAS}:")
+    async with Replicas(cluster, tmp_path, ["--no-leader-elect"], size=1) as replicas:
+        await user.apply("job-000")
+        await until_all_finished(user, 1, replicas.logs)
+    assert audit.violations
