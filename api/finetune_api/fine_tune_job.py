@@ -94,6 +94,8 @@ class FineTuneJobSpec(Schema):
         named = {f"evaluation.gate[{i}].metric": gate.metric for i, gate in enumerate(self.evaluation.gate)}
         if self.training.early_stopping:
             named["training.earlyStopping.metric"] = self.training.early_stopping.metric
+        if self.training.plateau:
+            named["training.plateau.metric"] = self.training.plateau.metric
         for path, metric in named.items():
             if metric not in known:
                 yield f"{path}: {self.task} has no metric {metric!r}; use one of {', '.join(known)}"
@@ -113,6 +115,11 @@ class FineTuneJobSpec(Schema):
             yield f"training.packing is for TextGeneration, not {self.task}; remove it"
         if self.training.early_stopping and not self._has_validation():
             yield "training.earlyStopping needs dataset.validation or dataset.split.validation"
+        if self.training.scheduler == "ReduceOnPlateau" and not self._has_validation():
+            yield (
+                "training.scheduler ReduceOnPlateau watches the validation data: set dataset.validation or "
+                "dataset.split.validation, or take another scheduler"
+            )
         if self.evaluation.gate and not self._has_held_out():
             yield "evaluation.gate needs held-out data: dataset.test, dataset.validation or dataset.split"
 

@@ -14,7 +14,18 @@ LayerNames = Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_le
 
 
 class Full(Schema):
-    """Train every weight."""
+    """Train every weight, or all but the lowest layers."""
+
+    frozen_layers: int = Field(
+        0,
+        ge=0,
+        le=10000,
+        description="So many of the lowest layers stay as they are, and with them what lies below: the embeddings, and "
+        "an output head that shares their weights.",
+    )
+    frozen_modules: LayerNames | None = Field(
+        None, description="Names of further modules that stay as they are, such as embeddings or pooler."
+    )
 
 
 class Lora(Schema):

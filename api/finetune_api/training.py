@@ -5,6 +5,13 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from finetune_api.base import Schema, rule, schema_with
+from finetune_api.optimization import LossSpike, Optimizer, Plateau, Scheduler
+
+Precision = Literal["Float32", "BFloat16", "Float16"]
+
+DECAY_ELSEWHERE = "decay is the last part of WarmupStableDecay: set scheduler to WarmupStableDecay, or remove decay"
+PLATEAU_ELSEWHERE = "plateau belongs to ReduceOnPlateau: set scheduler to ReduceOnPlateau, or remove plateau"
+FLOOR_OF_A_CONSTANT = "minLearningRate does nothing with scheduler Constant: remove it, or take another scheduler"
 
 
 class EarlyStopping(Schema):
@@ -25,6 +32,10 @@ class Training(Schema):
                 "!has(self.microBatchSize) || self.batchSize % self.microBatchSize == 0",
                 "batchSize must be a multiple of microBatchSize",
             ),
+            rule("!has(self.decay) || self.scheduler == 'WarmupStableDecay'", DECAY_ELSEWHERE),
+            rule("!has(self.plateau) || self.scheduler == 'ReduceOnPlateau'", PLATEAU_ELSEWHERE),
+            rule("self.minLearningRate < self.learningRate", "minLearningRate must be below learningRate"),
+            rule("self.minLearningRate == 0.0 || self.scheduler != 'Constant'", FLOOR_OF_A_CONSTANT),
         ]
     )
     epochs: float | None = Field(
@@ -37,18 +48,46 @@ class Training(Schema):
     )
     learning_rate: float = Field(2e-4, gt=0, le=10)
     """Peak learning rate, after warm-up."""
-    scheduler: Literal["Linear", "Cosine", "Constant"] = "Linear"
-    """How the learning rate falls after warm-up."""
+    scheduler: Scheduler = Field(
+        "Linear",
+        description="How the learning rate falls after warm-up. WarmupStableDecay keeps it until the last part of the "
+        "run; ReduceOnPlateau lowers it when the validation metric stops improving.",
+    )
     warmup: float = Field(0.0, ge=0, description="Steps of linear warm-up; below 1, a share of all steps.")
-    optimizer: Literal["AdamW"] = "AdamW"
-    """AdamW (Loshchilov and Hutter 2019)."""
-    weight_decay: float = Field(0.0, ge=0, le=1)
-    """On weight matrices; never on biases and normalisation."""
+    decay: float | None = Field(
+        None,
+        gt=0,
+        description="WarmupStableDecay: steps of the linear fall at the end; below 1, a share of all steps. "
+        "Default 0.2.",
+    )
+    plateau: Plateau | None = Field(None, description="ReduceOnPlateau: what to watch and how far to go down.")
+    min_learning_rate: float = Field(0.0, ge=0, le=10, description="The schedule ends here, and never goes below.")
+    optimizer: Optimizer = Field(
+        "AdamW",
+        description="AdamW8bit (bitsandbytes) and Adafactor keep less state; Muon orthogonalises the updates of hidden "
+        "matrices and leaves the rest to AdamW. Adafactor takes learningRate relative to the size of the weights.",
+    )
+    weight_decay: float = Field(0.0, ge=0, le=1, description="Decoupled L2 on weight matrices alone.")
+    l1: float = Field(
+        0.0, ge=0, le=1, description="Weight of the sum of absolute values of trained matrices in the objective."
+    )
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="Of the model's own layers, in place of what its config.json says."
+    )
+    layerwise_learning_rate_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="The learning rate of each layer is that of the layer above it times this; the head has the full "
+        "one.",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target spread over all classes."""
     max_grad_norm: float = Field(1.0, ge=0, description="0 turns clipping off.")
-    precision: Literal["Float32", "BFloat16"] = Field(
-        "Float32", description="BFloat16 computes in bfloat16 and keeps the trained weights in float32."
+    precision: Precision = Field(
+        "Float32",
+        description="What to compute in; the trained weights stay in float32. Float16, for GPUs without bfloat16, "
+        "scales the loss and leaves out steps whose gradients overflow.",
     )
     packing: bool = Field(False, description="TextGeneration: join examples into full rows without mixing them.")
     gradient_checkpointing: bool = Field(
@@ -63,6 +102,23 @@ class Training(Schema):
     """Steps between two log lines and progress reports."""
     early_stopping: EarlyStopping | None = None
     """Stop when validation no longer improves."""
+    loss_spike: LossSpike | None = Field(
+        None, description="End the run when the loss has jumped up. A loss that is not a number always ends it."
+    )
+
+    @model_validator(mode="after")
+    def schedule_is_consistent(self) -> "Training":
+        if self.decay is not None and self.scheduler != "WarmupStableDecay":
+            raise ValueError(DECAY_ELSEWHERE)
+        if self.plateau is not None and self.scheduler != "ReduceOnPlateau":
+            raise ValueError(PLATEAU_ELSEWHERE)
+        if self.min_learning_rate >= self.learning_rate:
+            raise ValueError(
+                f"minLearningRate ({self.min_learning_rate:g}) must be below learningRate ({self.learning_rate:g})"
+            )
+        if self.min_learning_rate and self.scheduler == "Constant":
+            raise ValueError(FLOOR_OF_A_CONSTANT)
+        return self
 
     @model_validator(mode="after")
     def consistent(self) -> "Training":

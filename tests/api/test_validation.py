@@ -104,6 +104,24 @@ GATE = {"metric": "f1", "operator": ">=", "value": 0.8}
         ({"evaluation": {"gate": [{"metric": "f1", "value": 1}]}}, "operator and value belong together"),
         ({"deploy": {"name": "tickets"}}, "deploy needs publish: set publish.modelName"),
         ({"training": {"packing": True}}, "training.packing is for TextGeneration"),
+        ({"training": {"decay": 0.1}}, "spec.training: decay is the last part of WarmupStableDecay"),
+        ({"training": {"plateau": {}}}, "spec.training: plateau belongs to ReduceOnPlateau"),
+        (
+            {"training": {"learningRate": 0.01, "minLearningRate": 0.1}},
+            "spec.training: minLearningRate (0.1) must be below learningRate (0.01)",
+        ),
+        (
+            {"training": {"scheduler": "Constant", "minLearningRate": 1e-9}},
+            "spec.training: minLearningRate does nothing with scheduler Constant",
+        ),
+        (
+            {"training": {"scheduler": "ReduceOnPlateau"}, "dataset": {"train": {"source": "s3://data/train.jsonl"}}},
+            "ReduceOnPlateau watches the validation data: set dataset.validation",
+        ),
+        (
+            {"training": {"scheduler": "ReduceOnPlateau", "plateau": {"metric": "bleu"}}},
+            "training.plateau.metric: TextClassification has no metric 'bleu'",
+        ),
         ({"publish": {"modelName": "Not_A_Name"}}, "spec.publish.modelName: string should match pattern"),
         (
             {"checkpoint": {"storage": "hf://no/write"}},

@@ -23,6 +23,7 @@ from finetune_trainer.loop.process_group import device_of, process_group
 from finetune_trainer.loop.train import TrainingLoop
 from finetune_trainer.methods import apply_method
 from finetune_trainer.metrics.scores import Evaluation
+from finetune_trainer.models.dropout import set_dropout
 from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.models.quantization import keep_format, loading_options, quantization_of
 from finetune_trainer.models.quiet import quiet_libraries
@@ -56,6 +57,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     base = fetch_model(config.model, run)
     model_config = load_config(base, task, trust := config.model.trust_remote_code)
     check_method(model_config, config.task, config.method)
+    set_dropout(model_config, config.training.dropout)
     options = loading_options(quantization_of(config.method.qlora, config.training.precision), device)
     processor = task.load_processor(base, trust)
     max_length = _max_length(config, longest_input(model_config))

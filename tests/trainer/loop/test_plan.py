@@ -1,11 +1,16 @@
 """Steps, learning rates, throughput: the arithmetic of the loop."""
 
+import json
+
 import pytest
 
+from finetune_api.optimization import LossSpike, Plateau
 from finetune_api.training import Training
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.loop.best_model import BestModel
+from finetune_trainer.loop.loss_spike import LossSpikeError, LossSpikeWatchdog
 from finetune_trainer.loop.plan import plan_steps
+from finetune_trainer.loop.plateau import PlateauFactor
 from finetune_trainer.loop.schedule import Schedule, schedule_of
 from finetune_trainer.loop.throughput import Throughput
 
@@ -29,6 +34,41 @@ def test_learning_rates() -> None:
     cosine = Schedule("Cosine", 1.0, total_steps=10, warmup_steps=0)
     assert [round(cosine.at(s), 3) for s in (0, 5, 10)] == [1.0, 0.5, 0.0]
     assert Schedule("Constant", 1.0, 10, 0).at(9) == 1.0
+    stable = schedule_of(Training(scheduler="WarmupStableDecay", learning_rate=1.0, warmup=2, decay=0.4), 10)
+    assert [stable.at(s) for s in (2, 5, 6, 7, 9, 10)] == [1.0, 1.0, 1.0, 0.75, 0.25, 0.0]
+    plateau = schedule_of(Training(scheduler="ReduceOnPlateau", learning_rate=1.0, min_learning_rate=0.1), 10)
+    assert [plateau.at(9, factor) for factor in (1.0, 0.5, 0.01)] == [1.0, 0.5, 0.1]
+
+
+@pytest.mark.parametrize("kind", ["Linear", "Cosine", "WarmupStableDecay"])
+def test_a_schedule_ends_at_its_least_learning_rate(kind: str) -> None:
+    schedule = schedule_of(Training(scheduler=kind, learning_rate=1.0, min_learning_rate=0.25), 10)
+    assert schedule.at(0) == 1.0
+    assert schedule.at(10) == 0.25
+    assert all(0.25 < schedule.at(step) <= 1.0 for step in range(10))
+
+
+def test_a_plateau_lowers_the_learning_rate_after_its_patience_and_remembers_it() -> None:
+    plateau = PlateauFactor(Plateau(factor=0.1, patience=2))
+    values = [1.0, 0.5, 0.6, 0.6, 0.6, 0.6, 0.4]
+    assert [plateau.note({"loss": v}, s) for s, v in enumerate(values)] == [False] * 3 + [True, False, True, False]
+    assert plateau.value == pytest.approx(0.01)
+    again = PlateauFactor(Plateau(factor=0.1, patience=2))
+    again.restore(json.loads(json.dumps(plateau.counters())))
+    assert (again.value, again.note({"loss": 0.41}, 7)) == (plateau.value, False)
+    assert not PlateauFactor(None).note({"loss": 1.0}, 1)
+
+
+def test_a_loss_that_jumps_up_and_stays_there_ends_the_run() -> None:
+    watchdog = LossSpikeWatchdog(LossSpike(factor=2, patience=2))
+    for step, loss in enumerate([9.0, 1.0, 1.1, 0.9, 1.0, 2.5, 1.0, 1.2]):  # one spike alone is tolerated
+        watchdog.note(step, loss)
+    watchdog.note(8, 2.6)
+    again = LossSpikeWatchdog(LossSpike(factor=2, patience=2))
+    again.restore(json.loads(json.dumps(watchdog.counters())))
+    with pytest.raises(LossSpikeError, match=r"the loss is 2\.7 at step 9, more than 2 times the usual 1, for 2 log"):
+        again.note(9, 2.7)
+    LossSpikeWatchdog(None).note(1, 1e9)
 
 
 def test_warmup_below_one_is_a_share() -> None:

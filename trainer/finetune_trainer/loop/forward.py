@@ -11,10 +11,14 @@ from finetune_trainer.tasks.task import Task
 
 
 def precision_context(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast to bfloat16 over float32 weights, or nothing."""
-    if precision == "BFloat16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
+    """Autocast over float32 weights, or nothing."""
+    dtype = compute_dtype(precision)
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+
+
+def compute_dtype(precision: str) -> torch.dtype:
+    """What matrices are multiplied in."""
+    return {"Float32": torch.float32, "BFloat16": torch.bfloat16, "Float16": torch.float16}[precision]
 
 
 def loss_sum(task: Task, model: Any, batch: Batch, label_smoothing: float = 0.0) -> Tensor:

@@ -3,32 +3,49 @@
 import math
 from dataclasses import dataclass
 
+from finetune_api.optimization import Scheduler
 from finetune_api.training import Training
+
+DECAY = 0.2
+"""Share of the steps in which WarmupStableDecay falls (arXiv:2404.06395)."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Linear warm-up to `peak`, then constant, or down to zero at the last step."""
+    """Linear warm-up to `peak`, then constant, or down to `floor` at the last step."""
 
-    kind: str
+    kind: Scheduler
     peak: float
     total_steps: int
     warmup_steps: int
+    floor: float = 0.0
+    decay_steps: int = 0
+    """WarmupStableDecay: how long it falls at the end."""
 
-    def at(self, step: int) -> float:
-        """Learning rate of optimizer step `step`, counted from 0."""
+    def at(self, step: int, factor: float = 1.0) -> float:
+        """Learning rate of optimizer step `step`, counted from 0. `factor` is what a plateau has left of it."""
         if step < self.warmup_steps:
             return self.peak * (step + 1) / (self.warmup_steps + 1)
+        if self.kind == "ReduceOnPlateau":
+            return max(self.floor, self.peak * factor)
+        return self.floor + (self.peak - self.floor) * self._share(step)
+
+    def _share(self, step: int) -> float:
+        """How much is left of the way down, from 1 to 0."""
         if self.kind == "Constant":
-            return self.peak
-        done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-        if self.kind == "Linear":
-            return self.peak * max(0.0, 1.0 - done)
-        return self.peak * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+            return 1.0
+        if self.kind == "WarmupStableDecay":
+            return min(1.0, (self.total_steps - step) / max(1, self.decay_steps))
+        done = min(1.0, (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps))
+        return 1.0 - done if self.kind == "Linear" else 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 def schedule_of(training: Training, total_steps: int) -> Schedule:
-    """`warmup` below 1 is a share of all steps."""
-    warmup = training.warmup
-    steps = math.ceil(warmup * total_steps) if warmup < 1 else round(warmup)
-    return Schedule(training.scheduler, training.learning_rate, total_steps, min(steps, total_steps))
+    """`warmup` and `decay` below 1 are shares of all steps."""
+    warmup = min(_steps(training.warmup, total_steps), total_steps)
+    decay = min(_steps(DECAY if training.decay is None else training.decay, total_steps), total_steps - warmup)
+    return Schedule(training.scheduler, training.learning_rate, total_steps, warmup, training.min_learning_rate, decay)
+
+
+def _steps(value: float, total: int) -> int:
+    return math.ceil(value * total) if value < 1 else round(value)

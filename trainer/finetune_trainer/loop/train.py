@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from finetune_api.optimization import Plateau
 from finetune_api.training import Training
 from finetune_trainer.checkpoint import CheckpointStore
 from finetune_trainer.errors import Preempted
@@ -16,7 +17,9 @@ from finetune_trainer.loop.feed import DeviceFeed, Feed, StepData
 from finetune_trainer.loop.forward import loss_sum, precision_context
 from finetune_trainer.loop.generators import generator_states, restore_generators, seed_everything
 from finetune_trainer.loop.history import History
+from finetune_trainer.loop.loss_spike import LossSpikeWatchdog
 from finetune_trainer.loop.plan import StepPlan
+from finetune_trainer.loop.plateau import PlateauFactor
 from finetune_trainer.loop.process_group import sum_over_ranks
 from finetune_trainer.loop.schedule import schedule_of
 from finetune_trainer.loop.throughput import Throughput
@@ -66,9 +69,12 @@ class TrainingLoop:
         training = self.training
         stopping = training.early_stopping
         self.schedule = schedule_of(training, self.plan.total_steps)
+        self.plateau = PlateauFactor(training.plateau or Plateau() if training.scheduler == "ReduceOnPlateau" else None)
+        self.learning_rate = 0.0
         self.best = BestModel(stopping.metric, stopping.patience) if stopping else BestModel()
         self.best_weights: dict[str, Tensor] = {}
-        self.watchdog = FiniteWatchdog(self.device)
+        self.watchdog = FiniteWatchdog(self.device, scaled=training.precision == "Float16")
+        self.spikes = LossSpikeWatchdog(training.loss_spike)
         self.throughput = Throughput()
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.targets = self.tokens = 0
@@ -93,7 +99,7 @@ class TrainingLoop:
 
         Raises:
             Preempted: A stop was agreed; a verified checkpoint holds everything.
-            NotFiniteError: The loss is NaN or infinite.
+            DivergedError: The loss is NaN or infinite, or has jumped up.
         """
         self.throughput.read()
         while self.step < self.plan.total_steps and not self.best.exhausted:
@@ -116,6 +122,7 @@ class TrainingLoop:
             self._save(stopping=False)
 
     def _take_step(self, data: StepData) -> None:
+        self.learning_rate = self.schedule.at(self.step, self.plateau.value)
         step_loss = torch.zeros((), dtype=torch.float64, device=self.device)
         for place, batch in enumerate(data.micro, start=1):
             last = place == len(data.micro)
@@ -128,7 +135,7 @@ class TrainingLoop:
                     objective = objective + penalty
                 self.strategy.backward(objective)
             step_loss += loss.detach()
-        self.gradient_norm = self.strategy.step(self.schedule.at(self.step))
+        self.gradient_norm = self.strategy.step(self.learning_rate)
         self.watchdog.observe(self.step + 1, step_loss, self.gradient_norm)
         self.adaptation.after_step(self.step + 1)
         self.strategy.clear_gradients()
@@ -149,11 +156,12 @@ class TrainingLoop:
         return self.step >= self.plan.total_steps or self.best.exhausted
 
     def _log(self) -> None:
-        self.watchdog.check()
+        self.watchdog.check(self.strategy.loss_scaling().get("scale"))
         loss = float(sum_over_ranks(self.loss_sum.clone())) / max(1, self.targets)
         self.loss_sum.zero_()
         self.targets = 0
-        rate, norm = self.schedule.at(self.step - 1), float(self.gradient_norm)
+        self.spikes.note(self.step, loss)
+        rate, norm = self.learning_rate, float(self.gradient_norm)
         tokens_per_second = self.throughput.read()
         self.history.log(
             self.step, loss=loss, learningRate=rate, gradientNorm=norm, tokensPerSecond=round(tokens_per_second)
@@ -195,6 +203,8 @@ class TrainingLoop:
         self.history.evaluated(self.step, metrics)
         value = metrics.get(self.best.metric)
         improved = self.best.note(value, self.step)
+        if self.plateau.note(metrics, self.step) and self.run.rank == 0:
+            log.info("step %d  no improvement: learning rate × %g", self.step, self.plateau.value)
         if improved and self.best.patience is not None:
             self.best_weights = {name: weight.cpu().clone() for name, weight in self.strategy.weights().items()}
         if self.best.value is not None:
@@ -228,6 +238,9 @@ class TrainingLoop:
                 "best": self.best.counters(),
                 "baseline": self.baseline,
                 "history": self.history.wire(),
+                "plateau": self.plateau.counters(),
+                "spikes": self.spikes.counters(),
+                "lossScaling": self.strategy.loss_scaling(),
             },
             best_weights=self.best_weights,
             method=self.adaptation.state(),
@@ -239,6 +252,9 @@ class TrainingLoop:
         self.strategy.load_weights(state.weights)
         self.adaptation.restore(state.method)
         self.strategy.load_optimizer_state(state.optimizer)
+        self.strategy.load_loss_scaling(state.counters["lossScaling"])
+        self.plateau.restore(state.counters["plateau"])
+        self.spikes.restore(state.counters["spikes"])
         self.best.restore(state.counters["best"])
         self.best_weights = self.strategy.share(state.best_weights)
         self.baseline = state.counters["baseline"]

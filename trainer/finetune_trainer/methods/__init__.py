@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from finetune_api.method import Method
+from finetune_api.method import Full, Method
 from finetune_trainer.methods.adalora import with_adalora
 from finetune_trainer.methods.adaptation import Adaptation
+from finetune_trainer.methods.freezing import freeze
 from finetune_trainer.methods.ia3 import with_ia3
 from finetune_trainer.methods.lora import with_lora, with_qlora
 from finetune_trainer.methods.virtual_tokens import with_p_tuning, with_prefix_tuning, with_prompt_tuning
@@ -31,7 +32,7 @@ def apply_method(loaded: LoadedModel, method: Method, tokenizer: Any, total_step
         return with_prefix_tuning(loaded, method.prefix_tuning)
     if method.adalora is not None:
         return with_adalora(loaded, method.adalora, total_steps)
-    loaded.model.requires_grad_(True)
+    freeze(loaded.model, method.full or Full())
     return Adaptation(loaded.model)
 
 

@@ -8,6 +8,7 @@ from transformers import BitsAndBytesConfig
 
 from finetune_api.method import QLora
 from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.loop.forward import compute_dtype
 from finetune_trainer.models.load import UNUSED_FROM_PRETRAINING
 from finetune_trainer.tasks.classes import CLASSIFIER_HEADS
 
@@ -31,7 +32,7 @@ def quantization_of(qlora: QLora | None, precision: str) -> BitsAndBytesConfig |
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=qlora.double_quantization,
-        bnb_4bit_compute_dtype=torch.bfloat16 if precision == "BFloat16" else torch.float32,
+        bnb_4bit_compute_dtype=compute_dtype(precision),
         llm_int8_skip_modules=[*OUTPUT_HEADS, *CLASSIFIER_HEADS, *UNUSED_FROM_PRETRAINING],
     )
 

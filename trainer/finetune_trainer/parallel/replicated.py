@@ -9,12 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from finetune_api.training import Training
-from finetune_trainer.loop.optimizer import (
-    build_optimizer,
-    optimizer_tensors,
-    restore_optimizer,
-    trained_parameters,
-)
+from finetune_trainer.loop.updater import Updater
 from finetune_trainer.parallel.strategy import load_parameters
 
 
@@ -24,9 +19,8 @@ class Replicated:
     sharded = False
 
     def __init__(self, model: nn.Module, training: Training, world_size: int, device: torch.device) -> None:
-        self._max_norm = training.max_grad_norm
-        self._named = trained_parameters(model)
-        self._optimizer = build_optimizer(self._named, training.learning_rate, training.weight_decay)
+        self._updater = Updater(model, training, device)
+        self._named = self._updater.named
         self.module = model
         self.model = model if world_size == 1 else _in_parallel(model, device)
         # DDP settles the order in which it sums gradients after its first backward pass.
@@ -38,20 +32,13 @@ class Replicated:
         return nullcontext()
 
     def backward(self, objective: Tensor) -> None:
-        objective.backward()
+        self._updater.backward(objective)
 
     def step(self, rate: float) -> Tensor:
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        gradients = [p.grad for p in self._named.values() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        if self._max_norm > 0:
-            nn.utils.clip_grads_with_norm_(self._named.values(), self._max_norm, norm)
-        self._optimizer.step()
-        return norm
+        return self._updater.step(rate)
 
     def clear_gradients(self) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
+        self._updater.forget()
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(parameter.shape) for name, parameter in self._named.items()}
@@ -60,7 +47,13 @@ class Replicated:
         return {name: parameter.detach() for name, parameter in self._named.items()}
 
     def optimizer_state(self) -> dict[str, Tensor]:
-        return optimizer_tensors(self._optimizer, self._named)
+        return self._updater.state()
+
+    def loss_scaling(self) -> dict[str, Any]:
+        return self._updater.loss_scaling()
+
+    def load_loss_scaling(self, saved: dict[str, Any]) -> None:
+        self._updater.load_loss_scaling(saved)
 
     def share(self, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in saved.items()}
@@ -72,7 +65,7 @@ class Replicated:
         load_parameters(self._named, saved)
 
     def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
-        restore_optimizer(self._optimizer, self._named, saved)
+        self._updater.restore(saved)
 
 
 def _in_parallel(model: nn.Module, device: torch.device) -> DistributedDataParallel:

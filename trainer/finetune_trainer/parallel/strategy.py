@@ -43,6 +43,12 @@ class Strategy(Protocol):
     def optimizer_state(self) -> dict[str, Tensor]:
         """`PARAMETER/exp_avg` and so on, likewise; empty before the first step."""
 
+    def loss_scaling(self) -> dict[str, Any]:
+        """JSON: `scale`, what the loss is multiplied by in Float16, and how it will change; empty without."""
+
+    def load_loss_scaling(self, saved: dict[str, Any]) -> None:
+        """Takes back what `loss_scaling` gave."""
+
     def share(self, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What `weights` gives, out of saved weights that are all there."""
 
