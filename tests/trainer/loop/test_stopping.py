@@ -67,7 +67,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run_before_anything_is_saved(
 
     # The highest learning rate that the API takes is not enough to break so small a model.
     original = schedule.Schedule.at
-    schedule.Schedule.at = lambda self, step: 1e30 if step >= 6 else original(self, step)  # type: ignore[method-assign]
+    schedule.Schedule.at = lambda self, step, factor: 1e30 if step >= 6 else original(self, step)  # type: ignore[method-assign]
     try:
         with pytest.raises(NotFiniteError, match=r"not a finite number since at step [789]"):
             run(config, tmp_path)
