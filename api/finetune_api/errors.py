@@ -28,9 +28,12 @@ class Problems(ValueError):
         super().__init__("\n".join(self.problems))
 
     @classmethod
-    def check(cls, problems: Iterable[str]) -> None:
-        """Raises all of them at once, if there are any."""
-        if found := tuple(problems):
+    def check(cls, problems: Iterable[str], collected: Any = None) -> None:
+        """Raises all of them at once, if there are any; or adds them to a list that the caller of pydantic gave."""
+        found = tuple(problems)
+        if isinstance(collected, list):
+            collected.extend(found)
+        elif found:
             raise cls(found)
 
 

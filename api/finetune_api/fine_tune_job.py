@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, model_validator
 
 from finetune_api.base import Condition, Resource, Schema, rule, schema_with
 from finetune_api.dataset import Dataset
@@ -84,9 +84,9 @@ class FineTuneJobSpec(Schema):
     """Delete the finished job after so long; its artifacts, checkpoints and ModelVersion stay."""
 
     @model_validator(mode="after")
-    def parts_fit_together(self) -> "FineTuneJobSpec":
-        """All that is wrong is told at once."""
-        Problems.check((*self._unknown_metrics(), *self._misfits()))
+    def parts_fit_together(self, info: ValidationInfo) -> "FineTuneJobSpec":
+        """All that is wrong is told at once: with a list as context, into that list."""
+        Problems.check((*self._unknown_metrics(), *self._misfits()), info.context)
         return self
 
     def _unknown_metrics(self) -> Iterator[str]:

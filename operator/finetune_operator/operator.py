@@ -20,11 +20,13 @@ from finetune_operator.kube.metrics import REGISTRY
 from finetune_operator.kube.runtime import Runtime
 from finetune_operator.kube.servers import Server
 from finetune_operator.plan.settings import Settings
+from finetune_operator.web.admission import AdmissionWebhooks
 from finetune_operator.web.certificate import ServerCertificate
 from finetune_operator.web.metrics import JobMetrics
 from finetune_operator.web.progress import ProgressReceiver
 from finetune_operator.web.progress_token import TokenReviewer
 from finetune_operator.web.progress_writer import ProgressWriter
+from finetune_operator.web.webhook_trust import TrustOptions, WebhookTrust
 
 COMPONENT = "finetune-operator"
 LEASE = "finetune-operator"
@@ -59,6 +61,17 @@ class Options:
     progress_tls_key: str | None = None
     progress_tls_ca: str | None = None
     """PEM file of the authority that the pods trust; default: the certificate file itself."""
+    webhook_port: int = 0
+    """0: no webhooks; the reconciler gives the same verdicts later."""
+    webhook_tls_cert: str | None = None
+    """PEM file, e.g. by cert-manager. None: the operator keeps a certificate of its own in `webhook_secret`."""
+    webhook_tls_key: str | None = None
+    webhook_secret: str = ""
+    """NAMESPACE/NAME of a Secret that exists, for the operator's own certificate."""
+    webhook_configuration: str = ""
+    """Name of the WebhookConfigurations whose caBundle is kept up to date for it."""
+    webhook_names: tuple[str, ...] = ()
+    """DNS names and addresses by which the API server reaches the webhooks."""
     trainer_image: str = "ghcr.io/finetune-operator/trainer:0.1.0"
     serving_image: str = "ghcr.io/finetune-operator/serving:0.1.0"
     workers: int = 16
@@ -82,6 +95,7 @@ def build_runtime(api: HttpKubeApi, options: Options) -> Runtime:
         background=[writer.run, *([certificate.run] if certificate else [])],
     )
     runtime.servers.append(Server(runtime.probes.app(), options.metrics_port, options.bind_address))
+    _add_webhooks(runtime, api, jobs, options)
     return runtime
 
 
@@ -160,6 +174,23 @@ def _receivers(
     app = ProgressReceiver(caches, TokenReviewer(api), writer).app()
     tls = certificate.context if certificate else None
     return [Server(app, options.progress_port, options.bind_address, tls)]
+
+
+def _add_webhooks(runtime: Runtime, api: KubeApi, caches: list[JobCaches], options: Options) -> None:
+    """On every replica, as the Service picks any of them."""
+    if not options.webhook_port:
+        return
+    if options.webhook_tls_cert:
+        files = ServerCertificate(options.webhook_tls_cert, options.webhook_tls_key)
+        context, keep = files.context, files.run
+    else:
+        namespace, _, name = options.webhook_secret.partition("/")
+        trust = WebhookTrust(api, TrustOptions(namespace, name, options.webhook_configuration, options.webhook_names))
+        context, keep = trust.context, trust.run
+        runtime.probes.add_ready_check("webhook-certificate", trust.problem)
+    runtime.background.append(keep)
+    app = AdmissionWebhooks(caches).app()
+    runtime.servers.append(Server(app, options.webhook_port, options.bind_address, context))
 
 
 def _certificate(options: Options) -> ServerCertificate | None:

@@ -9,11 +9,13 @@ from helm_python.errors import HelmRenderError, HelmValuesError
 
 from charts.conftest import ALL_VALUES, CHART, NAMESPACE, ROOT, Render, values_file
 from finetune_api import ClusterTrainingRuntime
-from finetune_operator.cli.run import run
+from finetune_api.crds import CUSTOM_RESOURCES
+from finetune_operator.cli.run import check_webhook_options, run
 from finetune_operator.operator import LEASE
 
 INFO = 1
 TLS_MOUNT = "/etc/finetune-operator/progress-tls"
+WEBHOOK_TLS_MOUNT = "/etc/finetune-operator/webhook-tls"
 
 
 def options(arguments: list[str]) -> dict[str, Any]:
@@ -60,6 +62,8 @@ def test_no_object_is_rendered_twice_and_all_have_the_usual_labels(render: Rende
         ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
         ({"progress": {"tls": {"secret": "x"}}}, "/progress/tls"),
         ({"progress": {"url": "operator:8443"}}, "/progress/url"),
+        ({"webhooks": {"failurePolicy": "ignore"}}, "/webhooks/failurePolicy"),
+        ({"webhooks": {"timeoutSeconds": 60}}, "/webhooks/timeoutSeconds"),
         ({"metrics": {"serviceMonitor": {"interval": "often"}}}, "interval"),
     ],
 )
@@ -86,13 +90,16 @@ def test_the_operator_understands_the_arguments_that_it_is_given(render: Render,
     assert container["command"] == ["finetune-operator", "run"]
     for key in ("tls.crt", "tls.key", "ca.crt"):
         (tmp_path / key).touch()
-    parsed = options([argument.replace(TLS_MOUNT, str(tmp_path)) for argument in container["args"]])
+    mounted = "\n".join(container["args"]).replace(TLS_MOUNT, str(tmp_path)).replace(WEBHOOK_TLS_MOUNT, str(tmp_path))
+    parsed = options(mounted.splitlines())
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {
         "metrics": parsed["metrics_port"],
         "probes": parsed["probe_port"],
         "progress": parsed["progress_port"],
+        "webhooks": parsed["webhook_port"],
     }
+    check_webhook_options(parsed, parsed["webhook_names"])
 
 
 def test_defaults_are_two_replicas_that_elect_a_leader(render: Render) -> None:
@@ -151,6 +158,26 @@ def test_the_pods_meet_the_restricted_pod_security_standard(render: Render, name
         "capabilities": {"drop": ["ALL"]},
     }
     assert not [volume for volume in pod["volumes"] if "hostPath" in volume]
+
+
+def test_webhooks_are_asked_about_the_watched_namespaces_by_the_policy_of_the_values(render: Render) -> None:
+    for values, policy, selector in (
+        ({}, "Ignore", None),
+        ({"webhooks": {"failurePolicy": "Fail", "namespaceSelector": {"matchLabels": {"a": "b"}}}}, "Fail", "a"),
+        (values_file("namespaced"), "Ignore", "kubernetes.io/metadata.name"),
+    ):
+        rendered = render(values)
+        for kind, path in (("Validating", "/validate"), ("Mutating", "/default")):
+            jobs, runtimes = rendered.one(f"{kind}WebhookConfiguration")["webhooks"]
+            assert (jobs["failurePolicy"], runtimes["failurePolicy"]) == (policy, "Ignore")
+            assert {jobs["clientConfig"]["service"]["path"], runtimes["clientConfig"]["service"]["path"]} == {path}
+            assert ("namespaceSelector" in jobs) is bool(selector)
+            assert (selector or "") in str(jobs.get("namespaceSelector"))
+            plurals = {one for hook in (jobs, runtimes) for one in hook["rules"][0]["resources"]}
+            assert plurals == {resource.plural for resource in CUSTOM_RESOURCES}
+        service = rendered.one("Service", jobs["clientConfig"]["service"]["name"])
+        assert [port["port"] for port in service["spec"]["ports"]] == [jobs["clientConfig"]["service"]["port"]]
+    assert not render({"webhooks": {"enabled": False}}).of("ValidatingWebhookConfiguration")
 
 
 def test_everything_on_renders_every_optional_object(render: Render) -> None:

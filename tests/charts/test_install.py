@@ -32,7 +32,10 @@ from finetune_operator.kube.resources import (
 
 TEAM = "team-a"
 PROGRESS_HOST = f"{RELEASE}-progress.{NAMESPACE}.svc"
-WITHOUT_OTHER_CRDS = {"metrics": {"dashboard": {"enabled": True}}}
+WITHOUT_OTHER_CRDS = {
+    "metrics": {"dashboard": {"enabled": True}},
+    "webhooks": {"failurePolicy": "Fail", "certManager": {"enabled": False}},
+}
 SECONDS = 90
 
 
@@ -144,8 +147,20 @@ async def test_the_installed_operator_takes_a_job_to_a_served_model_with_its_rig
     pods = (await cluster.api.list(PODS, NAMESPACE))["items"]
     assert lease["spec"]["holderIdentity"].partition("_")[0] in {pod["metadata"]["name"] for pod in pods}
     async with await HttpKubeApi.connect(str(cluster.kubeconfig)) as api:
-        await take_a_job_to_a_served_model(User(api, TEAM, "none"))
+        user = User(api, TEAM, "none")
+        await a_wrong_job_is_refused(user)
+        await take_a_job_to_a_served_model(user)
     assert await forbidden_requests(cluster, pods) == []
+
+
+async def a_wrong_job_is_refused(user: User) -> None:
+    """By the webhooks, through their Service, with the certificate that the operator made."""
+    wrong = fine_tune_job("wrong", TEAM)
+    wrong["spec"] = {name: value for name, value in wrong["spec"].items() if name not in ("checkpoint", "output")}
+    with pytest.raises(ApiError, match="denied the request") as refused:
+        await user.api.create(FINE_TUNE_JOBS, wrong, TEAM)
+    causes = refused.value.body["details"]["causes"]
+    assert {cause["field"] for cause in causes} == {"spec.checkpoint.storage", "spec.output.storage"}
 
 
 async def take_a_job_to_a_served_model(user: User) -> None:

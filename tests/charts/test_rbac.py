@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from charts.conftest import ALL_VALUES, CHART, NAMESPACE, Render, Rendered, values_file
+from charts.conftest import ALL_VALUES, CHART, NAMESPACE, RELEASE, Render, Rendered, values_file
 from finetune_operator.controllers.carry_out import KINDS
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.resources import Kind
@@ -17,6 +17,12 @@ Right = tuple[str, str, str]
 SENSITIVE = {"secrets", "pods/exec", "pods/attach", "serviceaccounts/token", "nodes", "namespaces"}
 CLUSTER_SCOPED = {("finetune-operator.io", "clustertrainingruntimes", verb) for verb in ("get", "list", "watch")} | {
     ("authentication.k8s.io", "tokenreviews", "create")
+}
+WEBHOOKS = f"{RELEASE}-webhooks"
+OWN_CONFIGURATIONS = {
+    ("admissionregistration.k8s.io", f"{kind}webhookconfigurations", verb)
+    for kind in ("validating", "mutating")
+    for verb in ("get", "update")
 }
 
 
@@ -45,11 +51,41 @@ def right(kind: Kind, verb: str, subresource: str = "") -> Right:
 @pytest.mark.parametrize("name", ALL_VALUES)
 def test_no_wildcard_no_secret_no_way_to_more_rights(render: Render, name: str) -> None:
     rendered = render(values_file(name))
-    for group, resource, verb in rights(*rendered.of("ClusterRole"), *rendered.of("Role")):
+    roles = [role for role in rendered.of("ClusterRole") + rendered.of("Role") if role["metadata"]["name"] != WEBHOOKS]
+    for group, resource, verb in rights(*roles):
         assert "*" not in (group, resource, verb)
         assert resource not in SENSITIVE
         assert group != "rbac.authorization.k8s.io"
         assert verb not in {"escalate", "bind", "impersonate"}
+
+
+def test_the_only_secret_it_may_read_is_its_own_certificate(render: Render) -> None:
+    rendered = render()
+    assert rendered.one("Secret")["metadata"]["name"] == WEBHOOKS
+    assert not {"data", "stringData"} & set(rendered.one("Secret"))
+    (rule,) = rendered.one("Role", WEBHOOKS)["rules"]
+    assert rule == {
+        "apiGroups": [""],
+        "resources": ["secrets"],
+        "resourceNames": [WEBHOOKS],
+        "verbs": ["get", "update"],
+    }
+    named = [
+        r for r in rendered.one("ClusterRole", RELEASE)["rules"] if "admissionregistration.k8s.io" in r["apiGroups"]
+    ]
+    assert [rule["resourceNames"] for rule in named] == [[WEBHOOKS]]
+
+
+def test_with_cert_manager_it_reads_no_secret_and_changes_no_configuration(render: Render) -> None:
+    rendered = render({"webhooks": {"certManager": {"enabled": True}}})
+    assert not rendered.of("Secret")
+    assert not rights(*operator_roles(rendered)) & OWN_CONFIGURATIONS
+    certificate = rendered.one("Certificate")
+    assert certificate["spec"]["dnsNames"] == [f"{WEBHOOKS}.{NAMESPACE}.svc"]
+    assert certificate["spec"]["issuerRef"] == {"name": rendered.one("Issuer")["metadata"]["name"], "kind": "Issuer"}
+    for kind in ("Validating", "Mutating"):
+        annotations = rendered.one(f"{kind}WebhookConfiguration")["metadata"]["annotations"]
+        assert annotations == {"cert-manager.io/inject-ca-from": f"{NAMESPACE}/{certificate['metadata']['name']}"}
 
 
 @pytest.mark.parametrize("name", ["default", "namespaced"])
@@ -87,12 +123,12 @@ def test_statuses_of_all_kinds_with_one_may_be_written(render: Render) -> None:
 
 def test_namespaced_mode_grants_across_the_cluster_only_what_has_no_namespace(render: Render) -> None:
     wide, narrow = render(), render(values_file("namespaced"))
-    assert rights(narrow.one("ClusterRole", "finetune-operator")) == CLUSTER_SCOPED
+    assert rights(narrow.one("ClusterRole", "finetune-operator")) == CLUSTER_SCOPED | OWN_CONFIGURATIONS
     roles = [role for role in narrow.of("Role") if role["metadata"]["name"] == "finetune-operator"]
     assert {role["metadata"]["namespace"] for role in roles} == {"team-a", "team-b"}
     everywhere = rights(wide.one("ClusterRole", "finetune-operator"))
     for role in roles:
-        assert rights(role) | CLUSTER_SCOPED == everywhere
+        assert rights(role) | CLUSTER_SCOPED | OWN_CONFIGURATIONS == everywhere
     assert "--namespaces=team-a,team-b" in narrow.container["args"]
 
 
@@ -110,7 +146,8 @@ def test_every_binding_leads_from_the_operators_account_to_a_role_that_exists(re
 def test_borrowed_rights_leave_accounts_and_roles_alone(render: Render) -> None:
     rendered = render(values_file("borrowed-rights"))
     kinds = {manifest["kind"] for manifest in rendered.all}
-    assert kinds == {"Deployment", "Service"}
+    webhooks = {"Secret", "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"}
+    assert kinds == {"Deployment", "Service"} | webhooks
     assert rendered.pod["spec"]["serviceAccountName"] == "platform-robot"
 
 

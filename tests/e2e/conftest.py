@@ -13,8 +13,9 @@ import pytest
 import pytest_asyncio
 
 from e2e.user import CLAIM, User
+from finetune_api.names import GROUP
 from finetune_operator.kube.client import HttpKubeApi
-from finetune_operator.kube.resources import NAMESPACES
+from finetune_operator.kube.resources import NAMESPACES, VALIDATING_WEBHOOK_CONFIGURATIONS
 
 START_SECONDS = 90
 PREPARE_SCRIPT = Path(__file__).with_name("prepare.py")
@@ -57,7 +58,9 @@ async def user(installation: Installation, request: pytest.FixtureRequest) -> As
     api = await HttpKubeApi.connect(installation.kubeconfig)
     namespace = f"e2e-{secrets.token_hex(3)}"
     await api.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-    somebody = User(api, namespace, request.config.getoption("--trainer-image"))
+    hooks = (await api.list(VALIDATING_WEBHOOK_CONFIGURATIONS))["items"]
+    judged = any(one["name"].endswith(f".{GROUP}") for item in hooks for one in item.get("webhooks", ()))
+    somebody = User(api, namespace, request.config.getoption("--trainer-image"), judged)
     await somebody.apply(claim())
     await somebody.run("prepare", PREPARE_SCRIPT.read_text())
     yield somebody

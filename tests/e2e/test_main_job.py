@@ -6,6 +6,7 @@ import pytest
 
 from e2e.user import User, condition, fine_tune_job, finished, is_true
 from finetune_operator.kinds import FINE_TUNE_JOBS, MODEL_DEPLOYMENTS, MODEL_VERSIONS
+from finetune_operator.kube.errors import ApiError
 from finetune_operator.kube.resources import EVENTS, JOBS, PODS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -61,13 +62,20 @@ async def test_a_failed_gate_publishes_nothing_and_says_by_how_much_it_missed(us
     assert [version for version in versions if version["spec"]["modelName"] == "gated"] == []
 
 
-async def test_an_invalid_spec_fails_at_once_with_the_field_and_never_starts(user: User) -> None:
+async def test_an_invalid_spec_is_refused_with_the_field_or_fails_at_once(user: User) -> None:
+    """Refused where the webhooks are installed, as in local mode; told by the status where they are not."""
     body = fine_tune_job("invalid")
     body["spec"]["evaluation"] = {"gate": [{"metric": "bleu", "operator": ">=", "value": 1}]}
-    await user.apply(body)
-    job = await user.until(FINE_TUNE_JOBS, "invalid", finished, seconds=20)
-    assert condition(job, "Failed")["reason"] == "InvalidSpec"
-    assert "evaluation.gate[0].metric" in condition(job, "Failed")["message"]
+    try:
+        await user.apply(body)
+    except ApiError as refused:
+        told = f"{refused.status} {refused.reason}: {refused.message}"
+    else:
+        job = await user.until(FINE_TUNE_JOBS, "invalid", finished, seconds=20)
+        assert condition(job, "Failed")["reason"] == "InvalidSpec"
+        told = condition(job, "Failed")["message"]
+    assert user.webhooks is told.startswith("422 Invalid")
+    assert "evaluation.gate[0].metric" in told
     assert await user.list(JOBS, "finetune-operator.io/job=invalid") == []
 
 

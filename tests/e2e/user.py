@@ -41,6 +41,8 @@ class User:
     api: HttpKubeApi
     namespace: str
     image: str
+    webhooks: bool = False
+    """Whether the cluster has the operator's webhooks."""
 
     async def apply(self, body: Body) -> Body:
         body["metadata"]["namespace"] = self.namespace

@@ -58,6 +58,45 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end -}}
 {{- end -}}
 
+{{- define "finetune-operator.webhooksName" -}}
+{{ include "finetune-operator.fullname" . }}-webhooks
+{{- end -}}
+
+{{/* Arguments: root, name, path, failurePolicy, resources. */}}
+{{- define "finetune-operator.webhook" -}}
+{{- $root := index . 0 -}}
+name: {{ index . 1 }}.finetune-operator.io
+clientConfig:
+  service:
+    name: {{ include "finetune-operator.webhooksName" $root }}
+    namespace: {{ $root.Release.Namespace }}
+    path: /{{ index . 2 }}
+    port: 443
+rules:
+  - apiGroups: [finetune-operator.io]
+    apiVersions: [v1alpha1]
+    operations: [CREATE, UPDATE]
+    resources: {{ index . 4 }}
+    scope: "*"
+{{- with $root.Values.watch.namespaces }}
+namespaceSelector:
+  matchExpressions:
+    - key: kubernetes.io/metadata.name
+      operator: In
+      values:
+        {{- toYaml . | nindent 8 }}
+{{- else }}
+{{- with $root.Values.webhooks.namespaceSelector }}
+namespaceSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+failurePolicy: {{ index . 3 }}
+timeoutSeconds: {{ $root.Values.webhooks.timeoutSeconds }}
+sideEffects: None
+admissionReviewVersions: [v1]
+{{- end -}}
+
 {{/* What the operator does in the namespaces that it works in: no more than this, no Secrets, no wildcards. */}}
 {{- define "finetune-operator.namespacedRules" -}}
 - apiGroups: [finetune-operator.io]
@@ -88,6 +127,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch] # that they exist
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, delete] # delete: the rest of a gang that lost a pod

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import aiohttp
 import click
 
 from finetune_api.crds import custom_resource_definitions
+from finetune_operator.cli.local_webhooks import register_webhooks
 from finetune_operator.cli.ports import free_port
 from finetune_operator.cli.run import configure_logging
 
@@ -40,6 +41,7 @@ def parse_claims(values: tuple[str, ...]) -> dict[str, Path]:
 @click.option("--port", default=0, help="Of the API server; default: a free one.")
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Where to write the kubeconfig.")
 @click.option("--operator/--no-operator", "with_operator", default=True, help="Run the operator too.")
+@click.option("--webhooks/--no-webhooks", default=True, help="Let the operator judge objects as they are applied.")
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Keep objects and volumes here.")
 @click.option("--claim", "claims", multiple=True, metavar="NAMESPACE/CLAIM=FOLDER", help="A claim that is a folder.")
 @click.option("--metrics-port", default=0, help="Of the operator's /metrics; default: a free one.")
@@ -48,6 +50,7 @@ def local(
     port: int,
     kubeconfig: Path | None,
     with_operator: bool,
+    webhooks: bool,
     state: Path | None,
     claims: tuple[str, ...],
     metrics_port: int,
@@ -60,13 +63,14 @@ def local(
     configure_logging(verbose)
     folders = parse_claims(claims)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(port, kubeconfig, with_operator, state, folders, metrics_port))
+        asyncio.run(_serve(port, kubeconfig, with_operator, webhooks, state, folders, metrics_port))
 
 
 async def _serve(
     port: int,
     kubeconfig: Path | None,
     with_operator: bool,
+    webhooks: bool,
     state: Path | None,
     claims: dict[str, Path],
     metrics_port: int,
@@ -83,7 +87,8 @@ async def _serve(
         log.info("export KUBECONFIG=%s", kubeconfig or cluster.kubeconfig)
         async with contextlib.AsyncExitStack() as stack:
             if with_operator:
-                await stack.enter_async_context(running_operator(cluster.kubeconfig, metrics_port))
+                options = await register_webhooks(cluster.api) if webhooks else []
+                await stack.enter_async_context(running_operator(cluster.kubeconfig, metrics_port, options))
             click.echo(f"ready {cluster.url}")
             sys.stdout.flush()
             await stopping.wait()
@@ -98,14 +103,14 @@ async def install_crds(api: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running_operator(kubeconfig: Path, metrics_port: int = 0) -> AsyncIterator[None]:
+async def running_operator(kubeconfig: Path, metrics_port: int = 0, options: Sequence[str] = ()) -> AsyncIterator[None]:
     """The operator as a child process, started again when it dies; ready when the body runs."""
     probe_port, progress_port = free_port(), free_port()
     command = [
         sys.executable, "-m", "finetune_operator.cli", "run",
         "--kubeconfig", str(kubeconfig), "--no-leader-elect", "--bind-address", "127.0.0.1",
         "--metrics-port", str(metrics_port or free_port()), "--probe-port", str(probe_port),
-        "--progress-port", str(progress_port), "--progress-url", f"http://127.0.0.1:{progress_port}",
+        "--progress-port", str(progress_port), "--progress-url", f"http://127.0.0.1:{progress_port}", *options,
     ]  # fmt: skip
     supervisor = asyncio.create_task(_supervise(command))
     try:

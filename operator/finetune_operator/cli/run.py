@@ -42,18 +42,25 @@ def configure_logging(verbose: bool) -> None:
     type=click.Path(exists=True, dir_okay=False),
     help="What training pods trust. Default: the certificate itself.",
 )
+@click.option("--webhook-port", default=0, help="Of the admission webhooks; default: none are served.")
+@click.option("--webhook-tls-cert", type=click.Path(exists=True, dir_okay=False), help="E.g. by cert-manager.")
+@click.option("--webhook-tls-key", type=click.Path(exists=True, dir_okay=False))
+@click.option("--webhook-secret", default="", metavar="NAMESPACE/NAME", help="Keep a certificate of our own here.")
+@click.option("--webhook-configuration", default="", help="WebhookConfigurations that shall trust it.")
+@click.option("--webhook-names", default="", help="Comma-separated names and addresses in it.")
 @click.option("--trainer-image", default=DEFAULT_TRAINER_IMAGE, show_default=True)
 @click.option("--serving-image", default=DEFAULT_SERVING_IMAGE, show_default=True)
 @click.option("--verbose", is_flag=True, help="Log at debug level.")
-def run(verbose: bool, namespaces: str, **options: Any) -> None:
+def run(verbose: bool, namespaces: str, webhook_names: str, **options: Any) -> None:
     """Run the operator until it is told to stop (SIGTERM) or loses its lease (exit 1)."""
     from finetune_operator.kube import event_loop
     from finetune_operator.operator import Options, run_operator
 
     configure_logging(verbose)
     _check_lease(options)
-    listed = tuple(name.strip() for name in namespaces.split(",") if name.strip())
-    sys.exit(event_loop.run(run_operator(Options(namespaces=listed, **options))))
+    check_webhook_options(options, webhook_names)
+    chosen = Options(namespaces=listed(namespaces), webhook_names=listed(webhook_names), **options)
+    sys.exit(event_loop.run(run_operator(chosen)))
 
 
 def _check_lease(options: dict[str, Any]) -> None:
@@ -64,3 +71,20 @@ def _check_lease(options: dict[str, Any]) -> None:
         LeaseTiming(*(options[f"leader_elect_{name}"] for name in ("lease_duration", "renew_deadline", "retry_period")))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The parts of a comma-separated option."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def check_webhook_options(options: dict[str, Any], names: str) -> None:
+    """Webhooks need a certificate: files, or a Secret with all that belongs to it."""
+    if not options["webhook_port"] or (options["webhook_tls_cert"] and options["webhook_tls_key"]):
+        return
+    secret = str(options["webhook_secret"])
+    if secret.count("/") != 1 or not options["webhook_configuration"] or not listed(names):
+        raise click.UsageError(
+            "--webhook-port needs --webhook-tls-cert and --webhook-tls-key, or --webhook-secret NAMESPACE/NAME, "
+            "--webhook-configuration and --webhook-names"
+        )

@@ -6,14 +6,9 @@ from typing import IO, Any
 
 import click
 import yaml
-from pydantic import ValidationError
 
-from finetune_api.base import Resource
-from finetune_api.crds import CUSTOM_RESOURCES
-from finetune_api.errors import field_errors
 from finetune_api.names import API_VERSION, GROUP
-
-MODELS: dict[str, type[Resource]] = {resource.kind: resource.model for resource in CUSTOM_RESOURCES}
+from finetune_operator.plan.admission import MODELS, errors_of
 
 
 @dataclass(frozen=True)
@@ -43,11 +38,7 @@ def judge(document: Any) -> Verdict:
         return Verdict(subject, (f"apiVersion: {version!r} is not served; use {API_VERSION}",))
     if kind not in MODELS:
         return Verdict(subject, (f"kind: unknown; use one of {', '.join(MODELS)}",))
-    try:
-        MODELS[kind].model_validate(document)
-    except ValidationError as error:
-        return Verdict(subject, tuple(str(item) for item in field_errors(error)))
-    return Verdict(subject)
+    return Verdict(subject, tuple(errors_of(MODELS[kind], document)))
 
 
 @click.command()

@@ -103,3 +103,4 @@ def _watch(controller: Controller, cache: JobCaches) -> None:
     controller.watch(cache.cluster_runtimes, cache.keys_of_runtime)
     controller.watch(cache.versions, cache.keys_of_version)
     controller.watch(cache.deployments, cache.keys_of_deployment)
+    controller.watch(cache.claims, cache.keys_of_claim)

@@ -8,9 +8,9 @@ from typing import Any
 from finetune_api.names import LABEL_ATTEMPT, LABEL_JOB
 from finetune_operator.controllers.projections import (
     project_config_map,
+    project_identity,
     project_job,
     project_pod,
-    project_service,
 )
 from finetune_operator.kinds import (
     CLUSTER_TRAINING_RUNTIMES,
@@ -22,11 +22,12 @@ from finetune_operator.kinds import (
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.controller import Key
 from finetune_operator.kube.informer import Informer
-from finetune_operator.kube.resources import CONFIG_MAPS, JOBS, PODS, SERVICES
+from finetune_operator.kube.resources import CONFIG_MAPS, JOBS, PERSISTENT_VOLUME_CLAIMS, PODS, SERVICES
 from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot
-from finetune_operator.plan.basis import MODEL_VERSION
+from finetune_operator.plan.conditions import find_condition, is_true
 from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name
 from finetune_operator.plan.observation import observe_attempts
+from finetune_operator.plan.references import MODEL_VERSION, Surroundings
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.world import World
 
@@ -46,6 +47,7 @@ class JobCaches:
     config_maps: Informer
     versions: Informer
     deployments: Informer
+    claims: Informer
 
     @classmethod
     def build(cls, api: KubeApi, namespace: str | None, cluster_runtimes: Informer | None = None) -> "JobCaches":
@@ -58,16 +60,23 @@ class JobCaches:
         return cls(
             fine_tune_jobs=informer(
                 FINE_TUNE_JOBS,
-                indexers={"runtime": _runtime, "source": _source_version, "deployment": _deployment},
+                indexers={
+                    "runtime": _runtime,
+                    "source": _source_version,
+                    "deployment": _deployment,
+                    "publishing": _publishing,
+                    "waiting": _waiting,
+                },
             ),
             runtimes=informer(TRAINING_RUNTIMES),
             cluster_runtimes=cluster_runtimes or Informer(api, CLUSTER_TRAINING_RUNTIMES),
             jobs=informer(JOBS, transform=project_job, **owned),
             pods=informer(PODS, label_selector=LABEL_JOB, transform=project_pod, indexers={"job": _pod_job}),
-            services=informer(SERVICES, transform=project_service, **owned),
+            services=informer(SERVICES, transform=project_identity, **owned),
             config_maps=informer(CONFIG_MAPS, transform=project_config_map, **owned),
             versions=informer(MODEL_VERSIONS, indexers={"job": _version_job, "model": _model}),
             deployments=informer(MODEL_DEPLOYMENTS, indexers={"model": _model}),
+            claims=informer(PERSISTENT_VOLUME_CLAIMS, transform=project_identity, indexers={"namespace": _namespace}),
         )
 
     def all(self) -> list[Informer]:
@@ -82,13 +91,15 @@ class JobCaches:
             self.config_maps,
             self.versions,
             self.deployments,
+            self.claims,
         ]
 
     def world(self, job: Resource, settings: Settings, now: datetime) -> World:
         """Everything that the next step of this job depends on, from memory."""
         namespace, name, uid = (job["metadata"][field] for field in ("namespace", "name", "uid"))
         config_maps = self.config_maps.by_index("owner", uid)
-        deployment, serving = self._deployments(job)
+        around = self.surroundings(job)
+        serving = around.deployment or self._serving(job)
         stable = ((serving or {}).get("status") or {}).get("stable")
         jobs = self.jobs.by_index("owner", uid)
         return World(
@@ -98,13 +109,36 @@ class JobCaches:
             attempts=observe_attempts(jobs, self._pods(namespace, name)),
             parts=(*self.services.by_index("owner", uid), *config_maps),
             snapshot=_snapshot(config_maps),
-            runtime=self._runtime(job),
-            source_version=self._source_version(job),
+            runtime=around.runtime,
+            source_version=around.source_version,
+            claims=around.claims,
+            rivals=around.rivals,
             versions=tuple(self.versions.by_index("job", uid)),
-            deployment=deployment,
+            deployment=around.deployment,
             serving=serving,
             deployed_version=self.versions.get(namespace, stable) if stable else None,
         )
+
+    def surroundings(self, job: Resource) -> Surroundings:
+        """What the references of a job lead to."""
+        namespace = job["metadata"]["namespace"]
+        names = _deployment(job)
+        return Surroundings(
+            runtime=self._runtime(job),
+            source_version=self._source_version(job),
+            deployment=self.deployments.get(*names[0].split("/")) if names else None,
+            claims=frozenset(claim["metadata"]["name"] for claim in self.claims.by_index("namespace", namespace)),
+            rivals=self._rivals(job),
+        )
+
+    def snapshot(self, job: Resource) -> Snapshot | None:
+        """What a job started with; None before its start."""
+        return _snapshot(self.config_maps.by_index("owner", job["metadata"]["uid"]))
+
+    def _rivals(self, job: Resource) -> tuple[str, ...]:
+        model = next(iter(_publishing(job)), None)
+        others = self.fine_tune_jobs.by_index("publishing", model) if model else []
+        return tuple(o["metadata"]["name"] for o in others if o["metadata"]["name"] != job["metadata"].get("name"))
 
     def _pods(self, namespace: str, name: str) -> list[Resource]:
         """Pods that a Job of the right name controls: labels alone anyone may set."""
@@ -122,16 +156,14 @@ class JobCaches:
         names = _source_version(job)
         return self.versions.get(*names[0].split("/")) if names else None
 
-    def _deployments(self, job: Resource) -> tuple[Resource | None, Resource | None]:
-        """The deployment that `spec.deploy` names, and the one that serves the model."""
-        spec, namespace = job["spec"], job["metadata"]["namespace"]
-        deploy, publish = spec.get("deploy"), spec.get("publish")
-        named = self.deployments.get(namespace, deploy["name"]) if deploy else None
-        if named or not publish:
-            return named, named
+    def _serving(self, job: Resource) -> Resource | None:
+        """The deployment that serves the model now, when `spec.deploy` names none that exists."""
+        namespace, publish = job["metadata"]["namespace"], job["spec"].get("publish")
+        if not publish:
+            return None
         of_model = self.deployments.by_index("model", f"{namespace}/{publish['modelName']}")
         serving = [one for one in of_model if (one.get("status") or {}).get("stable")]
-        return named, min(serving, key=lambda one: one["metadata"]["name"], default=None)
+        return min(serving, key=lambda one: one["metadata"]["name"], default=None)
 
     # Which jobs an object's change concerns.
 
@@ -156,14 +188,18 @@ class JobCaches:
         return [*keys, (metadata["namespace"], made_by)] if made_by else keys
 
     def keys_of_deployment(self, deployment: Resource) -> Iterable[Key]:
-        """Jobs that are about to deploy."""
+        """Jobs that are about to deploy, and the ones that wait for the name."""
         metadata = deployment["metadata"]
         value = f"{metadata['namespace']}/{metadata['name']}"
         return _keys(
             job
             for job in self.fine_tune_jobs.by_index("deployment", value)
-            if (job.get("status") or {}).get("phase") == "Publishing"
+            if (job.get("status") or {}).get("phase") == "Publishing" or _waiting(job)
         )
+
+    def keys_of_claim(self, claim: Resource) -> Iterable[Key]:
+        """Jobs of its namespace that wait for something."""
+        return _keys(self.fine_tune_jobs.by_index("waiting", claim["metadata"]["namespace"]))
 
 
 def cache_of(caches: Iterable["JobCaches"], namespace: str) -> "JobCaches | None":
@@ -217,6 +253,25 @@ def _source_version(job: Resource) -> list[str]:
 def _deployment(job: Resource) -> list[str]:
     name = (job["spec"].get("deploy") or {}).get("name")
     return [f"{job['metadata']['namespace']}/{name}"] if name else []
+
+
+def _publishing(job: Resource) -> list[str]:
+    """The model that an unfinished job will publish to."""
+    conditions = (job.get("status") or {}).get("conditions")
+    model = (job["spec"].get("publish") or {}).get("modelName")
+    if not model or is_true(conditions, "Succeeded") or is_true(conditions, "Failed"):
+        return []
+    return [f"{job['metadata']['namespace']}/{model}"]
+
+
+def _waiting(job: Resource) -> list[str]:
+    """The namespace of a job that waits for what it refers to."""
+    validated = find_condition((job.get("status") or {}).get("conditions"), "Validated") or {}
+    return [job["metadata"]["namespace"]] if validated.get("status") == "False" else []
+
+
+def _namespace(item: Resource) -> list[str]:
+    return [item["metadata"]["namespace"]]
 
 
 def _version_job(version: Resource) -> list[str]:

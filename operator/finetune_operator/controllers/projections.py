@@ -31,9 +31,9 @@ def project_job(job: Resource) -> Resource:
     return _head(job) | {"status": job.get("status", {})}
 
 
-def project_service(service: Resource) -> Resource:
-    """Identity: that it is there is all that matters."""
-    return _head(service)
+def project_identity(item: Resource) -> Resource:
+    """That it is there is all that matters: of Services and PersistentVolumeClaims."""
+    return _head(item)
 
 
 def project_config_map(config_map: Resource) -> Resource:

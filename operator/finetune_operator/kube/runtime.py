@@ -49,7 +49,7 @@ class Runtime:
         self._elector = elector
         self._recorder = recorder
         self.servers = list(servers)
-        self._background = [*background, *([recorder.run] if recorder else [])]
+        self.background = [*background, *([recorder.run] if recorder else [])]
         self._leader_background = list(leader_background)
         self._grace = grace
         self._when_serving: list[Callable[[], None]] = []
@@ -94,7 +94,7 @@ class Runtime:
             await close_all(self.servers)
 
     def _jobs(self) -> list[Background]:
-        return [*(i.run for i in self.informers), self.probes.lag.run, *self._background]
+        return [*(i.run for i in self.informers), self.probes.lag.run, *self.background]
 
     async def _work_until_stopped(self, tasks: asyncio.TaskGroup) -> None:
         """Leads, or stands by, until stop is asked for; then lets the workers finish and releases the lease."""

@@ -5,20 +5,19 @@ from typing import Any
 
 from finetune_api.fine_tune_job import MUTABLE_AFTER_START
 from finetune_operator.plan.attempt import Snapshot
-from finetune_operator.plan.reasons import Reason
+from finetune_operator.plan.references import MODEL_VERSION, Missing
 from finetune_operator.plan.resolution import ResolvedJob, resolve
 from finetune_operator.plan.validation import InvalidSpec, validate
+from finetune_operator.plan.verdict import judge
 from finetune_operator.plan.world import World
-
-MODEL_VERSION = "modelversion://"
 
 
 class NotYet(Exception):
-    """Something that the job refers to does not exist yet."""
+    """Things that the job refers to do not exist yet."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+    def __init__(self, missing: tuple[Missing, ...]) -> None:
+        super().__init__("\n".join(one.message for one in missing))
+        self.reason = missing[0].reason
 
 
 @dataclass(frozen=True)
@@ -27,15 +26,20 @@ class Basis:
 
     job: ResolvedJob
     snapshot: Snapshot
+    warnings: tuple[str, ...] = ()
 
 
 def basis(world: World) -> Basis:
     """From the snapshot once there is one. Raises InvalidSpec, or NotYet before the first start."""
-    snapshot = world.snapshot or _take_snapshot(world)
+    snapshot = world.snapshot
+    warnings: tuple[str, ...] = ()
+    if snapshot is None:
+        snapshot, warnings = _take_snapshot(world)
     spec = started_spec(snapshot.spec, world.job["spec"])
     valid = validate(spec, snapshot.runtime)
     name, namespace, uid = (world.job["metadata"][field] for field in ("name", "namespace", "uid"))
-    return Basis(resolve(name, namespace, uid, valid, snapshot.model_source, world.settings), snapshot)
+    job = resolve(name, namespace, uid, valid, snapshot.model_source, world.settings)
+    return Basis(job, snapshot, warnings)
 
 
 def started_spec(started: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
@@ -44,34 +48,20 @@ def started_spec(started: dict[str, Any], current: dict[str, Any]) -> dict[str, 
     return fixed | {name: current[name] for name in MUTABLE_AFTER_START if name in current}
 
 
-def _take_snapshot(world: World) -> Snapshot:
-    spec = world.job["spec"]
-    reference = spec.get("runtimeRef")
-    if reference and world.runtime is None:
-        validate(spec, None, complete=False)  # what is wrong in itself needs no runtime to be refused
-        kind = reference.get("kind", "ClusterTrainingRuntime")
-        raise NotYet(
-            Reason.RUNTIME_NOT_FOUND,
-            f"spec.runtimeRef: there is no {kind} {reference.get('name')!r}; create it, or correct the name",
-        )
-    runtime = world.runtime["spec"] if reference and world.runtime else None
-    validate(spec, runtime)
-    return Snapshot(spec, runtime, _model_source(world, spec["model"]["source"]))
+def _take_snapshot(world: World) -> tuple[Snapshot, tuple[str, ...]]:
+    spec, around = world.job["spec"], world.around
+    verdict = judge(world.name, world.namespace, spec, around)
+    if verdict.errors:
+        raise InvalidSpec(*verdict.errors)
+    if verdict.missing:
+        raise NotYet(verdict.missing)
+    runtime = around.runtime["spec"] if spec.get("runtimeRef") and around.runtime else None
+    return Snapshot(spec, runtime, _model_source(world)), verdict.warnings
 
 
-def _model_source(world: World, source: str) -> str:
-    if not source.startswith(MODEL_VERSION):
+def _model_source(world: World) -> str:
+    """With a ModelVersion's name replaced by its artifact."""
+    source, version = str(world.job["spec"]["model"]["source"]), world.around.source_version
+    if version is None or not source.startswith(MODEL_VERSION):
         return source
-    name = source.removeprefix(MODEL_VERSION)
-    version = world.source_version
-    if version is None:
-        raise NotYet(
-            Reason.MODEL_VERSION_NOT_FOUND,
-            f"spec.model.source: there is no ModelVersion {name!r} in namespace {world.namespace}",
-        )
-    if version["spec"].get("format") == "Adapter":
-        raise InvalidSpec(
-            f"spec.model.source: ModelVersion {name!r} is an adapter, which cannot be trained further; "
-            "start from its base model, or from a version of format Full"
-        )
     return str(version["spec"]["artifact"]["uri"])

@@ -80,7 +80,7 @@ def _accept(draft: StatusDraft, base: Basis) -> None:
     started = draft.world.snapshot is not None
     paths = changed_fields(base.snapshot.spec, draft.world.job["spec"]) if started else []
     if not paths:
-        draft.set("Validated", True, Reason.VALID)
+        draft.set("Validated", True, Reason.VALID, "\n".join(base.warnings))
         return
     message = ignored_message(paths)
     if draft.condition("Validated").get("message") != message:

@@ -13,6 +13,8 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     RUNTIME_NOT_FOUND = "RuntimeNotFound"
     MODEL_VERSION_NOT_FOUND = "ModelVersionNotFound"
+    CLAIM_NOT_FOUND = "PersistentVolumeClaimNotFound"
+    DEPLOYMENT_TAKEN = "DeploymentTaken"
     SPEC_CHANGE_IGNORED = "SpecChangeIgnored"
     ATTEMPT_STARTED = "AttemptStarted"
     ATTEMPT_RUNNING = "AttemptRunning"
@@ -41,6 +43,8 @@ WARNINGS = frozenset(
         Reason.INVALID_SPEC,
         Reason.RUNTIME_NOT_FOUND,
         Reason.MODEL_VERSION_NOT_FOUND,
+        Reason.CLAIM_NOT_FOUND,
+        Reason.DEPLOYMENT_TAKEN,
         Reason.SPEC_CHANGE_IGNORED,
         Reason.ATTEMPT_FAILED,
         Reason.RESTARTS_EXHAUSTED,

@@ -49,9 +49,10 @@ def _verdict(spec: bytes, runtime: bytes | None, complete: bool) -> Validated:
     wrong: list[str] = []
     job = _parse_or_note(FineTuneJobSpec, spec, "spec", wrong)
     defaults = None if runtime is None else _parse_or_note(TrainingRuntimeSpec, runtime, "runtime.spec", wrong)
-    if job is None or wrong:
+    if job is None or (runtime is not None and defaults is None):
         raise InvalidSpec(*wrong)
     errors = [
+        *wrong,
         *(_storage_errors(job, defaults) if complete else ()),
         *_trust_errors(job, defaults),
         *_source_errors(job),
@@ -63,11 +64,15 @@ def _verdict(spec: bytes, runtime: bytes | None, complete: bool) -> Validated:
 
 
 def _parse_or_note(model: type[Model], raw: bytes, root: str, wrong: list[str]) -> Model | None:
+    """The parsed model, if its fields are right by themselves; whatever is wrong goes into the list."""
+    misfits: list[str] = []
     try:
-        return model.model_validate(orjson.loads(raw))
+        parsed = model.model_validate(orjson.loads(raw), context=misfits)
     except ValidationError as error:
         wrong += (f"{root}.{each}" for each in field_errors(error))
         return None
+    wrong += (f"{root}.{misfit}" for misfit in misfits)
+    return parsed
 
 
 def _storage_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:

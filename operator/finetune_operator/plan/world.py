@@ -8,6 +8,7 @@ from typing import Any, Literal
 from finetune_operator.plan.attempt import Snapshot
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.reasons import Reason
+from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
 from finetune_operator.schedulers.default import DefaultScheduler
 from finetune_operator.schedulers.scheduler import Scheduler
@@ -37,6 +38,10 @@ class World:
     serving: Resource | None = None
     """The ModelDeployment that serves the model now: that one, or else another of the same model."""
     deployed_version: Resource | None = None
+    claims: frozenset[str] | None = None
+    """PersistentVolumeClaims of the namespace; None: not known."""
+    rivals: tuple[str, ...] = ()
+    """Other unfinished jobs that publish to the same model."""
     scheduler: Scheduler = field(default_factory=DefaultScheduler)
 
     @property
@@ -50,6 +55,11 @@ class World:
     @property
     def uid(self) -> str:
         return str(self.job["metadata"]["uid"])
+
+    @property
+    def around(self) -> Surroundings:
+        """What the references of the job lead to."""
+        return Surroundings(self.runtime, self.source_version, self.deployment, self.claims, self.rivals)
 
     def facts(self, number: int) -> AttemptFacts:
         """Of one attempt; empty when nothing of it is there."""

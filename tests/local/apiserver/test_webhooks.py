@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from local.apiserver.http_client import APPLY, CONFIG_MAPS, DEPLOYMENTS, Client
-from local.apiserver.objects import config_map, deployment
+from local.apiserver.http_client import APPLY, CONFIG_MAPS, DEPLOYMENTS, JOBS, Client
+from local.apiserver.objects import config_map, deployment, job
 from local.apiserver.webhook_server import (
     CONFIG_MAP_RULE,
     WebhookServer,
@@ -99,6 +99,17 @@ async def test_mutations_are_defaulted_pruned_and_then_validated(client: Client,
     assert second["terminationMessagePath"] == "/dev/termination-log"
     assert "unknownField" not in second
     assert validating["object"]["spec"] == created["spec"]
+
+
+async def test_a_job_may_be_held_back_as_a_queue_does(client: Client, hooks: WebhookServer) -> None:
+    hooks.answers["queue"] = patch({"op": "add", "path": "/spec/suspend", "value": True})
+    rule = CONFIG_MAP_RULE | {"apiGroups": ["batch"], "resources": ["jobs"]}
+    await configure(client, "Mutating", hooks.hook("queue", rules=[rule]))
+    status, created = await client.post(JOBS, job("j"))
+    assert (status, created["spec"]["suspend"]) == (201, True)
+    assert (
+        created["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"] == created["metadata"]["uid"]
+    )
 
 
 async def test_a_mutation_that_breaks_the_object_is_refused(client: Client, hooks: WebhookServer) -> None:

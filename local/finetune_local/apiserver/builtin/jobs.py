@@ -26,7 +26,8 @@ def default_job(new: Object, old: Object | None) -> None:
     default_job_spec(spec)
     if old is None:
         new["status"] = {}
-        if not spec.get("manualSelector"):
+        # Mutating webhooks see a Job before it has an identity, and so before it has a selector.
+        if not spec.get("manualSelector") and "uid" in new["metadata"]:
             _generate_selector(new)
     elif "status" not in new:
         new["status"] = {}

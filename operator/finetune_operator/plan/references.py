@@ -1,0 +1,133 @@
+"""What a job refers to besides itself: what must exist before it starts, and what deserves a word of warning.
+
+A reference that leads nowhere is no error of the spec: the object may be applied a moment later. The reconciler waits
+for it, the webhook lets the job pass with a warning; both say the same.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from finetune_api.fine_tune_job import FineTuneJobSpec
+from finetune_api.names import LABEL_JOB
+from finetune_api.sources import claim_of
+from finetune_api.training_runtime import TrainingRuntimeSpec
+from finetune_operator.plan.names import short_name
+from finetune_operator.plan.reasons import Reason
+
+Resource = dict[str, Any]
+MODEL_VERSION = "modelversion://"
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the references of one job lead to, as the cluster has it now."""
+
+    runtime: Resource | None = None
+    """The runtime that `spec.runtimeRef` names."""
+    source_version: Resource | None = None
+    """The ModelVersion that a modelversion:// source names."""
+    deployment: Resource | None = None
+    """The ModelDeployment that `spec.deploy` names."""
+    claims: frozenset[str] | None = None
+    """PersistentVolumeClaims of the namespace; None: not known, so not asked about."""
+    rivals: tuple[str, ...] = ()
+    """Other unfinished jobs of the namespace that publish to the same model."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that the job waits for."""
+
+    reason: Reason
+    message: str
+
+
+def missing_runtime(spec: Resource, around: Surroundings) -> list[Missing]:
+    """Looked at first: without it nobody knows what the job still lacks."""
+    reference = spec.get("runtimeRef")
+    if not reference or around.runtime is not None:
+        return []
+    kind = reference.get("kind", "ClusterTrainingRuntime")
+    name = reference.get("name")
+    return [
+        Missing(
+            Reason.RUNTIME_NOT_FOUND,
+            f"spec.runtimeRef: there is no {kind} {name!r}; create it, or correct the name",
+        )
+    ]
+
+
+def missing_objects(
+    name: str, namespace: str, job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None, around: Surroundings
+) -> list[Missing]:
+    """Everything else that a valid job waits for."""
+    return [
+        *_missing_version(namespace, job, around),
+        *_missing_claims(namespace, job, runtime, around),
+        *_taken_deployment(name, job, around),
+    ]
+
+
+def _missing_version(namespace: str, job: FineTuneJobSpec, around: Surroundings) -> list[Missing]:
+    source = job.model.source
+    if not source.startswith(MODEL_VERSION) or around.source_version is not None:
+        return []
+    version = source.removeprefix(MODEL_VERSION)
+    message = f"spec.model.source: there is no ModelVersion {version!r} in namespace {namespace}"
+    return [Missing(Reason.MODEL_VERSION_NOT_FOUND, message)]
+
+
+def _missing_claims(
+    namespace: str, job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None, around: Surroundings
+) -> list[Missing]:
+    if around.claims is None:
+        return []
+    return [
+        Missing(
+            Reason.CLAIM_NOT_FOUND,
+            f"{field}: there is no PersistentVolumeClaim {claim!r} in namespace {namespace}; create it, or correct "
+            "the name",
+        )
+        for field, uri in _storage(job, runtime)
+        if (claim := claim_of(uri)) and claim not in around.claims
+    ]
+
+
+def _storage(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[tuple[str, str]]:
+    """Field and URI of every place that the job reads or writes."""
+    data = job.dataset
+    places: list[tuple[str, str]] = [("spec.model.source", job.model.source)]
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    places += [(f"spec.dataset.{name}.source", part.source) for name, part in parts.items() if part]
+    for field in ("checkpoint", "output"):
+        own, inherited = getattr(job, field), getattr(runtime, field, None)
+        if (given := own or inherited) is not None:
+            places.append((f"{'' if own else 'runtime.'}spec.{field}.storage", given.storage))
+    return places
+
+
+def _taken_deployment(name: str, job: FineTuneJobSpec, around: Surroundings) -> list[Missing]:
+    """`spec.deploy` never changes a deployment that exists: one of another model would never serve this one."""
+    if not job.deploy or not job.publish or around.deployment is None:
+        return []
+    served = around.deployment["spec"].get("modelName")
+    ours = (around.deployment["metadata"].get("labels") or {}).get(LABEL_JOB) == short_name(name)
+    if served == job.publish.model_name or ours:
+        return []
+    return [
+        Missing(
+            Reason.DEPLOYMENT_TAKEN,
+            f"spec.deploy.name: ModelDeployment {job.deploy.name!r} serves the model {served!r}, not "
+            f"{job.publish.model_name!r}; choose another name, or delete it",
+        )
+    ]
+
+
+def warnings(job: FineTuneJobSpec, around: Surroundings) -> list[str]:
+    """What may well be meant, and often is not."""
+    if not job.publish or not around.rivals:
+        return []
+    return [
+        f"spec.publish.modelName: {', '.join(sorted(around.rivals)[:3])} will publish to {job.publish.model_name!r} "
+        "too; the version that is published last is the one that gets served"
+    ]

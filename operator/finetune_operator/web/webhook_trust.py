@@ -1,0 +1,103 @@
+"""Keeps the webhooks' certificate in a Secret, this replica's TLS context, and the API server's trust in step.
+
+Every replica does so: whoever comes first writes, by compare-and-swap, and the others read. Nothing is restarted.
+"""
+
+import asyncio
+import base64
+import logging
+import ssl
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from finetune_operator.kube.client import KubeApi
+from finetune_operator.kube.errors import ApiError
+from finetune_operator.kube.resources import (
+    MUTATING_WEBHOOK_CONFIGURATIONS,
+    SECRETS,
+    VALIDATING_WEBHOOK_CONFIGURATIONS,
+)
+from finetune_operator.web.serving_certificate import CA, CERTIFICATE, KEY, renewed
+
+log = logging.getLogger(__name__)
+Resource = dict[str, Any]
+CONFIGURATIONS = (VALIDATING_WEBHOOK_CONFIGURATIONS, MUTATING_WEBHOOK_CONFIGURATIONS)
+PERIOD_SECONDS, RETRY_SECONDS = 60.0, 2.0
+
+
+@dataclass(frozen=True)
+class TrustOptions:
+    """The objects that belong together; all of them exist already, made by the chart."""
+
+    namespace: str
+    secret: str
+    configuration: str
+    """Name of both WebhookConfigurations."""
+    names: Sequence[str]
+    """DNS names and addresses by which the API server reaches us."""
+
+
+class WebhookTrust:
+    """`context` serves TLS from the moment on that `problem()` is None."""
+
+    def __init__(
+        self, api: KubeApi, options: TrustOptions, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._api = api
+        self._options = options
+        self._now = now
+        self._loaded: tuple[bytes, bytes] | None = None
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+
+    def problem(self) -> str | None:
+        """For the readiness probe."""
+        return None if self._loaded else "no certificate yet"
+
+    async def run(self) -> None:
+        """Looks every minute, until cancelled; after an error, a write of another replica among them, soon again."""
+        while True:
+            wait = PERIOD_SECONDS
+            try:
+                await self.step()
+            except ApiError as error:
+                wait = RETRY_SECONDS
+                level = logging.DEBUG if error.conflict else logging.WARNING
+                log.log(level, "the webhooks' certificate: %s", error)
+            await asyncio.sleep(wait)
+
+    async def step(self) -> None:
+        """Renews what is due, loads it, and tells the API server whom to trust."""
+        options = self._options
+        secret = await self._api.get(SECRETS, options.secret, options.namespace)
+        files = {name: base64.b64decode(value) for name, value in (secret.get("data") or {}).items()}
+        due = renewed(files, options.names, self._now())
+        if due is not None:
+            data = {name: base64.b64encode(content).decode() for name, content in due.items()}
+            await self._api.replace(SECRETS, secret | {"data": data})
+            log.info("renewed the webhooks' certificate in Secret %s/%s", options.namespace, options.secret)
+            files = due
+        await self._publish(base64.b64encode(files[CA]).decode())
+        self._load(files[CERTIFICATE], files[KEY])
+
+    async def _publish(self, bundle: str) -> None:
+        for kind in CONFIGURATIONS:
+            configuration = await self._api.get(kind, self._options.configuration)
+            hooks = configuration.get("webhooks") or []
+            if any(hook["clientConfig"].get("caBundle") != bundle for hook in hooks):
+                changed = [hook | {"clientConfig": hook["clientConfig"] | {"caBundle": bundle}} for hook in hooks]
+                await self._api.replace(kind, configuration | {"webhooks": changed})
+
+    def _load(self, certificate: bytes, key: bytes) -> None:
+        """New handshakes use it. OpenSSL reads files only: they live for this moment, for our eyes alone."""
+        if self._loaded == (certificate, key):
+            return
+        with tempfile.TemporaryDirectory(prefix="finetune-webhook-") as folder:
+            paths = [Path(folder) / name for name in (CERTIFICATE, KEY)]
+            for path, content in zip(paths, (certificate, key), strict=True):
+                path.write_bytes(content)
+            self.context.load_cert_chain(str(paths[0]), str(paths[1]))
+        self._loaded = (certificate, key)
