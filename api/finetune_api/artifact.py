@@ -13,6 +13,8 @@ from finetune_api.metrics import Task
 from finetune_api.model_reference import ModelReference
 
 DESCRIPTION_FILE = "finetune.json"
+LABELLED = frozenset({"TextClassification", "TokenClassification"})
+"""Tasks whose answers are classes."""
 
 
 class ArtifactDescription(Schema):
@@ -23,7 +25,7 @@ class ArtifactDescription(Schema):
     task: Task
     format: Literal["Full", "Adapter"] = "Full"
     labels: list[str] | None = Field(
-        None, description="TextClassification: the classes, in the order of the model's outputs."
+        None, description="The classes of a classifier, in the order of the model's outputs."
     )
     base_model: ModelReference | None = Field(None, description="What an adapter was trained on.")
     quantization: dict[str, Any] | None = Field(
@@ -34,6 +36,6 @@ class ArtifactDescription(Schema):
 
     @model_validator(mode="after")
     def complete(self) -> "ArtifactDescription":
-        if self.task == "TextClassification" and not self.labels:
-            raise ValueError("labels: required for TextClassification; export the model again")
+        if self.task in LABELLED and not self.labels:
+            raise ValueError(f"labels: required for {self.task}; export the model again")
         return self

@@ -46,12 +46,19 @@ class Split(Schema):
 class Columns(Schema):
     """Which column of the data holds what. Unset ones fall back to the usual names."""
 
-    text: str | None = Field(None, max_length=128, description="Text to classify or to learn. Default: text.")
+    text: str | None = Field(None, max_length=128, description="Text to classify, to tag or to learn. Default: text.")
     label: str | None = Field(None, max_length=128, description="Class of a classification example. Default: label.")
     prompt: str | None = Field(None, max_length=128, description="Default: prompt.")
     completion: str | None = Field(None, max_length=128, description="Default: completion.")
     messages: str | None = Field(
         None, max_length=128, description="Chat turns, each {role, content}. Default: messages."
+    )
+    tokens: str | None = Field(None, max_length=128, description="Words of a text to tag. Default: tokens.")
+    tags: str | None = Field(
+        None, max_length=128, description="Tag of each word: O, B-TYPE or I-TYPE (BIOES too). Default: tags."
+    )
+    entities: str | None = Field(
+        None, max_length=128, description="Spans of text, each {start, end, label}, in characters. Default: entities."
     )
 
 

@@ -5,21 +5,18 @@ from typing import Literal
 
 from finetune_api.base import rule
 from finetune_api.method import Method
-from finetune_api.metrics import Task
+from finetune_api.metrics import TASKS, Task
 from finetune_api.training import Training
 
-Feature = Literal[
-    "TextClassification",
-    "TextClassification, decoders",
-    "TextGeneration",
-    "training.packing",
-    "training.gradientCheckpointing",
-    "training.earlyStopping",
-]
+Feature = (
+    Task
+    | Literal[
+        "TextClassification, decoders", "training.packing", "training.gradientCheckpointing", "training.earlyStopping"
+    ]
+)
 FEATURES: tuple[Feature, ...] = (
-    "TextClassification",
+    *TASKS,
     "TextClassification, decoders",
-    "TextGeneration",
     "training.packing",
     "training.gradientCheckpointing",
     "training.earlyStopping",
@@ -27,8 +24,7 @@ FEATURES: tuple[Feature, ...] = (
 """Columns of the table. Whether a model is a decoder is known once its config.json is read: the trainer asks then."""
 
 CEL: dict[Feature, str] = {
-    "TextClassification": "self.task == 'TextClassification'",
-    "TextGeneration": "self.task == 'TextGeneration'",
+    **{task: f"self.task == '{task}'" for task in TASKS},
     "training.packing": "self.training.packing",
     "training.gradientCheckpointing": "self.training.gradientCheckpointing",
     "training.earlyStopping": "has(self.training.earlyStopping)",
@@ -115,8 +111,7 @@ def refusal(method: str, feature: Feature) -> str | None:
 def unsupported(method: Method, task: Task, training: Training) -> list[str]:
     """What cannot work, before anything is started: each names the pair, the reason and the mend."""
     features: dict[Feature, bool] = {
-        "TextClassification": task == "TextClassification",
-        "TextGeneration": task == "TextGeneration",
+        task: True,
         "training.packing": training.packing,
         "training.gradientCheckpointing": training.gradient_checkpointing,
         "training.earlyStopping": training.early_stopping is not None,

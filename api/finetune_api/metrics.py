@@ -1,12 +1,14 @@
 """Which metrics a task's evaluation gives, and in which direction each improves."""
 
-from typing import Literal
+from typing import Literal, get_args
 
-Task = Literal["TextClassification", "TextGeneration"]
+Task = Literal["TextClassification", "TextGeneration", "TokenClassification"]
+TASKS: tuple[Task, ...] = get_args(Task)
 
 METRICS: dict[str, tuple[str, ...]] = {
     "TextClassification": ("accuracy", "precision", "recall", "f1", "auc", "loss"),
     "TextGeneration": ("loss", "perplexity"),
+    "TokenClassification": ("f1", "precision", "recall", "accuracy", "loss"),
 }
 LOWER_IS_BETTER = frozenset({"loss", "perplexity"})
 

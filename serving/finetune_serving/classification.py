@@ -6,51 +6,63 @@ from dataclasses import dataclass
 import torch
 
 from finetune_serving.loading import LoadedModel
+from finetune_serving.prediction import Row, Tensor, texts_within
+from finetune_serving.served_names import TEXT_INPUT
 
 Encoding = Mapping[str, list[int]]
 
 
-class TextTooLong(ValueError):
-    """A text has more tokens than the model can take."""
-
-    def __init__(self, index: int, tokens: int, limit: int) -> None:
-        super().__init__(f"text {index} has {tokens} tokens, the model takes {limit}")
-        self.index = index
-        self.tokens = tokens
-        self.limit = limit
-
-
 @dataclass(frozen=True)
-class Prediction:
-    """The best class of a text, and the probability of every class."""
+class ClassPrediction:
+    """The best class of an input, and the probability of every class."""
 
     label: str
     scores: list[float]
 
 
-class Classifier:
-    """`encode` belongs to the tokenizer's thread, `predict` to the model's."""
+def class_predictions(logits: torch.Tensor, labels: Sequence[str]) -> list[ClassPrediction]:
+    """One a row of `logits`, (inputs, classes)."""
+    scores = torch.softmax(logits.float(), dim=-1).cpu()
+    best = scores.argmax(dim=-1).tolist()
+    return [ClassPrediction(labels[index], row) for index, row in zip(best, scores.tolist(), strict=True)]
+
+
+def class_tensors(predictions: Sequence[ClassPrediction], labels: list[str]) -> dict[str, Tensor]:
+    """`label`, and `scores` in the order of `labels`."""
+    count = len(predictions)
+    return {
+        "label": {"datatype": "BYTES", "shape": [count], "data": [p.label for p in predictions]},
+        "scores": {
+            "datatype": "FP32",
+            "shape": [count, len(labels)],
+            "parameters": {"labels": labels},
+            "data": [score for p in predictions for score in p.scores],
+        },
+    }
+
+
+class TextClassifier:
+    """One class for a whole text."""
+
+    inputs = (TEXT_INPUT,)
+    warm_up: Row = {TEXT_INPUT: "warm-up"}
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._model = loaded.model
-        self._tokenizer = loaded.tokenizer
+        self._tokenizer = loaded.processor
         self._limit = loaded.max_length
-        self.labels = list(loaded.description.labels or [])
+        self._labels = list(loaded.description.labels or [])
 
-    def encode(self, texts: Sequence[str], truncate: bool = False) -> list[Encoding]:
-        """Token ids of each text. Raises TextTooLong, unless `truncate` cuts what is too long."""
-        encoded = self._tokenizer(list(texts), truncation=truncate, max_length=self._limit if truncate else None)
+    def encode(self, rows: Sequence[Row], truncate: bool = False) -> list[Encoding]:
+        texts = [row[TEXT_INPUT] for row in rows]
+        encoded = self._tokenizer(texts, truncation=truncate, max_length=self._limit if truncate else None)
         encodings: list[Encoding] = [{key: encoded[key][index] for key in encoded} for index in range(len(texts))]
-        for index, encoding in enumerate(encodings):
-            if len(encoding["input_ids"]) > self._limit:
-                raise TextTooLong(index, len(encoding["input_ids"]), self._limit)
-        return encodings
+        return texts_within(encodings, self._limit)
 
     @torch.inference_mode()
-    def predict(self, encodings: Sequence[Encoding]) -> list[Prediction]:
-        """One prediction an encoding, in one forward pass."""
+    def predict(self, encodings: Sequence[Encoding]) -> list[ClassPrediction]:
         batch = self._tokenizer.pad([dict(encoding) for encoding in encodings], return_tensors="pt")
-        logits = self._model(**batch.to(self._model.device)).logits
-        scores = torch.softmax(logits.float(), dim=-1).cpu()
-        best = scores.argmax(dim=-1).tolist()
-        return [Prediction(self.labels[index], row) for index, row in zip(best, scores.tolist(), strict=True)]
+        return class_predictions(self._model(**batch.to(self._model.device)).logits, self._labels)
+
+    def outputs(self, predictions: Sequence[ClassPrediction]) -> dict[str, Tensor]:
+        return class_tensors(predictions, self._labels)

@@ -31,7 +31,8 @@ class Generator:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._model = loaded.model
-        self._tokenizer = loaded.tokenizer
+        self._tokenizer = loaded.processor
+        self.task = loaded.description.task
         self.context_length = loaded.max_length
         self.vocabulary: int = loaded.model.get_input_embeddings().num_embeddings
         self.end_tokens = _end_tokens(loaded)
@@ -90,7 +91,7 @@ def _choice(sampling: Sampling) -> dict[str, Any]:
 def _end_tokens(loaded: LoadedModel) -> list[int]:
     ends = getattr(loaded.model.generation_config, "eos_token_id", None)
     if ends is None:
-        ends = loaded.tokenizer.eos_token_id
+        ends = loaded.processor.eos_token_id
     if ends is None:
         return []
     return list(ends) if isinstance(ends, (list, tuple)) else [int(ends)]

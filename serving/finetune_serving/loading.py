@@ -11,6 +11,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedTokenizerBase,
@@ -25,13 +26,19 @@ from finetune_serving.startup import StartupError
 
 log = logging.getLogger(__name__)
 
+MODEL_CLASSES: dict[str, Any] = {
+    "TextClassification": AutoModelForSequenceClassification,
+    "TextGeneration": AutoModelForCausalLM,
+    "TokenClassification": AutoModelForTokenClassification,
+}
+
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in evaluation mode, on its device, with its tokenizer."""
+    """A model in evaluation mode, on its device, with what turns requests into its inputs."""
 
     model: Any
-    tokenizer: PreTrainedTokenizerBase
+    processor: Any
     description: ArtifactDescription
     max_length: int
     """Longest input, in tokens, that the model can take."""
@@ -41,15 +48,17 @@ def load(source: ModelSource, artifact: Artifact) -> LoadedModel:
     """Load a verified artifact. Raises StartupError."""
     disable_progress_bar()
     try:
-        model, tokenizer = _load(source, artifact)
+        model, processor = _load(source, artifact)
         model = model.to(_device()).eval().requires_grad_(False)
     except torch.OutOfMemoryError as error:
         raise StartupError(f"the model does not fit in memory: {error}", ExitCode.OUT_OF_MEMORY) from error
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise StartupError(f"{artifact.folder}: cannot be loaded: {error}") from error
-    _give_padding(model, tokenizer)
-    limit = _max_length(model, tokenizer, artifact.description)
-    return LoadedModel(model, tokenizer, artifact.description, limit)
+    limit = artifact.description.max_length or 512
+    if isinstance(processor, PreTrainedTokenizerBase):
+        _give_padding(model, processor)
+        limit = _max_length(model, processor, artifact.description)
+    return LoadedModel(model, processor, artifact.description, limit)
 
 
 def _load(source: ModelSource, artifact: Artifact) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -102,10 +111,8 @@ def _model(
 ) -> Any:
     """The model with all of its weights, but for those of the modules that come from `elsewhere`."""
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
-    kind: Any = AutoModelForCausalLM
-    if description.task == "TextClassification":
-        kind = AutoModelForSequenceClassification
-        labels = description.labels or []
+    kind = MODEL_CLASSES[description.task]
+    if labels := description.labels:
         _check_label_count(folder, description, options)
         options["id2label"] = dict(enumerate(labels))
         options["label2id"] = {label: index for index, label in enumerate(labels)}

@@ -7,10 +7,9 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from finetune_api.artifact import ArtifactDescription
 from finetune_serving.lifecycle import Lifecycle
 from finetune_serving.metrics import Metrics
-from finetune_serving.served_names import TEXT_INPUT, check_model
+from finetune_serving.served_names import check_model
 from finetune_serving.settings import ModelSource
 
 PLATFORM = "pytorch_transformers"
@@ -46,8 +45,8 @@ def metadata_router(source: ModelSource, lifecycle: Lifecycle, metrics: Metrics)
     return router
 
 
-def model_router(source: ModelSource, description: ArtifactDescription) -> APIRouter:
-    """The metadata of the loaded model."""
+def model_router(source: ModelSource, tensors: dict[str, Any]) -> APIRouter:
+    """The metadata of the loaded model; `tensors` are its inputs, outputs and parameters."""
     router = APIRouter(tags=["Open Inference Protocol"])
 
     @router.get("/v2/models/{name}")
@@ -58,21 +57,7 @@ def model_router(source: ModelSource, description: ArtifactDescription) -> APIRo
             "name": source.name,
             "versions": [source.version],
             "platform": PLATFORM,
-            **_tensors(description),
+            **tensors,
         }
 
     return router
-
-
-def _tensors(description: ArtifactDescription) -> dict[str, Any]:
-    if description.task != "TextClassification":
-        return {"inputs": [], "outputs": [], "parameters": {"task": description.task, "endpoint": "/v1"}}
-    labels = description.labels or []
-    return {
-        "inputs": [{"name": TEXT_INPUT, "datatype": "BYTES", "shape": [-1]}],
-        "outputs": [
-            {"name": "label", "datatype": "BYTES", "shape": [-1]},
-            {"name": "scores", "datatype": "FP32", "shape": [-1, len(labels)], "parameters": {"labels": labels}},
-        ],
-        "parameters": {"task": description.task, "labels": labels},
-    }

@@ -2,55 +2,61 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from fastapi import APIRouter
 
 from finetune_serving.batching import Batcher
-from finetune_serving.classification import Classifier, Encoding, Prediction
+from finetune_serving.classification import TextClassifier
 from finetune_serving.compute import Threads
 from finetune_serving.generation import Generator, Sampling
 from finetune_serving.loading import LoadedModel
 from finetune_serving.metrics import Metrics
 from finetune_serving.model_startup import TaskRuntime
-from finetune_serving.open_inference import ClassificationService, inference_router
+from finetune_serving.open_inference import PredictionService, inference_router, tensor_metadata
 from finetune_serving.openai_api import OpenAIService, openai_router
+from finetune_serving.prediction import Predictor
 from finetune_serving.settings import Settings
 from finetune_serving.text_stream import TextStreamer
+from finetune_serving.token_classification import EntityFinder
 
 WARM_UP_TEXT = "warm-up"
 
 
-class ClassificationRuntime:
-    """TextClassification over the Open Inference Protocol."""
+class PredictionRuntime:
+    """Whatever a predictor answers, over the Open Inference Protocol."""
 
-    def __init__(self, settings: Settings, loaded: LoadedModel, threads: Threads, metrics: Metrics) -> None:
+    def __init__(self, predictor: Predictor, settings: Settings, task: str, threads: Threads, metrics: Metrics) -> None:
         self._source = settings.model
-        self._classifier = Classifier(loaded)
+        self._task = task
         self._model_thread = threads.model
-        self._batcher: Batcher[Encoding, Prediction] = Batcher(
+        self._batcher: Batcher[Any, Any] = Batcher(
             self._predict,
             max_size=settings.limits.max_batch_size,
             max_delay=settings.limits.max_batch_delay,
             on_batch=metrics.batch_size.observe,
         )
-        self._service = ClassificationService(self._classifier, self._batcher, threads.tokenizer)
+        self._service = PredictionService(predictor, self._batcher, threads.tokenizer)
 
-    async def _predict(self, encodings: Sequence[Encoding]) -> list[Prediction]:
-        return await self._model_thread.run(self._classifier.predict, encodings)
+    async def _predict(self, encodings: Sequence[Any]) -> list[Any]:
+        return await self._model_thread.run(self._service.predictor.predict, encodings)
 
     async def run(self) -> None:
         await self._batcher.run()
 
     async def warm_up(self) -> None:
-        await self._service.classify([WARM_UP_TEXT], truncate=True)
+        await self._service.predict([self._service.predictor.warm_up], truncate=True)
+
+    def metadata(self) -> dict[str, Any]:
+        return {**tensor_metadata(self._service.predictor), "parameters": {"task": self._task}}
 
     def router(self) -> APIRouter:
         return inference_router(self._source, self._service)
 
 
 class GenerationRuntime:
-    """TextGeneration over OpenAI's API."""
+    """Generated text over OpenAI's API."""
 
     def __init__(self, settings: Settings, loaded: LoadedModel, threads: Threads, metrics: Metrics) -> None:
         self._settings = settings
@@ -67,14 +73,24 @@ class GenerationRuntime:
         one_token = Sampling(max_tokens=1, temperature=0)
         await self._model_thread.run(self._generator.generate, prompt, one_token, lambda token: None, threading.Event())
 
+    def metadata(self) -> dict[str, Any]:
+        task = self._generator.task
+        return {"inputs": [], "outputs": [], "parameters": {"task": task, "endpoint": "/v1"}}
+
     def router(self) -> APIRouter:
         return openai_router(self._settings, self._service)
 
 
+PREDICTORS: dict[str, Callable[[LoadedModel], Predictor]] = {
+    "TextClassification": TextClassifier,
+    "TokenClassification": EntityFinder,
+}
+"""Tasks that answer without generating."""
+
+
 def task_runtime(settings: Settings, loaded: LoadedModel, threads: Threads, metrics: Metrics) -> TaskRuntime:
     """The runtime of a model's task."""
-    kinds: dict[str, type[ClassificationRuntime] | type[GenerationRuntime]] = {
-        "TextClassification": ClassificationRuntime,
-        "TextGeneration": GenerationRuntime,
-    }
-    return kinds[loaded.description.task](settings, loaded, threads, metrics)
+    task = loaded.description.task
+    if task in PREDICTORS:
+        return PredictionRuntime(PREDICTORS[task](loaded), settings, task, threads, metrics)
+    return GenerationRuntime(settings, loaded, threads, metrics)

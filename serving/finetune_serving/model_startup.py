@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastapi import APIRouter, FastAPI
 
@@ -27,6 +27,9 @@ class TaskRuntime(Protocol):
     async def warm_up(self) -> None:
         """Answer one request of its own; raises when the model cannot."""
 
+    def metadata(self) -> dict[str, Any]:
+        """Inputs, outputs and parameters of the model's metadata."""
+
     def router(self) -> APIRouter: ...
 
 
@@ -40,7 +43,7 @@ async def run_model(
     work = asyncio.create_task(runtime.run())
     try:
         await _warm_up(runtime)
-        app.include_router(model_router(settings.model, artifact.description))
+        app.include_router(model_router(settings.model, runtime.metadata()))
         app.include_router(runtime.router())
         seconds = time.perf_counter() - begun
         metrics.load_seconds.set(seconds)

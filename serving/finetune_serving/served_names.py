@@ -4,7 +4,7 @@ from finetune_serving.errors import RequestError
 from finetune_serving.settings import ModelSource
 
 TEXT_INPUT = "text"
-"""The one input tensor of a text classifier."""
+"""The input tensor of tasks on one text."""
 
 
 def check_model(source: ModelSource, name: str, version: str | None = None) -> None:

@@ -12,14 +12,14 @@ from finetune_api.crds import custom_resource_definitions
 from finetune_api.errors import field_errors
 from finetune_api.method import METHODS, Method
 from finetune_api.method_support import CEL, FEATURES, SUPPORT, Feature
+from finetune_api.metrics import TASKS
 from finetune_local.apiserver.cel_rules import check_rules, compile_rules
 from finetune_local.apiserver.defaulting import apply_defaults
 from finetune_local.apiserver.schema import SchemaCompiler
 
 ROOT = Path(__file__).parents[2]
 ASKING_FOR: dict[Feature, dict[str, Any]] = {
-    "TextClassification": {"task": "TextClassification"},
-    "TextGeneration": {"task": "TextGeneration"},
+    **{task: {"task": task} for task in TASKS},
     "training.packing": {"training": {"packing": True}},
     "training.gradientCheckpointing": {"training": {"gradientCheckpointing": True}},
     "training.earlyStopping": {"training": {"earlyStopping": {}}},

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from finetune_api import ClusterTrainingRuntime, FineTuneJob, ModelDeployment, ModelVersion, TrainingRuntime
 from finetune_api.method import METHODS
+from finetune_api.metrics import TASKS
 from finetune_api.names import API_VERSION
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -56,3 +57,8 @@ def test_every_method_has_an_example() -> None:
     assert {job.spec.method.name for job in jobs} == set(METHODS)
     variants = {(lora.rslora, lora.dora, lora.init) for job in jobs if (lora := job.spec.method.lora)}
     assert {(True, False, "Default"), (False, True, "Default"), (False, False, "PiSSA")} <= variants
+
+
+def test_every_task_has_an_example() -> None:
+    jobs = [FineTuneJob.model_validate(documents(path)[0]) for path in EXAMPLES.rglob("*.yaml")]
+    assert {job.spec.task for job in jobs} == set(TASKS)

@@ -12,12 +12,16 @@ from finetune_trainer.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One example before tokenisation. `content` is a text, a (prompt, completion) pair or a list of turns."""
+    """One example before it is encoded."""
 
     content: Any
+    """What the model is given, as JSON: a text, a (prompt, completion) pair, a list of turns …"""
     where: Where
     label: str | None = None
+    """Its class, where it has one."""
     stratum: str | None = None
+    target: Any = None
+    """What is to be found, where that is not a class: entities of a text …"""
 
     @property
     def identity(self) -> bytes:

@@ -32,9 +32,9 @@ def check_suitable(config: Any, task: Task, trust_remote_code: bool) -> None:
 
 def check_method(config: Any, task: str, method: Method) -> None:
     """Raises ConfigurationError for a method that the model would not take, or take wrongly."""
-    if task != "TextClassification":
+    if task not in ("TextClassification", "TokenClassification"):
         return
-    reason = refusal(method.name, "TextClassification, decoders")
+    reason = refusal(method.name, "TextClassification, decoders") if task == "TextClassification" else None
     if reason and not is_encoder(config):
         raise ConfigurationError(reason)
     kind = config.model_type

@@ -1,13 +1,20 @@
 """The task that a job names."""
 
+from collections.abc import Callable
+
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.tasks.task import Task
 from finetune_trainer.tasks.text_classification import TextClassification
 from finetune_trainer.tasks.text_generation import TextGeneration
+from finetune_trainer.tasks.token_classification import TokenClassification
+
+TASKS: dict[str, Callable[[TrainerConfig], Task]] = {
+    "TextClassification": lambda config: TextClassification(config.dataset.columns),
+    "TextGeneration": lambda config: TextGeneration(config.dataset.columns, config.training.packing),
+    "TokenClassification": lambda config: TokenClassification(config.dataset.columns),
+}
 
 
 def task_of(config: TrainerConfig) -> Task:
     """The task that the job names."""
-    if config.task == "TextClassification":
-        return TextClassification(config.dataset.columns)
-    return TextGeneration(config.dataset.columns, config.training.packing)
+    return TASKS[config.task](config)

@@ -1,0 +1,99 @@
+"""Every task improves a model on data that it has not seen, resumes exactly, and is served over HTTP."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune_api.method import METHODS
+from finetune_api.method_support import refusal
+from finetune_api.metrics import METRICS, better
+from finetune_api.trainer_config import TrainerConfig
+from serving.in_process import serving
+from trainer.jobs import job
+from trainer.methods.method_runs import run
+from trainer.tasks.task_cases import CASES, Case
+
+STEPS = 24
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An unbroken run of a task."""
+
+    case: Case
+    root: Path
+    model: Path
+    data: Path
+    result: Any
+    losses: dict[int, float]
+
+    def report(self) -> dict[str, Any]:
+        return dict(json.loads((self.root / "output" / "evaluation.json").read_text()))
+
+
+def job_of(case: Case, root: Path, model: Path, data: Path, **changes: Any) -> TrainerConfig:
+    """Checkpoints every eight steps; a fifth of the data is held out."""
+    training = {"maxSteps": STEPS, "learningRate": 1e-2, "microBatchSize": 4, **case.training, **changes}
+    dataset = {"split": {"validation": 0.1, "test": 0.2}, **case.dataset}
+    method = training.pop("method", case.method)
+    checkpoint = {"everySteps": 8}
+    return job(root, model, data, task=case.task, method=method, dataset=dataset, checkpoint=checkpoint, **training)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    case, root = CASES[request.param], tmp_path_factory.mktemp(request.param)
+    model, data = case.model(root / "model"), case.data(root / "data")
+    return Finished(case, root, model, data, *run(job_of(case, root, model, data), root))
+
+
+def test_it_improves_on_held_out_data(trained: Finished) -> None:
+    case, metrics = trained.case, trained.result.metrics
+    before = trained.report()["baselineMetrics"]
+    assert set(metrics) <= set(METRICS[case.task])
+    assert set(METRICS[case.task]) == {*metrics, *trained.result.not_computed}
+    assert better(case.metric, metrics[case.metric], before[case.metric]), (metrics, before)
+    assert not better(case.metric, case.reaches, metrics[case.metric]), metrics
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained: Finished, tmp_path: Path) -> None:
+    config = job_of(trained.case, tmp_path, trained.model, trained.data)
+    _, before = run(config, tmp_path, end_at=18)
+    result, after = run(config, tmp_path)
+    assert (max(before), min(after)) == (18, 17), "it went on from the checkpoint of step 16"
+    assert {**before, **after} == trained.losses
+    assert list(trained.losses) == list(range(1, STEPS + 1))
+    assert result.metrics == trained.result.metrics
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "full"])
+def test_every_other_method_trains_it_unless_the_table_refuses(trained: Finished, method: str, tmp_path: Path) -> None:
+    """The trainer reads every export back and compares it with what it trained."""
+    if refusal(method, trained.case.task):
+        with pytest.raises(ValueError, match=f"{method} does not go with {trained.case.task}"):
+            job_of(trained.case, tmp_path, trained.model, trained.data, method={method: {}})
+        return
+    adalora = {"initialRank": 4, "targetRank": 2, "allocateEverySteps": 1}
+    settings = {"method": {method: adalora if method == "adalora" else {}}, "maxSteps": 6}
+    result, losses = run(job_of(trained.case, tmp_path, trained.model, trained.data, **settings), tmp_path)
+    assert result.format == "Adapter"
+    assert losses[6] != losses[1]
+
+
+async def test_it_is_served(trained: Finished) -> None:
+    inputs = [
+        {"name": name, "datatype": "BYTES", "shape": [len(values)], "data": values}
+        for name, values in trained.case.inputs.items()
+    ]
+    async with serving(trained.root / "output", name="tiny", version="tiny-1") as server:
+        metadata = (await server.client.get("/v2/models/tiny")).json()
+        assert [tensor["name"] for tensor in metadata["inputs"]] == list(trained.case.inputs)
+        assert metadata["parameters"]["task"] == trained.case.task
+        response = await server.client.post("/v2/models/tiny/infer", json={"inputs": inputs})
+        assert response.status_code == 200, response.text
+        outputs = response.json()["outputs"]
+        assert [tensor["name"] for tensor in outputs] == [tensor["name"] for tensor in metadata["outputs"]]
+        trained.case.answered({tensor["name"]: tensor["data"] for tensor in outputs})

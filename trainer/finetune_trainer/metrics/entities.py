@@ -1,0 +1,95 @@
+"""Entity precision, recall and F1, as seqeval and the CoNLL script count them: type and both ends must be right."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from finetune_trainer.data.batches import Batch
+from finetune_trainer.data.encoded import LABEL, NO_LABEL, Encoded
+from finetune_trainer.metrics.scores import Evaluation
+
+Span = tuple[int, int, str]
+"""First word, word after the last, type."""
+
+
+class EntityScores:
+    """Keeps the tag of every word, never the logits."""
+
+    def __init__(self, tags: list[str], encoded: Encoded) -> None:
+        self._tags = tags
+        self._encoded = encoded
+        self._rows: list[np.ndarray] = []
+        self._parts: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, predictions: Tensor, batch: Batch, rows: np.ndarray) -> None:
+        """`predictions` are the logits of the words of the batch, row after row."""
+        losses = torch.nn.functional.cross_entropy(predictions.float(), batch.targets, reduction="none")
+        self._rows.append(rows)
+        self._parts.append((predictions.argmax(dim=-1), losses.double()))
+
+    def share(self) -> list[tuple[int, list[int], list[int], float]]:
+        """Row, its true tags, its predicted tags, the sum of its losses."""
+        shares = []
+        for rows, (tags, losses) in zip(self._rows, self._parts, strict=True):
+            found, costs, start = tags.cpu().numpy(), losses.cpu().numpy(), 0
+            for row in rows.tolist():
+                truth = self._encoded[LABEL][row]
+                truth = truth[truth != NO_LABEL]
+                end = start + len(truth)
+                shares.append((row, truth.tolist(), found[start:end].tolist(), float(costs[start:end].sum())))
+                start = end
+        return shares
+
+    def result(self, shares: list[Any]) -> Evaluation:
+        rows = sorted(row for share in shares for row in share)
+        truth = [[self._tags[tag] for tag in row[1]] for row in rows]
+        found = [[self._tags[tag] for tag in row[2]] for row in rows]
+        return entity_metrics(truth, found, sum(row[3] for row in rows))
+
+
+def entity_metrics(truth: list[list[str]], found: list[list[str]], loss_sum: float) -> Evaluation:
+    """Micro averages over all entities; `accuracy` is of words, most of which are in none."""
+    right, expected, predicted = Counter[str](), Counter[str](), Counter[str]()
+    for true_tags, found_tags in zip(truth, found, strict=True):
+        true_spans, found_spans = set(spans(true_tags)), set(spans(found_tags))
+        expected.update(span[2] for span in true_spans)
+        predicted.update(span[2] for span in found_spans)
+        right.update(span[2] for span in true_spans & found_spans)
+    words = sum(map(len, truth))
+    same = sum(a == b for row in zip(truth, found, strict=True) for a, b in zip(*row, strict=True))
+    metrics = {
+        **_ratios(right.total(), predicted.total(), expected.total()),
+        "accuracy": same / max(1, words),
+        "loss": loss_sum / max(1, words),
+    }
+    kinds = {kind: _ratios(right[kind], predicted[kind], expected[kind]) for kind in sorted(expected | predicted)}
+    details = {
+        "words": words,
+        "perType": {kind: {**ratios, "entities": expected[kind]} for kind, ratios in kinds.items()},
+    }
+    return Evaluation(metrics, details)
+
+
+def spans(tags: list[str]) -> list[Span]:
+    """Entities in IOB2 tags; an I- that continues nothing begins one."""
+    found: list[Span] = []
+    previous = "O"
+    for place, tag in enumerate(tags):
+        if tag != "O":
+            if tag.startswith("I-") and previous[2:] == tag[2:]:
+                start, _, kind = found[-1]
+                found[-1] = (start, place + 1, kind)
+            else:
+                found.append((place, place + 1, tag[2:]))
+        previous = tag
+    return found
+
+
+def _ratios(right: int, predicted: int, expected: int) -> dict[str, float]:
+    """0 where there is nothing to divide by, as seqeval has it."""
+    precision, recall = right / max(1, predicted), right / max(1, expected)
+    f1 = 2 * precision * recall / (precision + recall) if right else 0.0
+    return {"precision": precision, "recall": recall, "f1": f1}
