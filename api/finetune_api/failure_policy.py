@@ -6,10 +6,13 @@ from finetune_api.base import Schema
 
 
 class MaxRestarts(Schema):
-    """One budget a class of cause, so that preemptions do not eat the budget of real failures."""
+    """For each cause by itself, by its class: three lost nodes do not eat the budget of hangs, nor preemptions any."""
 
     user: int = Field(0, ge=0, le=1000, description="Errors of the code, the configuration or the data.")
-    infrastructure: int = Field(3, ge=0, le=1000, description="A lost node or pod, the network, an unexplained crash.")
+    out_of_memory: int = Field(1, ge=0, le=1000, description="Host or GPU memory ran out, which is mostly no chance.")
+    infrastructure: int = Field(
+        3, ge=0, le=1000, description="A lost node or pod, a hang, the network, an unexplained crash."
+    )
     preemption: int = Field(100, ge=0, le=10000, description="Eviction, preemption, a drained node.")
 
 
@@ -18,5 +21,8 @@ class FailurePolicy(Schema):
 
     max_restarts: MaxRestarts = Field(default_factory=MaxRestarts)
     backoff_seconds: float = Field(
-        5, ge=0, le=3600, description="Wait before the first restart; doubles each time, up to five minutes."
+        5,
+        ge=0,
+        le=3600,
+        description="Wait before the first restart after a cause; doubles each time, up to five minutes, ± a fifth.",
     )

@@ -79,7 +79,15 @@ class FineTuneJobSpec(Schema):
     """How often the job may start again, by cause."""
     suspend: bool = False
     """Stop after saving a checkpoint; setting it back to false goes on from there."""
-    active_deadline_seconds: int | None = Field(None, ge=1, description="For the whole job, restarts included.")
+    start_deadline_seconds: int | None = Field(
+        None,
+        ge=1,
+        description="For the pods of one attempt, until all of them run. Then they are given up, with whatever they "
+        "hold, and failurePolicy decides. Unset: they wait.",
+    )
+    active_deadline_seconds: int | None = Field(
+        None, ge=1, description="For the whole job, restarts included; time spent suspended is not counted."
+    )
     ttl_seconds_after_finished: int | None = Field(None, ge=0)
     """Delete the finished job after so long; its artifacts, checkpoints and ModelVersion stay."""
 
@@ -169,12 +177,23 @@ class Progress(StatusSchema):
     """When the report came."""
 
 
+class RankStack(StatusSchema):
+    """One rank of a gang that hung."""
+
+    rank: int
+    """Global rank of the process."""
+    state: str | None = None
+    """Why it gave no stack: it is stopped, or waits in the kernel."""
+    text: str | None = None
+    """Its main thread, most recent call first."""
+
+
 class Attempt(StatusSchema):
     """One gang of pods, from start to end."""
 
     number: int
     """1 is the first."""
-    cause: str = Field("", description="Why it ended: Succeeded, UserError, BadData, OutOfMemory, Preempted, PodLost …")
+    cause: str = Field("", description="Why it ended: Succeeded, UserError, BadData, NodeLost, Hang, Preempted …")
     reason: str = ""
     """The evidence, for people."""
     node: str | None = None
@@ -187,6 +206,11 @@ class Attempt(StatusSchema):
     """Of its container."""
     last_log_lines: str | None = None
     """What it said last."""
+    stacks: list[RankStack] | None = Field(
+        None,
+        max_length=16,
+        description="After a hang: what the ranks were at, those that hung first. In full in the logs.",
+    )
     started_at: str | None = None
     """When its pods were created."""
     ended_at: str | None = None
@@ -196,14 +220,12 @@ class Attempt(StatusSchema):
 
 
 class Restarts(StatusSchema):
-    """How many attempts were started again, by class of cause."""
+    """How many attempts were started again; all of them, also those that `attempts` has forgotten."""
 
-    user: int = 0
-    """After errors of code, configuration or data."""
-    infrastructure: int = 0
-    """After lost pods or nodes and unexplained crashes."""
-    preemption: int = 0
-    """After evictions and preemptions."""
+    total: int = 0
+    """After whatever cause."""
+    by_cause: dict[str, int] = Field(default_factory=dict)
+    """Each cause has a budget of its own, the `maxRestarts` of its class."""
 
 
 class LastCheckpoint(StatusSchema):
@@ -267,7 +289,7 @@ class FineTuneJobStatus(StatusSchema):
     """Number of the current or last attempt."""
     attempts: list[Attempt] = Field(default_factory=list, max_length=10, description="The last ten.")
     restarts: Restarts = Field(default_factory=Restarts)
-    """Attempts started again, by class of cause."""
+    """Attempts started again, by cause."""
     progress: Progress | None = None
     """What rank 0 last reported."""
     last_checkpoint: LastCheckpoint | None = None

@@ -51,6 +51,19 @@ class TrainingResult(Schema):
     versions: dict[str, str] = Field(default_factory=dict, max_length=16)
 
 
+class RankStack(Schema):
+    """What a rank that made no progress was at."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    rank: int = Field(ge=0)
+    """Global rank of the process."""
+    state: str = Field("", max_length=256)
+    """Why it gave no stack: stopped, waiting in the kernel; empty when it did."""
+    text: str = Field("", max_length=2048)
+    """Its main thread, most recent call first."""
+
+
 class TerminationMessage(Schema):
     """The last word of a process: one JSON line, at most 4 KiB, in the container's termination message."""
 
@@ -61,3 +74,5 @@ class TerminationMessage(Schema):
     rank: int = 0
     step: int | None = None
     result: TrainingResult | None = None
+    stacks: list[RankStack] = Field(default_factory=list, max_length=16)
+    """Of a hang: every rank of the pod."""

@@ -32,7 +32,7 @@ class Knobs:
     node_monitor_grace: float = 40.0
     """A node that was silent for this long becomes NotReady."""
     unreachable_toleration: float = 300.0
-    """Pods on a silent node are deleted after this long."""
+    """Pods on a silent node are deleted after this long, unless their own tolerations say otherwise."""
     stubbed_start: float = 0.0
     """With stubbed pods: from bound to Running."""
     stubbed_run: float | None = None

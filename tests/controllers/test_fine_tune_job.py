@@ -123,7 +123,7 @@ async def test_a_lost_pod_restarts_the_gang_from_the_checkpoint(user: ClusterUse
     old, new = job["status"]["attempts"]
     assert (old["cause"], old["rank"]) == ("PodLost", 1)
     assert new["resumedFromStep"] == 40
-    assert job["status"]["restarts"]["infrastructure"] == 1
+    assert job["status"]["restarts"] == {"total": 1, "byCause": {"PodLost": 1}}
     assert await user.names(JOBS) == ["tickets-2"]
     assert await user.names(SERVICES) == ["tickets-2"]
     await user.finish_gang(2)
@@ -183,7 +183,7 @@ async def test_suspend_and_resume(user: ClusterUser, operator: OperatorUnderTest
     assert await user.names(PODS) == []
     await user.edit(suspend=False)
     job = await attempt_runs(user, 2)
-    assert sum(job["status"]["restarts"].values()) == 0
+    assert job["status"]["restarts"]["total"] == 0
     assert job["status"]["attempts"][0]["cause"] == "Suspended"
 
 

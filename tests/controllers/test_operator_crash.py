@@ -63,7 +63,7 @@ async def end_state(user: ClusterUser) -> dict[str, Any]:
 EXPECTED = {
     "phase": "Succeeded",
     "attempts": [(1, "Crash", 1), (2, "Succeeded", None)],
-    "restarts": {"user": 0, "infrastructure": 1, "preemption": 0},
+    "restarts": {"total": 1, "byCause": {"Crash": 1}},
     "version": "tickets-ab12",
     "children": [["tickets-2"], ["tickets-2"], ["tickets-1", "tickets-2"], ["tickets-ab12"], ["tickets"]],
 }

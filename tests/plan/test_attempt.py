@@ -8,8 +8,11 @@ from finetune_api.trainer_config import TrainerConfig
 from finetune_operator.plan.attempt import attempt_objects
 from finetune_operator.plan.basis import basis
 from finetune_operator.plan.settings import Settings
+from finetune_operator.plan.tolerations import with_node_tolerations
 from finetune_operator.schedulers.default import DefaultScheduler
 from plan.builders import SETTINGS, UID, job, world
+
+TROUBLES = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 def objects(settings: Settings = SETTINGS, number: int = 1, runtime: Any = None, **changes: Any) -> list[dict]:
@@ -203,3 +206,18 @@ def test_one_lost_pod_fails_the_job_at_once() -> None:
 
 def test_the_same_job_gives_the_same_objects() -> None:
     assert objects() == objects()
+
+
+def test_pods_do_not_wait_five_minutes_for_a_node_that_is_gone() -> None:
+    tolerations = with_node_tolerations([{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}])
+    assert tolerations[0]["key"] == "nvidia.com/gpu"
+    assert {one["key"]: one["tolerationSeconds"] for one in tolerations[1:]} == dict.fromkeys(TROUBLES, 30)
+    assert all((one["effect"], one["operator"]) == ("NoExecute", "Exists") for one in tolerations[1:])
+    assert len(objects()[-1]["spec"]["template"]["spec"]["tolerations"]) == len(TROUBLES)
+
+
+@pytest.mark.parametrize("key", [*TROUBLES, None])
+def test_tolerations_of_a_template_for_the_same_troubles_win(key: str | None) -> None:
+    own = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 600} | ({"key": key} if key else {})
+    added = with_node_tolerations([own])[1:]
+    assert {one["key"] for one in added} == set(TROUBLES) - ({key} if key else set(TROUBLES))

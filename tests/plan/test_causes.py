@@ -4,85 +4,57 @@ from typing import Any
 
 import pytest
 
-from finetune_operator.plan.causes import Cause, class_of, find_ending
+from finetune_operator.plan.causes import Cause, class_of
 from finetune_operator.plan.observation import AttemptFacts, observe_attempts, parse_termination
-from plan.builders import NOW, done_pod, failed_pod, indexed_job, last_words, pod
+from finetune_operator.plan.root_cause import find_ending
+from finetune_operator.plan.starting import start_overdue
+from finetune_operator.plan.status_draft import StatusDraft
+from finetune_operator.plan.surroundings import Surroundings, node_facts
+from plan.builders import NOW, done_pod, failed_pod, indexed_job, job, last_words, pod, world
+from plan.recorded import around, attempt_of, cases
 
 
 def ending(pods: list[dict], **conditions: str) -> Any:
     return find_ending(observe_attempts([indexed_job(1, **conditions)], pods)[1])
 
 
-@pytest.mark.parametrize(
-    ("exit_code", "words", "cause", "class_"),
-    [
-        (2, last_words("ConfigurationError", "no such layer"), Cause.USER_ERROR, "user"),
-        (2, "", Cause.USER_ERROR, "user"),
-        (3, last_words("DataError", "train.jsonl:7: not JSON"), Cause.BAD_DATA, "user"),
-        (4, last_words("OutOfMemory", "CUDA"), Cause.OUT_OF_MEMORY, "user"),
-        (75, last_words("Preempted", "saved step 40"), Cause.PREEMPTED, "preemption"),
-        (143, "", Cause.PREEMPTED, "preemption"),
-        (76, last_words("Hang", "no step for 300 s"), Cause.HANG, "infrastructure"),
-        (1, last_words("Crash", "RuntimeError: CUDA error: an illegal memory access"), Cause.CRASH, "infrastructure"),
-        (1, last_words("Crash", "KeyError: 'label' (at recipe.py:3 run)"), Cause.USER_ERROR, "user"),
-        (1, "Traceback (most recent call last):\n  File x\nTypeError: x", Cause.USER_ERROR, "user"),
-        (1, last_words("Crash", "was ended by SIGKILL without a word"), Cause.CRASH, "infrastructure"),
-        (
-            1,
-            last_words("Crash", "s3://a/b: the endpoint: curlCode: 7, Could not connect"),
-            Cause.NETWORK,
-            "infrastructure",
-        ),
-        (1, "Traceback\nRuntimeError: Connection closed by peer [10.0.0.7]", Cause.NETWORK, "infrastructure"),
-        (139, "", Cause.CRASH, "infrastructure"),
-    ],
-)
-def test_exit_codes_and_last_words(exit_code: int, words: str, cause: Cause, class_: str) -> None:
-    found = ending([pod(0), failed_pod(1, exit_code, words)])
-    assert found.cause == cause
-    assert class_of(found.cause) == class_
-    assert f"exit code {exit_code}" in found.reason
-    assert found.pod.rank == 1
+@pytest.mark.parametrize("case", cases("exits", "memory", "disruptions"))
+def test_recorded_pods(case: dict[str, Any]) -> None:
+    found = find_ending(attempt_of(case), around(case))
+    if case["cause"] is None:
+        assert found is None
+        return
+    assert found is not None
+    assert (found.cause, class_of(found.cause)) == (case["cause"], case["class"])
+    assert (found.pod.rank, found.pod.node) == (1, "node-1")
+    assert case.get("evidence", "") in found.reason
 
 
-@pytest.mark.parametrize(
-    ("disruption", "cause", "class_"),
-    [
-        ("PreemptionByScheduler", Cause.PREEMPTED, "preemption"),
-        ("EvictionByEvictionAPI", Cause.EVICTED, "preemption"),
-        ("TerminationByKubelet", Cause.EVICTED, "preemption"),
-        ("DeletionByTaintManager", Cause.NODE_LOST, "infrastructure"),
-        ("DeletionByPodGC", Cause.NODE_LOST, "infrastructure"),
-        ("SomethingNew", Cause.POD_LOST, "infrastructure"),
-    ],
-)
-def test_disruptions(disruption: str, cause: Cause, class_: str) -> None:
-    found = ending([pod(0), pod(1, disruption=disruption, deleting=NOW)])
-    assert (found.cause, class_of(found.cause), found.pod.node) == (cause, class_, "node-1")
+@pytest.mark.parametrize("case", cases("starting"))
+def test_recorded_pods_that_do_not_start(case: dict[str, Any]) -> None:
+    attempt = attempt_of(case)
+    assert find_ending(attempt, around(case)) is None
+    item = {**job(startDeadlineSeconds=60), "status": {}}
+    draft = StatusDraft(world(item, after=59, surroundings=around(case)))
+    assert start_overdue(draft, attempt, 60) is None
+    assert draft.requeue_after == 1
+    found = start_overdue(StatusDraft(world(item, after=61, surroundings=around(case))), attempt, 60)
+    assert (found.cause, class_of(found.cause)) == (case["cause"], case["class"])
+    assert "spec.startDeadlineSeconds (60)" in found.reason
+    assert case.get("evidence", "") in found.reason
 
 
-def test_a_pod_that_the_kubelet_evicted() -> None:
-    assert ending([pod(0), pod(1, phase="Failed", reason="Evicted")]).cause == Cause.EVICTED
-
-
-def test_killed_for_memory() -> None:
-    killed = pod(1, phase="Failed", terminated={"exitCode": 137, "reason": "OOMKilled"})
-    found = ending([pod(0), killed])
-    assert found.cause == Cause.OUT_OF_MEMORY
-    assert "memory" in found.reason
-
-
-def test_a_program_that_the_image_does_not_have_is_not_tried_again() -> None:
-    message = 'exec: "finetune-trainer": executable file not found in $PATH'
-    failed = pod(0, phase="Failed", terminated={"exitCode": 128, "reason": "StartError", "message": message})
-    found = ending([failed])
-    assert (found.cause, class_of(found.cause)) == (Cause.INVALID_IMAGE, "user")
-    assert message in found.reason
-
-
-def test_a_deleted_pod_is_a_lost_one() -> None:
-    found = ending([pod(0), pod(1, deleting=NOW + timedelta(seconds=120))])
-    assert (found.cause, found.pod.rank) == (Cause.POD_LOST, 1)
+def test_enough_pods_are_on_file_and_every_cause_of_a_pod_is_among_them() -> None:
+    recorded = [one.values[0]["cause"] for one in cases("exits", "memory", "disruptions", "starting")]
+    assert len(recorded) >= 40
+    of_no_pod = {
+        Cause.SUCCEEDED,
+        Cause.SUSPENDED,
+        Cause.REJECTED,
+        Cause.NO_RESULT,
+        Cause.JOB_DELETED,
+    }
+    assert set(Cause) - of_no_pod == set(recorded) - {None}
 
 
 def test_pods_that_a_failed_job_stops_are_not_the_cause() -> None:
@@ -99,7 +71,7 @@ def test_the_root_is_told_from_its_echo() -> None:
         failed_pod(1, 4, last_words("OutOfMemory", "CUDA", 1), at=later),
         failed_pod(2, 75, last_words("Preempted", "stopped", 2)),
     ]
-    assert (ending(pods).cause, ending(pods).pod.rank) == (Cause.OUT_OF_MEMORY, 1)
+    assert (ending(pods).cause, ending(pods).pod.rank) == (Cause.HOST_OUT_OF_MEMORY, 1)
 
 
 def test_among_equal_causes_the_first_in_time_is_the_root() -> None:
@@ -140,7 +112,7 @@ def test_a_healthy_gang_has_no_ending() -> None:
 
 def test_a_failed_job_without_pods() -> None:
     found = ending([], Failed="BackoffLimitExceeded: too many")
-    assert (found.cause, found.reason) == (Cause.POD_LOST, "BackoffLimitExceeded: too many")
+    assert (found.cause, found.reason) == (Cause.UNKNOWN, "BackoffLimitExceeded: too many")
 
 
 def test_a_job_that_someone_deleted() -> None:
@@ -163,3 +135,32 @@ def test_a_sidecar_does_not_speak_for_the_trainer() -> None:
     item = pod(0)
     item["status"]["containerStatuses"].insert(0, {"name": "sidecar", "state": {"terminated": {"exitCode": 3}}})
     assert ending([item]) is None
+
+
+def hung(rank: int, step: int, state: str = "", **more: Any) -> dict:
+    stacks = [{"rank": rank, "state": state, "text": "File ranks.py in maximum"}]
+    words = {"outcome": "Hang", "message": "no step", "rank": rank, "step": step, "stacks": stacks}
+    return failed_pod(rank, 76, json.dumps(words), **more)
+
+
+def test_of_a_hung_gang_the_rank_that_does_not_answer_is_the_root() -> None:
+    assert ending([hung(0, 40), hung(1, 40, state="stopped (T)", at=NOW + timedelta(seconds=3))]).pod.rank == 1
+
+
+def test_of_a_hung_gang_the_rank_that_is_behind_is_the_root() -> None:
+    assert ending([hung(0, 41), hung(1, 40, at=NOW + timedelta(seconds=3))]).pod.rank == 1
+
+
+@pytest.mark.parametrize("echo", [failed_pod(0, 1, "NCCL error: remote process exited"), hung(0, 40)])
+def test_what_the_peers_of_a_silent_node_die_of_is_not_the_root(echo: dict) -> None:
+    """Also before the cluster has taken the pod away from it."""
+    silent = {"status": {"conditions": [{"type": "Ready", "status": "Unknown", "message": "silent"}]}}
+    surroundings = Surroundings({"node-1": node_facts("node-1", silent)})
+    attempt = observe_attempts([indexed_job()], [echo, pod(1)])[1]
+    found = find_ending(attempt, surroundings)
+    assert (found.cause, found.pod.rank) == (Cause.NODE_LOST, 1)
+
+
+def test_a_silent_node_alone_ends_nothing() -> None:
+    surroundings = Surroundings({"node-1": node_facts("node-1", None)})
+    assert find_ending(observe_attempts([indexed_job()], [pod(0), pod(1)])[1], surroundings) is None

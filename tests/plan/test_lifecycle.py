@@ -1,8 +1,11 @@
+import math
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from finetune_api.failure_policy import FailurePolicy
+from finetune_operator.plan.budgets import backoff_seconds
 from finetune_operator.plan.lifecycle import plan_job
 from finetune_operator.plan.world import Plan
 from plan.builders import (
@@ -144,7 +147,7 @@ def test_a_crash_stops_the_gang_and_is_recorded() -> None:
     pods = [pod(0), failed_pod(1, 1, last_words("Crash", "CUDA error: device lost", 1), at=NOW)]
     plan = step(running(), [indexed_job()], pods, after=15, parts=parts(1))
     assert plan.status["phase"] == "Restarting"
-    assert plan.status["restarts"] == {"user": 0, "infrastructure": 1, "preemption": 0}
+    assert plan.status["restarts"] == {"total": 1, "byCause": {"Crash": 1}}
     record = plan.status["attempts"][0]
     assert record["cause"] == "Crash"
     assert (record["rank"], record["node"], record["pod"]) == (1, "node-1", "tickets-1-1-abcde")
@@ -165,11 +168,11 @@ def test_other_pods_get_time_to_show_the_root_cause() -> None:
     early = step(running(), [indexed_job()], pods, after=4)
     assert (early.writes, early.status["phase"], early.requeue_after) == ((), "Running", 6)
     assert condition(early, "Running") == ("False", "AttemptFailed")
-    assert early.status["attempts"][0]["cause"] == "Network"
-    pods[0] = failed_pod(0, 4, last_words("OutOfMemory", "CUDA"), at=NOW + timedelta(seconds=5))
+    assert early.status["attempts"][0]["cause"] == "Communication"
+    pods[0] = failed_pod(0, 3, last_words("DataError", "empty"), at=NOW + timedelta(seconds=5))
     late = step(follow(running(), early), [indexed_job()], pods, after=6)
-    assert late.status["attempts"][0]["cause"] == "OutOfMemory"
-    assert condition(late, "Failed") == ("True", "OutOfMemory")
+    assert late.status["attempts"][0]["cause"] == "BadData"
+    assert condition(late, "Failed") == ("True", "BadData")
 
 
 def test_what_a_vanished_pod_has_shown_is_kept() -> None:
@@ -180,7 +183,7 @@ def test_what_a_vanished_pod_has_shown_is_kept() -> None:
     failed = indexed_job(Failed="PodFailurePolicy: pod failed")
     plan = step(follow(item, seen), [failed], [failed_pod(0, 75)], after=5)
     assert plan.status["attempts"][0]["cause"] == "Evicted"
-    assert plan.status["restarts"]["preemption"] == 1
+    assert plan.status["restarts"]["byCause"] == {"Evicted": 1}
     assert reasons(plan) == ["AttemptPreempted", "Restarting"]
 
 
@@ -206,7 +209,7 @@ def test_a_job_deleted_by_someone_else_is_an_ended_attempt() -> None:
     assert plan.status["phase"] == "Restarting"
 
 
-@pytest.mark.parametrize("exit_code", [2, 3, 4])
+@pytest.mark.parametrize("exit_code", [2, 3])
 def test_user_errors_fail_at_once(exit_code: int) -> None:
     plan = step(running(), [indexed_job()], [pod(0), failed_pod(1, exit_code, at=NOW)], after=1)
     assert plan.status["phase"] == "Failed"
@@ -251,7 +254,8 @@ def test_a_delete_that_was_not_carried_out_is_repeated() -> None:
 
 def test_the_next_gang_waits_for_the_backoff() -> None:
     plan = step(restarting(), [], [], after=12)
-    assert (plan.writes, plan.requeue_after) == ((), 3)
+    assert plan.writes == ()
+    assert plan.requeue_after == pytest.approx(backoff_seconds(FailurePolicy(), 1, UID, 1) - 2)
 
 
 def test_a_restart_goes_on_from_the_newest_verified_checkpoint() -> None:
@@ -291,14 +295,14 @@ def test_the_budget_of_a_class_runs_out() -> None:
             break
         wait = step(item, [], [], after=after + 1).requeue_after
         waits.append(wait)
-        after += 1 + (wait or 0)
+        after += 1 + math.ceil(wait or 0)
         plan = step(item, [], [], after=after)
         number += 1
         assert created(plan) == objects_of(number)
         item = follow(item, plan)
-    assert waits == [5, 10, 20]
+    assert waits == [backoff_seconds(FailurePolicy(), n, UID, n) for n in (1, 2, 3)]
     assert number == 4
-    assert plan.status["restarts"]["infrastructure"] == 3
+    assert plan.status["restarts"] == {"total": 3, "byCause": {"Crash": 3}}
     assert condition(plan, "Failed") == ("True", "RestartsExhausted")
     assert "spec.failurePolicy.maxRestarts.infrastructure" in message(plan, "Failed")
 
@@ -307,7 +311,33 @@ def test_preemptions_do_not_eat_the_budget_of_failures() -> None:
     item = running(failurePolicy={"maxRestarts": {"infrastructure": 0}})
     evicted = [failed_pod(0, 75), pod(1, phase="Failed", reason="Evicted")]
     plan = step(item, [indexed_job(Failed="x: y")], evicted)
-    assert (plan.status["phase"], plan.status["restarts"]["preemption"]) == ("Restarting", 1)
+    assert (plan.status["phase"], plan.status["restarts"]["byCause"]) == ("Restarting", {"Evicted": 1})
+
+
+def test_each_cause_has_a_budget_of_its_own() -> None:
+    item = running(failurePolicy={"maxRestarts": {"infrastructure": 1}})
+    item["status"]["restarts"] = {"total": 101, "byCause": {"Hang": 1, "Preempted": 100}}
+    plan = step(item, [indexed_job(Failed="x: y")], [failed_pod(0, 137), pod(1)])
+    assert plan.status["restarts"] == {"total": 102, "byCause": {"Hang": 1, "Preempted": 100, "Crash": 1}}
+    hung = step(item, [indexed_job(Failed="x: y")], [failed_pod(0, 76), pod(1)])
+    assert condition(hung, "Failed") == ("True", "RestartsExhausted")
+
+
+@pytest.mark.parametrize("allowed", [None, 0])
+def test_memory_that_ran_out_gets_one_more_chance_unless_told_otherwise(allowed: int | None) -> None:
+    policy = {} if allowed is None else {"failurePolicy": {"maxRestarts": {"outOfMemory": allowed}}}
+    plan = step(running(**policy), [indexed_job(Failed="x: y")], [failed_pod(0, 4), pod(1)])
+    assert plan.status["phase"] == ("Restarting" if allowed is None else "Failed")
+
+
+def test_the_backoff_doubles_up_to_a_limit_with_a_jitter_that_every_plan_repeats() -> None:
+    policy = FailurePolicy()
+    waits = [backoff_seconds(policy, n, UID, n) for n in range(1, 40)]
+    assert waits == [backoff_seconds(policy, n, UID, n) for n in range(1, 40)]
+    for n, wait in enumerate(waits):
+        assert wait == pytest.approx(min(5 * 2**n, 300), rel=0.21)
+    assert len({backoff_seconds(policy, 1, uid, 1) for uid in "abcdefgh"}) > 4
+    assert backoff_seconds(FailurePolicy(backoff_seconds=0), 3, UID, 3) == 0
 
 
 def test_only_the_last_ten_attempts_are_kept() -> None:
@@ -334,6 +364,46 @@ def test_pods_on_a_lost_node_are_deleted_by_force() -> None:
     (write,) = plan.writes
     assert (write.kind, write.name, write.grace_seconds, write.uid) == ("Pod", "tickets-1-1-abcde", 0, "pod-1-1")
     assert reasons(plan) == ["StuckPodDeleted"]
+
+
+# Pods that do not start
+
+
+def test_pods_that_do_not_start_in_time_give_up_what_they_hold_and_are_tried_again() -> None:
+    item = started(startDeadlineSeconds=60)
+    pods = [pod(0), pod(1, phase="Pending", unschedulable="0/3 nodes: insufficient gpu")]
+    early = step(item, [indexed_job()], pods, after=20)
+    assert (early.writes, early.requeue_after) == ((), 40)
+    plan = step(item, [indexed_job()], pods, after=60, parts=parts(1))
+    assert deleted(plan) == ["Job/tickets-1", "Service/tickets-1"]
+    assert plan.status["attempts"][0]["cause"] == "Unschedulable"
+    assert "spec.startDeadlineSeconds (60)" in plan.status["attempts"][0]["reason"]
+    assert plan.status["restarts"]["byCause"] == {"Unschedulable": 1}
+
+
+def test_the_start_deadline_is_over_once_all_pods_run() -> None:
+    item = running(startDeadlineSeconds=60)
+    assert step(item, [indexed_job()], GANG, after=600).status["phase"] == "Running"
+
+
+def test_the_start_deadline_does_not_count_the_time_in_a_queue() -> None:
+    item, queued = started(startDeadlineSeconds=60), indexed_job(Suspended="JobSuspended: queued")
+    assert step(item, [queued], [], after=600).status["phase"] == "Starting"
+    admitted = indexed_job()
+    admitted["status"]["startTime"] = "2026-11-22T09:10:00Z"
+    assert step(item, [admitted], GANG[:1], after=630).requeue_after == 30
+    assert step(item, [admitted], GANG[:1], after=661).status["attempts"][0]["cause"] == "StartDeadlineExceeded"
+
+
+def test_pods_that_hold_a_node_without_being_able_to_start_are_given_up_in_the_end() -> None:
+    waiting = pod(1, phase="Pending", waiting={"reason": "ImagePullBackOff", "message": "manifest unknown"})
+    waiting["status"]["conditions"] = [
+        {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-22T09:00:00Z"}
+    ]
+    assert step(started(), [indexed_job()], [pod(0), waiting], after=899).writes == ()
+    plan = step(started(), [indexed_job()], [pod(0), waiting], after=900)
+    assert plan.status["attempts"][0]["cause"] == "ImagePull"
+    assert "not started within 15 minutes on node node-1" in plan.status["attempts"][0]["reason"]
 
 
 # Suspend
@@ -371,7 +441,7 @@ def test_suspend_stops_the_gang_gracefully_and_resume_is_no_restart() -> None:
     item = edited(follow(item, plan), suspend=False)
     plan = step(item, [], [], after=130)
     assert created(plan) == objects_of(2)
-    assert plan.status["restarts"] == {"user": 0, "infrastructure": 0, "preemption": 0}
+    assert plan.status["restarts"] == {"total": 0, "byCause": {}}
     assert plan.status["suspendedSeconds"] == 100
     assert reasons(plan) == ["Resumed", "AttemptStarted"]
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot
+from finetune_operator.plan.causes import class_of
 from finetune_operator.plan.lifecycle import plan_job
 from finetune_operator.plan.observation import observe_attempts
 from finetune_operator.plan.world import Create, Delete, World
@@ -192,9 +193,12 @@ class JobLife(RuleBasedStateMachine):
 
     @invariant()
     def restarts_stay_within_their_budgets(self) -> None:
-        restarts = (self.job.get("status") or {}).get("restarts", {})
-        budget = self.job.get("spec", {}).get("failurePolicy", {}).get("maxRestarts", {})
-        assert all(restarts.get(kind, 0) <= allowed for kind, allowed in budget.items())
+        restarts = (self.job.get("status") or {}).get("restarts") or {"total": 0, "byCause": {}}
+        budget = {"user": 0, "outOfMemory": 1} | self.job.get("spec", {}).get("failurePolicy", {}).get(
+            "maxRestarts", {}
+        )
+        assert all(count <= budget[class_of(cause)] for cause, count in restarts["byCause"].items())
+        assert restarts["total"] == sum(restarts["byCause"].values())
 
     @invariant()
     def a_quiet_world_comes_to_rest(self) -> None:

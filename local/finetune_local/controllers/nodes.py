@@ -1,6 +1,7 @@
 """Virtual nodes: their objects, their heartbeats, and what the cluster does about a node that fell silent."""
 
 import asyncio
+import math
 import os
 import platform
 import sys
@@ -186,8 +187,8 @@ class NodeLifecycle:
         if silent > self._knobs.node_monitor_grace:
             if ready["status"] == "True":
                 await self._mark_unknown(node)
-            elif timestamps.seconds_since(ready["lastTransitionTime"]) >= self._knobs.unreachable_toleration:
-                await self._delete_pods(node["metadata"]["name"])
+            else:
+                await self._delete_pods(node["metadata"]["name"], timestamps.seconds_since(ready["lastTransitionTime"]))
         elif ready["status"] == "Unknown":
             await self._mark_back(node)
 
@@ -224,10 +225,12 @@ class NodeLifecycle:
     def _pods_on(self, node: str) -> list[Object]:
         return [pod for pod in self._pods.list() if pod["spec"].get("nodeName") == node]
 
-    async def _delete_pods(self, node: str) -> None:
+    async def _delete_pods(self, node: str, silent: float) -> None:
         for pod in self._pods_on(node):
             phase = (pod.get("status") or {}).get("phase")
             if pod["metadata"].get("deletionTimestamp") or phase in ("Succeeded", "Failed"):
+                continue
+            if silent < self._patience(pod):
                 continue
             text = "Taint manager: deleting due to NoExecute taint"
             await self._attempt(self._disrupt(pod, "DeletionByTaintManager", text))
@@ -236,6 +239,14 @@ class NodeLifecycle:
                     PODS, pod["metadata"]["name"], pod["metadata"]["namespace"], uid=pod["metadata"]["uid"]
                 )
             )
+
+    def _patience(self, pod: Object) -> float:
+        """Seconds that a pod stays bound to a silent node."""
+        for toleration in pod["spec"].get("tolerations") or []:
+            of_key = toleration.get("key") in (None, "", UNREACHABLE_TAINT)
+            if of_key and toleration.get("effect") in (None, "", "NoExecute"):
+                return float(toleration.get("tolerationSeconds", math.inf))
+        return self._knobs.unreachable_toleration
 
     async def _disrupt(self, pod: Object, reason: str, text: str, phase: str = "") -> None:
         status = pod.get("status") or {}

@@ -3,9 +3,11 @@
 from datetime import timedelta
 
 from finetune_api.failure_policy import FailurePolicy
-from finetune_operator.plan.causes import Cause, CauseClass, Ending, class_of, root_place
+from finetune_operator.plan.budgets import allowed_restarts, backoff_seconds, count_restart, used_restarts
+from finetune_operator.plan.causes import PREEMPTION, Cause, class_of, root_place
 from finetune_operator.plan.names import attempt_name
 from finetune_operator.plan.observation import AttemptFacts
+from finetune_operator.plan.pod_endings import Ending
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.status_draft import StatusDraft
 from finetune_operator.plan.timestamps import rfc3339
@@ -15,12 +17,6 @@ SETTLE = timedelta(seconds=10)
 """How long the other pods of a failed gang may take to show that they are the root cause."""
 STUCK = timedelta(seconds=60)
 """Past its grace period, a pod on a lost node is deleted by force."""
-MAX_BACKOFF_SECONDS = 300.0
-
-
-def backoff_seconds(policy: FailurePolicy, restarts: int) -> float:
-    """Wait before the n-th restart of a class: doubles each time, up to five minutes."""
-    return float(min(policy.backoff_seconds * 2 ** min(restarts - 1, 32), MAX_BACKOFF_SECONDS))
 
 
 def is_settled(facts: AttemptFacts, ending: Ending, draft: StatusDraft) -> bool:
@@ -52,29 +48,27 @@ def restart_or_fail(draft: StatusDraft, policy: FailurePolicy) -> None:
     """After a failure that is described in the record. Ends the attempt and stops what is left of it."""
     record = draft.record
     assert record is not None, "only an attempt that began can end"
-    draft.end_attempt(Cause(record["cause"]))
-    kind = class_of(record["cause"])
-    used, allowed = int(draft.status["restarts"][kind]), int(getattr(policy.max_restarts, kind))
+    cause = Cause(record["cause"])
+    draft.end_attempt(cause)
+    used, allowed = used_restarts(draft.status, cause), allowed_restarts(policy, cause)
     what = describe(record)
-    preempted = kind == "preemption"
-    draft.event(Reason.ATTEMPT_PREEMPTED if preempted else Reason.ATTEMPT_FAILED, what)
+    draft.event(Reason.ATTEMPT_PREEMPTED if cause in PREEMPTION else Reason.ATTEMPT_FAILED, what)
     if used >= allowed:
-        _give_up(draft, kind, allowed, what)
+        _give_up(draft, cause, allowed, what)
         return
-    draft.status["restarts"][kind] = used + 1
+    count_restart(draft.status, cause)
     draft.status["phase"] = "Restarting"
     draft.set("Running", False, Reason.RESTARTING, what)
-    wait = backoff_seconds(policy, used + 1)
-    draft.event(Reason.RESTARTING, f"{kind} restart {used + 1} of {allowed}, in {wait:g} s at the earliest")
+    wait = backoff_seconds(policy, used + 1, draft.world.uid, draft.attempt)
+    draft.event(Reason.RESTARTING, f"restart {used + 1} of {allowed} after {cause}, in {wait:g} s at the earliest")
     stop_gang(draft)
 
 
-def _give_up(draft: StatusDraft, kind: CauseClass, allowed: int, what: str) -> None:
-    record = draft.record or {}
+def _give_up(draft: StatusDraft, cause: Cause, allowed: int, what: str) -> None:
     if allowed == 0:
-        fail(draft, str(record["cause"]), what)
+        fail(draft, cause, what)
         return
-    advice = f"all {allowed} restarts for {kind} causes are used (spec.failurePolicy.maxRestarts.{kind})"
+    advice = f"all {allowed} restarts after {cause} are used (spec.failurePolicy.maxRestarts.{class_of(cause)})"
     fail(draft, Reason.RESTARTS_EXHAUSTED, f"{what}; {advice}")
 
 

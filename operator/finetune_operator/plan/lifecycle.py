@@ -7,10 +7,10 @@ rest of the same step; see `controllers.fine_tune_job`.
 
 from finetune_operator.plan.attempt import attempt_objects
 from finetune_operator.plan.basis import Basis, NotYet, basis
-from finetune_operator.plan.causes import Cause, class_of
+from finetune_operator.plan.budgets import backoff_seconds, used_restarts
+from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.deadline import deadline_passed, fail_deadline
 from finetune_operator.plan.endings import (
-    backoff_seconds,
     delete_stuck_pods,
     fail,
     leftovers,
@@ -129,8 +129,9 @@ def _backing_off(draft: StatusDraft, base: Basis) -> bool:
     record = draft.record
     if record is None or record["cause"] == Cause.SUSPENDED:
         return False
-    restarts = int(draft.status["restarts"][class_of(record["cause"])])
-    wait = backoff_seconds(base.job.failure_policy, max(restarts, 1)) - draft.seconds_since_end()
+    restarts = max(used_restarts(draft.status, record["cause"]), 1)
+    delay = backoff_seconds(base.job.failure_policy, restarts, draft.world.uid, draft.attempt)
+    wait = delay - draft.seconds_since_end()
     if wait > 0:
         draft.wake_after(wait)
     return wait > 0

@@ -33,15 +33,21 @@ class PodFacts:
     waiting_message: str
     exit_code: int | None
     finished_at: datetime | None
-    oom_killed: bool
     message: TerminationMessage | None
     """What the trainer said at its end."""
     log_tail: str
     disruption: str
     """Reason of the DisruptionTarget condition, or the pod's own reason such as Evicted."""
     disruption_message: str
-    cannot_start: bool = False
-    """The container runtime found nothing to execute: a wrong command, or an image without the program."""
+    ended_reason: str = ""
+    """Of the container: Error, OOMKilled, StartError, ContainerStatusUnknown …"""
+    container: str = CONTAINER
+    """Whose end this is: the trainer's, or else of an init container or sidecar that failed the pod."""
+    status_reason: str = ""
+    """Of the pod: Evicted, UnexpectedAdmissionError, DeadlineExceeded …"""
+    status_message: str = ""
+    scheduled_at: datetime | None = None
+    """When a node was found for it."""
 
     @property
     def failed(self) -> bool:
@@ -93,6 +99,14 @@ class AttemptFacts:
         """Every pod of the gang runs."""
         return sum(pod.running for pod in self.pods) >= nodes
 
+    @property
+    def waiting_since(self) -> datetime | None:
+        """When the Job was let go: a suspended Job waits in its queue, not for its pods."""
+        if self.job is None or self._is("Suspended"):
+            return None
+        began = (self.job.get("status") or {}).get("startTime") or self.job["metadata"].get("creationTimestamp")
+        return parse_time(began)
+
     def _is(self, condition: str) -> bool:
         return is_true((self.job or {}).get("status", {}).get("conditions"), condition)
 
@@ -118,13 +132,12 @@ def observe_attempts(jobs: list[Resource], pods: list[Resource]) -> dict[int, At
 def pod_facts(pod: Resource) -> PodFacts:
     """What one pod's status says."""
     metadata, status = pod["metadata"], pod.get("status", {})
-    container = _trainer(status)
-    state = container.get("state", {})
-    ended = state.get("terminated") or {}
-    waiting_reason, waiting_message = _waiting(status, state)
+    name, ended = _end(status)
+    waiting_reason, waiting_message = _waiting(status)
     disruption, disruption_message = _disruption(status)
     text = ended.get("message") or ""
     message = parse_termination(text)
+    scheduled = find_condition(status.get("conditions"), "PodScheduled") or {}
     return PodFacts(
         name=metadata["name"],
         uid=metadata.get("uid", ""),
@@ -132,17 +145,20 @@ def pod_facts(pod: Resource) -> PodFacts:
         node=pod.get("spec", {}).get("nodeName"),
         phase=status.get("phase", "Pending"),
         deleting_at=parse_time(metadata.get("deletionTimestamp")),
-        running=status.get("phase") == "Running" and "running" in state,
+        running=status.get("phase") == "Running" and "running" in _state(status, CONTAINER),
         waiting_reason=waiting_reason,
         waiting_message=waiting_message,
         exit_code=ended.get("exitCode"),
         finished_at=parse_time(ended.get("finishedAt")),
-        oom_killed=ended.get("reason") == "OOMKilled",
         message=message,
         log_tail=(message.message if message else text).strip(),
         disruption=disruption,
         disruption_message=disruption_message,
-        cannot_start=ended.get("reason") in ("StartError", "ContainerCannotRun"),
+        ended_reason=ended.get("reason") or "",
+        container=name,
+        status_reason=status.get("reason") or "",
+        status_message=status.get("message") or "",
+        scheduled_at=parse_time(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
     )
 
 
@@ -161,19 +177,36 @@ def _number(item: Resource) -> int:
     return int(item["metadata"].get("labels", {}).get(LABEL_ATTEMPT, 0))
 
 
-def _trainer(status: Resource) -> Resource:
-    statuses: list[Resource] = status.get("containerStatuses") or []
-    return next((one for one in statuses if one.get("name") == CONTAINER), {})
+def _containers(status: Resource) -> list[Resource]:
+    """In the order in which they start."""
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 
-def _waiting(status: Resource, state: Resource) -> tuple[str, str]:
+def _state(status: Resource, name: str) -> Resource:
+    return next((one.get("state") or {} for one in _containers(status) if one.get("name") == name), {})
+
+
+def _end(status: Resource) -> tuple[str, Resource]:
+    """The trainer's, unless that is fine and another container failed the pod."""
+    own: Resource = _state(status, CONTAINER).get("terminated") or {}
+    if own.get("exitCode") or status.get("phase") != "Failed":
+        return CONTAINER, own
+    for one in _containers(status):
+        ended = (one.get("state") or {}).get("terminated") or {}
+        if ended.get("exitCode"):
+            return one["name"], ended
+    return CONTAINER, own
+
+
+def _waiting(status: Resource) -> tuple[str, str]:
     scheduled = find_condition(status.get("conditions"), "PodScheduled")
     if scheduled and scheduled.get("status") == "False":
         return scheduled.get("reason", "Unschedulable"), scheduled.get("message", "")
-    waiting = state.get("waiting") or {}
-    if waiting.get("reason") in ("", None, "ContainerCreating", "PodInitializing"):
-        return "", ""
-    return waiting["reason"], waiting.get("message", "")
+    for one in _containers(status):
+        waiting = (one.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") not in ("", None, "ContainerCreating", "PodInitializing"):
+            return waiting["reason"], waiting.get("message", "")
+    return "", ""
 
 
 def _disruption(status: Resource) -> tuple[str, str]:

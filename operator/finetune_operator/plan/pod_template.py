@@ -25,6 +25,7 @@ from finetune_operator.plan.pod_security import container_security_context, pod_
 from finetune_operator.plan.resolution import ResolvedJob
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.strategic_merge import strategic_merge
+from finetune_operator.plan.tolerations import with_node_tolerations
 from finetune_operator.plan.volumes import CA_KEY, pod_volumes, volume_mounts
 from finetune_operator.schedulers.scheduler import Scheduler
 
@@ -73,6 +74,7 @@ def pod_template(job: ResolvedJob, gang: Gang, number: int, settings: Settings, 
     for template in job.pod_templates:
         merged = strategic_merge(merged, template)
     _set_stop_grace(merged)
+    merged["spec"]["tolerations"] = with_node_tolerations(merged["spec"].get("tolerations") or [])
     return strategic_merge(
         merged,
         {

@@ -3,7 +3,7 @@
 from finetune_api.reports import TrainingResult
 from finetune_operator.plan.attempt import attempt_objects
 from finetune_operator.plan.basis import Basis
-from finetune_operator.plan.causes import Cause, Ending, find_ending
+from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.deadline import deadline_passed, fail_deadline
 from finetune_operator.plan.endings import (
     delete_stuck_pods,
@@ -14,8 +14,11 @@ from finetune_operator.plan.endings import (
 )
 from finetune_operator.plan.names import attempt_name
 from finetune_operator.plan.observation import AttemptFacts
+from finetune_operator.plan.pod_endings import Ending
 from finetune_operator.plan.publication import evaluate
 from finetune_operator.plan.reasons import Reason
+from finetune_operator.plan.root_cause import find_ending
+from finetune_operator.plan.starting import find_hindrance, start_overdue
 from finetune_operator.plan.status_draft import StatusDraft
 from finetune_operator.plan.world import Create, Resource
 
@@ -32,6 +35,8 @@ def attend(draft: StatusDraft, base: Basis) -> None:
         fail_deadline(draft, base)
     elif ending := _known_ending(draft, facts):
         _ended(draft, base, facts, ending)
+    elif overdue := _start_overdue(draft, base, facts):
+        _ended(draft, base, facts, overdue)
     else:
         _show_progress(draft, base, facts)
 
@@ -57,7 +62,7 @@ def _note_resumption(draft: StatusDraft) -> None:
 def _known_ending(draft: StatusDraft, facts: AttemptFacts) -> Ending | None:
     """What the pods show now, else what they showed before they went."""
     record = draft.record or {}
-    if (ending := find_ending(facts)) is not None:
+    if (ending := find_ending(facts, draft.world.surroundings)) is not None:
         return ending
     if record.get("cause"):
         return Ending(Cause(record["cause"]), record["reason"])
@@ -72,6 +77,13 @@ def _ended(draft: StatusDraft, base: Basis, facts: AttemptFacts, ending: Ending)
         restart_or_fail(draft, base.job.failure_policy)
     else:
         draft.set("Running", False, Reason.ATTEMPT_FAILED, (draft.record or {}).get("reason", ""))
+
+
+def _start_overdue(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> Ending | None:
+    spec = base.job.spec
+    if draft.is_true("Running") or facts.running(spec.distributed.nodes):
+        return None
+    return start_overdue(draft, facts, spec.start_deadline_seconds)
 
 
 def _completed(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None:
@@ -116,9 +128,9 @@ def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None
         return
     if draft.is_true("Running"):
         return  # pods that end one after the other
-    waiting = next((pod for pod in facts.pods if pod.waiting_reason), None)
-    if waiting:
-        draft.set("Running", False, waiting.waiting_reason, f"pod {waiting.name}: {waiting.waiting_message}")
+    hindrance = find_hindrance(facts, draft.world.surroundings)
+    if hindrance:
+        draft.set("Running", False, hindrance.reason, hindrance.message)
     else:
         draft.set("Running", False, "Starting", "")
     draft.status["phase"] = "Starting"

@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 
-from finetune_operator.plan.causes import Cause, Ending
+from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.conditions import find_condition, is_true, with_condition
 from finetune_operator.plan.observation import PodFacts
+from finetune_operator.plan.pod_endings import Ending
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.timestamps import parse_time, rfc3339, seconds_between
 from finetune_operator.plan.world import Create, Delete, Event, Plan, Resource, World
@@ -87,7 +88,7 @@ class StatusDraft:
         self.status["attempt"] = number
         self.status["attempts"] = [*(self.status.get("attempts") or []), record][-KEPT_ATTEMPTS:]
         self.status.setdefault("startTime", self.now_text)
-        self.status.setdefault("restarts", {"user": 0, "infrastructure": 0, "preemption": 0})
+        self.status.setdefault("restarts", {"total": 0, "byCause": {}})
         return number
 
     def describe_ending(self, ending: Ending) -> None:

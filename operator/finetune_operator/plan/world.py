@@ -10,6 +10,7 @@ from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
+from finetune_operator.plan.surroundings import Surroundings
 from finetune_operator.schedulers.default import DefaultScheduler
 from finetune_operator.schedulers.scheduler import Scheduler
 
@@ -42,6 +43,8 @@ class World:
     """PersistentVolumeClaims of the namespace; None: not known."""
     rivals: tuple[str, ...] = ()
     """Other unfinished jobs that publish to the same model."""
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    """Nodes and events of the current attempt, where they were worth a look."""
     scheduler: Scheduler = field(default_factory=DefaultScheduler)
 
     @property

@@ -94,9 +94,9 @@ class JobMetrics(Collector):
             self._furthest.pop(old["metadata"]["uid"], None)
 
     def _count_restart(self, before: Resource, after: Resource) -> None:
-        if sum((after.get("restarts") or {}).values()) > sum((before.get("restarts") or {}).values()):
-            attempts = after.get("attempts") or [{}]
-            self.restarts.labels(attempts[-1].get("cause") or "Unknown").inc()
+        known = (before.get("restarts") or {}).get("byCause") or {}
+        for cause, count in ((after.get("restarts") or {}).get("byCause") or {}).items():
+            self.restarts.labels(cause).inc(max(count - known.get(cause, 0), 0))
 
     def _observe_starts(self, job: Resource, before: Resource, after: Resource) -> None:
         created = parse_time(job["metadata"].get("creationTimestamp"))

@@ -1,0 +1,134 @@
+"""Why one pod ended: from its status, its node and its events to a cause with the evidence.
+
+The fields: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ and, for what the cluster itself takes
+away, https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions.
+"""
+
+import re
+from dataclasses import dataclass
+
+from finetune_operator.plan.causes import OUT_OF_MEMORY, USER, Cause
+from finetune_operator.plan.last_words import cause_of_words, exit_words, telling_line
+from finetune_operator.plan.observation import AttemptFacts, PodFacts
+from finetune_operator.plan.pod_template import CONTAINER
+from finetune_operator.plan.surroundings import Surroundings
+
+DISRUPTIONS = {
+    "PreemptionByScheduler": Cause.PREEMPTED,
+    "PreemptionByKubeScheduler": Cause.PREEMPTED,
+    "Preempting": Cause.PREEMPTED,
+    "EvictionByEvictionAPI": Cause.EVICTED,
+    "TerminationByKubelet": Cause.EVICTED,
+    "Evicted": Cause.EVICTED,
+    "NodeShutdown": Cause.EVICTED,
+    "Terminated": Cause.EVICTED,
+    "DeletionByTaintManager": Cause.NODE_LOST,
+    "DeletionByPodGC": Cause.NODE_LOST,
+    "NodeLost": Cause.NODE_LOST,
+}
+"""Reasons of the DisruptionTarget condition, and of pods that the kubelet ended."""
+OWN_MEMORY = re.compile(r"low on resource: memory.*\bContainer \S+ was using", re.DOTALL)
+"""The kubelet names only containers that use more than they request."""
+OWN_DISK = re.compile(r"(Usage of EmptyDir volume|ephemeral local storage usage) .*exceeds", re.DOTALL)
+REFUSALS = re.compile(
+    r"^(UnexpectedAdmissionError|OutOf\w+|Node(Affinity|Name|Ports)|TopologyAffinityError|SMTAlignmentError"
+    r"|PodOSNotSupported|PodOSSelectorNodeLabelDoesNotMatch|PodLevelResources\w*|AppArmor|Seccomp|Sysctl\w*)"
+)
+"""The kubelet's own admission: a device plugin without healthy devices, a node that is full after all."""
+EVENT_CAUSES = {
+    "Preempted": Cause.PREEMPTED,
+    "TaintManagerEviction": Cause.NODE_LOST,
+    "NodeNotReady": Cause.NODE_LOST,
+    "Evicted": Cause.EVICTED,
+    "NodeShutdown": Cause.EVICTED,
+}
+"""Of pods that are gone, or going, and do not say why themselves."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The cause, the evidence, and where it was seen."""
+
+    cause: Cause
+    reason: str
+    pod: PodFacts | None = None
+
+    @property
+    def certain(self) -> bool:
+        """Nothing that another pod may still tell can change this cause."""
+        return self.cause in USER or self.cause in OUT_OF_MEMORY
+
+
+def pod_ending(pod: PodFacts, attempt: AttemptFacts, around: Surroundings) -> Ending | None:
+    """How a pod ended, or is about to; None while nothing has gone wrong with it."""
+    if pod.waiting_reason == "InvalidImageName":
+        return Ending(Cause.INVALID_IMAGE, pod.waiting_message or pod.waiting_reason, pod)
+    if pod.phase == "Succeeded":
+        return None
+    if pod.disruption:
+        return _disrupted(pod)
+    if pod.status_reason == "DeadlineExceeded":
+        text = f"{pod.status_message or 'the pod ran too long'} (activeDeadlineSeconds of the pod template)"
+        return Ending(Cause.DEADLINE_EXCEEDED, text, pod)
+    if pod.phase == "Failed" and REFUSALS.match(pod.status_reason):
+        text = f"node {pod.node} refused the pod: {pod.status_reason}: {pod.status_message}"
+        return Ending(Cause.UNSCHEDULABLE, text, pod)
+    own = _own_end(pod, around) if pod.failed else None
+    told = own is None or own.cause == Cause.PREEMPTED
+    if told and pod.deleting_at and not (attempt.failing or attempt.deleting):
+        return _deleted(pod, around)
+    return own
+
+
+def _disrupted(pod: PodFacts) -> Ending:
+    words = f"{pod.status_message} {pod.disruption_message}"
+    cause = DISRUPTIONS.get(pod.disruption, Cause.POD_LOST)
+    if OWN_MEMORY.search(words):
+        cause = Cause.HOST_OUT_OF_MEMORY
+    elif OWN_DISK.search(words):
+        cause = Cause.USER_ERROR
+    return Ending(cause, _sentence(pod.disruption, pod.disruption_message or pod.status_message), pod)
+
+
+def _deleted(pod: PodFacts, around: Surroundings) -> Ending:
+    """Its deletion was asked for, and not by the Job's own controller."""
+    if event := around.newest(tuple(EVENT_CAUSES), pod.name):
+        return Ending(EVENT_CAUSES[event.reason], _sentence(event.reason, event.note), pod)
+    if trouble := around.trouble_of(pod.node):
+        return Ending(Cause.NODE_LOST, trouble, pod)
+    return Ending(Cause.POD_LOST, f"pod {pod.name} was deleted", pod)
+
+
+def _own_end(pod: PodFacts, around: Surroundings) -> Ending:
+    if pod.container != CONTAINER:
+        return _end_of_another(pod)
+    if pod.ended_reason == "OOMKilled":
+        text = f"exit code {pod.exit_code}: killed for using more memory than its limit"
+        return Ending(Cause.HOST_OUT_OF_MEMORY, text, pod)
+    if pod.ended_reason in ("StartError", "ContainerCannotRun"):
+        return Ending(Cause.INVALID_IMAGE, _sentence(exit_words(pod.exit_code), telling_line(pod)), pod)
+    if pod.ended_reason == "ContainerStatusUnknown":
+        lost = around.trouble_of(pod.node) or telling_line(pod) or "the node lost sight of the container"
+        return Ending(Cause.NODE_LOST, lost, pod)
+    if pod.exit_code is None:
+        return _without_a_word(pod, around)
+    return Ending(cause_of_words(pod), _sentence(exit_words(pod.exit_code), telling_line(pod)), pod)
+
+
+def _end_of_another(pod: PodFacts) -> Ending:
+    """An init container or a sidecar, from a template or injected: its exit codes are its own affair."""
+    memory = pod.ended_reason == "OOMKilled"
+    where = f"container {pod.container}: {exit_words(pod.exit_code)}"
+    cause = Cause.HOST_OUT_OF_MEMORY if memory else Cause.CRASH
+    return Ending(cause, _sentence(where, "out of memory" if memory else telling_line(pod)), pod)
+
+
+def _without_a_word(pod: PodFacts, around: Surroundings) -> Ending:
+    if trouble := around.trouble_of(pod.node):
+        return Ending(Cause.NODE_LOST, trouble, pod)
+    words = _sentence(pod.status_reason, pod.status_message) or "its status does not say why"
+    return Ending(Cause.UNKNOWN, f"the pod failed: {words}", pod)
+
+
+def _sentence(head: str, tail: str) -> str:
+    return f"{head}: {tail}" if head and tail else head or tail

@@ -1,0 +1,51 @@
+"""Why an attempt ended: among the ends of its pods the one that the others followed from."""
+
+from datetime import UTC, datetime
+
+from finetune_operator.plan.causes import Cause, root_place
+from finetune_operator.plan.observation import AttemptFacts
+from finetune_operator.plan.pod_endings import Ending, pod_ending
+from finetune_operator.plan.surroundings import UNKNOWN, Surroundings
+
+ECHOES = (Cause.COMMUNICATION, Cause.HANG, Cause.CRASH, Cause.PREEMPTED, Cause.UNKNOWN)
+"""What the peers of a pod on a silent node die of, before the cluster has noticed that the node is gone."""
+
+
+def find_ending(attempt: AttemptFacts, around: Surroundings = UNKNOWN) -> Ending | None:
+    """The root cause that the pods, their nodes and the Job show; None while nothing has gone wrong."""
+    seen = [ending for pod in attempt.pods if (ending := pod_ending(pod, attempt, around))]
+    if seen:
+        root = min(seen, key=_root_order)
+        return (_silent_node(attempt, around) if root.cause in ECHOES else None) or root
+    if attempt.failing:
+        if event := around.newest(("Preempted", "TaintManagerEviction", "Evicted")):
+            cause = {"Preempted": Cause.PREEMPTED, "Evicted": Cause.EVICTED}.get(event.reason, Cause.NODE_LOST)
+            return Ending(cause, f"{event.reason}: {event.note}")
+        return Ending(Cause.UNKNOWN, attempt.failure or "the Job failed and its pods are gone")
+    if attempt.job is None or attempt.deleting:
+        return Ending(Cause.JOB_DELETED, "the attempt's Job was deleted by someone else")
+    return None
+
+
+def _silent_node(attempt: AttemptFacts, around: Surroundings) -> Ending | None:
+    for pod in attempt.pods:
+        if not pod.ended and (trouble := around.trouble_of(pod.node)):
+            return Ending(Cause.NODE_LOST, trouble, pod)
+    return None
+
+
+def _root_order(ending: Ending) -> tuple[int, bool, tuple[bool, int], datetime, int]:
+    pod = ending.pod
+    when = (pod and pod.finished_at) or datetime.max.replace(tzinfo=UTC)
+    # What ends while it is deleted was told to: after a failure the Job controller stops the other pods.
+    told = bool(pod and pod.deleting_at)
+    place = root_place(ending.cause, disrupted=bool(pod and pod.disruption))
+    return place, told, _stuck_first(ending), when, pod.rank if pod else 0
+
+
+def _stuck_first(ending: Ending) -> tuple[bool, int]:
+    """Of hung pods: the one with a rank that does not even answer, then the one that is furthest behind."""
+    words = ending.pod.message if ending.pod and ending.cause == Cause.HANG else None
+    if words is None:
+        return False, 0
+    return not any(one.state for one in words.stacks), words.step or 0

@@ -1,0 +1,79 @@
+"""Pods that do not run yet: what they wait for, and when that has been waited for long enough."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from finetune_operator.plan.causes import Cause
+from finetune_operator.plan.observation import AttemptFacts, PodFacts
+from finetune_operator.plan.pod_endings import Ending
+from finetune_operator.plan.status_draft import StatusDraft
+from finetune_operator.plan.surroundings import Surroundings
+
+PATIENCE = timedelta(minutes=15)
+"""How long pods may occupy nodes, and their GPUs, while a container of theirs cannot be started."""
+IMAGE_WAITS = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+)
+POD_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "NetworkNotReady", "FailedMapVolume")
+"""Troubles of the kubelet that show in events only: the pod says ContainerCreating."""
+JOB_EVENTS = ("FailedCreate",)
+"""The Job controller may not make the pods: quota, admission, Pod Security."""
+
+
+@dataclass(frozen=True)
+class Hindrance:
+    """What keeps the gang from running."""
+
+    cause: Cause
+    reason: str
+    """CamelCase, as Kubernetes has it: Unschedulable, ImagePullBackOff, FailedMount …"""
+    message: str
+    pod: PodFacts | None = None
+
+
+def find_hindrance(facts: AttemptFacts, around: Surroundings) -> Hindrance | None:
+    """The first pod's that says what it waits for; None when nothing is known to be wrong."""
+    for pod in facts.pods:
+        if pod.waiting_reason:
+            message = f"pod {pod.name}: {pod.waiting_message}"
+            return Hindrance(_cause_of(pod), pod.waiting_reason, message, pod)
+    for pod in facts.pods:
+        if not pod.running and not pod.ended and (event := around.newest(POD_EVENTS, pod.name)):
+            return Hindrance(Cause.CANNOT_START, event.reason, f"pod {pod.name}: {event.note}", pod)
+    if not facts.pods and (event := around.newest(JOB_EVENTS)):
+        return Hindrance(Cause.CANNOT_START, event.reason, event.note)
+    return None
+
+
+def start_overdue(draft: StatusDraft, facts: AttemptFacts, limit: int | None) -> Ending | None:
+    """The end of an attempt whose pods do not get to run; if it is not there yet, the draft wakes up when it is."""
+    hindrance = find_hindrance(facts, draft.world.surroundings)
+    if limit is not None and facts.waiting_since:
+        wait = (facts.waiting_since + timedelta(seconds=limit) - draft.now).total_seconds()
+        if wait <= 0:
+            return _given_up(hindrance, f"not all pods ran within spec.startDeadlineSeconds ({limit})")
+        draft.wake_after(wait)
+    stuck = hindrance and hindrance.pod
+    if hindrance and stuck and stuck.scheduled_at and hindrance.cause != Cause.UNSCHEDULABLE:
+        wait = (stuck.scheduled_at + PATIENCE - draft.now).total_seconds()
+        if wait <= 0:
+            return _given_up(hindrance, f"not started within {PATIENCE.seconds // 60} minutes on node {stuck.node}")
+        draft.wake_after(wait)
+    return None
+
+
+def _given_up(hindrance: Hindrance | None, why: str) -> Ending:
+    if hindrance is None:
+        return Ending(Cause.START_DEADLINE, why)
+    return Ending(hindrance.cause, f"{why}: {hindrance.reason}: {hindrance.message}", hindrance.pod)
+
+
+def _cause_of(pod: PodFacts) -> Cause:
+    if pod.waiting_reason in IMAGE_WAITS:
+        return Cause.IMAGE_PULL
+    return Cause.CANNOT_START if pod.scheduled_at else Cause.UNSCHEDULABLE
