@@ -26,3 +26,11 @@ class FailurePolicy(Schema):
         le=3600,
         description="Wait before the first restart after a cause; doubles each time, up to five minutes, ± a fifth.",
     )
+    hang_timeout_seconds: int | None = Field(
+        None,
+        ge=10,
+        le=86400,
+        description="No training step for so long is a hang: the stacks of all ranks are kept and the gang starts "
+        "again. Unset: ten times the median step, at least five minutes. What is no training step (preparation, "
+        "evaluation, checkpoints, export) may take two hours, or this if it is more.",
+    )

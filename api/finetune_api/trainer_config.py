@@ -33,6 +33,8 @@ class TrainerConfig(Schema):
     distributed: Distributed = Field(default_factory=Distributed)
     checkpoint: Checkpoint
     output: str
+    hang_timeout_seconds: int | None = Field(None, ge=1)
+    """`failurePolicy.hangTimeoutSeconds`."""
 
     @model_validator(mode="after")
     def method_is_supported(self) -> "TrainerConfig":

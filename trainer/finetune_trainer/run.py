@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from finetune_trainer.heartbeat import Heartbeat
 from finetune_trainer.progress import Reporter
 from finetune_trainer.prometheus import TrainingMetrics
 from finetune_trainer.stop import StopSignal
@@ -20,4 +21,5 @@ class Run:
     local_world_size: int = 1
     stop: StopSignal = field(default_factory=StopSignal)
     reporter: Reporter = field(default_factory=Reporter.silent)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat.silent)
     metrics: TrainingMetrics = field(default_factory=TrainingMetrics)

@@ -46,7 +46,7 @@ def _with_traceback(error: BaseException) -> str:
 
 
 def encode(message: TerminationMessage, limit: int = MAX_TERMINATION_BYTES) -> bytes:
-    """One JSON line of at most `limit` bytes: the message is cut in its middle, then metrics are dropped from the end.
+    """One JSON line of at most `limit` bytes: the message is cut in its middle, then the last stacks and metrics go.
 
     What the operator cannot do without (outcome, artifact, digest) always stays.
     """
@@ -57,6 +57,9 @@ def encode(message: TerminationMessage, limit: int = MAX_TERMINATION_BYTES) -> b
     while len(line) > limit and keep > 200:
         keep = max(200, keep - max(1, (len(line) - limit) // 2))
         message = message.model_copy(update={"message": _cut(text, keep)})
+        line = _line(message)
+    while len(line) > limit and message.stacks:
+        message = message.model_copy(update={"stacks": message.stacks[:-1]})
         line = _line(message)
     while len(line) > limit and message.result and (message.result.metrics or message.result.versions):
         message = message.model_copy(update={"result": _shorter(message.result)})

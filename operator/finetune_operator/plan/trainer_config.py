@@ -17,4 +17,5 @@ def trainer_config(job: ResolvedJob, attempt: int) -> TrainerConfig:
         distributed=spec.distributed,
         checkpoint=job.checkpoint,
         output=job.output,
+        hang_timeout_seconds=job.failure_policy.hang_timeout_seconds,
     )

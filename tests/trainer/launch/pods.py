@@ -25,6 +25,7 @@ class Job:
     steps: int = 12
     every_steps: int = 3
     storage: str = ""
+    hang_timeout: int | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
     def config(self) -> Path:
@@ -41,6 +42,7 @@ class Job:
                 "everySteps": self.every_steps,
             },
             "output": f"file://{self.root}/output",
+            "hangTimeoutSeconds": self.hang_timeout,
         }
         path = self.root / "job.json"
         self.root.mkdir(parents=True, exist_ok=True)

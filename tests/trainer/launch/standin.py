@@ -63,6 +63,8 @@ def train(config, run):
             agreement.saved()
             if decision.stop and step < total:
                 raise Preempted(step, saved.uri)
+        run.heartbeat.step(step)
+    run.heartbeat.rest()
     ranks.barrier()
     if run.world_size > 1:
         dist.destroy_process_group()

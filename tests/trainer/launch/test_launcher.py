@@ -31,12 +31,42 @@ def test_a_bug_is_a_crash_with_the_place_where_it_happened(job: Job) -> None:
     assert re.match(r"ZeroDivisionError: a bug \(at standin.py:\d+ crash < ", ended.said().message)
 
 
-def test_stacks_of_every_worker_on_request(job: Job) -> None:
+def test_stacks_of_every_worker_on_request_one_after_the_other(job: Job) -> None:
     ended = job.run("0:2:dump_stacks")
 
     assert ended.code == 0
-    assert ended.log.count("most recent call first") >= 2
-    assert "dump_stacks" in ended.log  # both workers write at once, so a line may hold pieces of two
+    first, second = re.split(r"stacks of rank [01] \(process \d+\):\n", ended.log)[1:]
+    assert re.search(r"standin.py\", line \d+ in dump_stacks", first)
+    assert re.search(r"standin.py\", line \d+ in train", second)
+
+
+def test_a_rank_that_is_stopped_hangs_the_gang_and_every_rank_shows_where(job: Job) -> None:
+    job.hang_timeout, port = 2, free_port()
+    first = job.start(nodes=2, node=0, port=port)
+    second = job.start("3:4:SIGSTOP", nodes=2, node=1, port=port)
+
+    ends = [first.wait(), second.wait()]
+
+    assert [end.code for end in ends] == [76, 76]
+    assert [end.said().outcome for end in ends] == ["Hang", "Hang"]
+    one, other = (end.said() for end in ends)
+    assert (other.rank, other.step) == (3, 3)
+    assert "rank 3 stopped by a signal (T" in other.message
+    assert {stack.rank for stack in one.stacks} == {0, 1}
+    for stack in (*one.stacks, next(s for s in other.stacks if s.rank == 2)):
+        assert re.search(r"ranks.py:\d+ maximum < stop.py:\d+ at < standin.py:\d+ train < worker.py", stack.text)
+    assert ends[0].log.count("most recent call first") >= 2
+
+
+def test_a_hang_is_found_while_a_stop_is_waited_for(job: Job) -> None:
+    job.hang_timeout = 2
+    pod = job.start("1:4:SIGSTOP")
+    await_that(lambda: (job.root / "losses.1").exists() and len(job.losses(1)) == 4)
+
+    pod.signal(signal.SIGTERM)
+    ended = pod.wait(timeout=60)  # the grace is longer
+
+    assert (ended.code, ended.said().rank) == (76, 1)
 
 
 def test_a_worker_that_will_not_stop_is_killed_after_the_grace(job: Job) -> None:
@@ -45,6 +75,7 @@ def test_a_worker_that_will_not_stop_is_killed_after_the_grace(job: Job) -> None
     assert ended.code == 75
     assert ended.said().outcome == "Preempted"
     assert "asked to stop; rank 0 was ended by SIGKILL after the grace" in ended.said().message
+    assert "in never_stop" in ended.log
 
 
 def test_no_worker_outlives_a_killed_launcher(job: Job) -> None:

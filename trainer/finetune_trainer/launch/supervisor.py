@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from finetune_trainer.errors import ConfigurationError, TrainerError
 from finetune_trainer.launch import verdict
 from finetune_trainer.launch.discovery import wait_until_resolvable
 from finetune_trainer.launch.doorbell import Doorbell
+from finetune_trainer.launch.hang_watch import HangWatch, Overdue
+from finetune_trainer.launch.stacks import Dump, collect
 from finetune_trainer.launch.topology import Topology
 from finetune_trainer.launch.worker import ENV_LAUNCHER_PID, ENV_MESSAGES, message_file
 from finetune_trainer.processors import threads_per_process, usable_processors
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 
 ENV_PEER_GRACE = "FINETUNE_PEER_GRACE_SECONDS"
 """How long the peers of a dead worker may take to end; they cannot do anything useful any more."""
+LOOK_SECONDS = 1.0
 ENV_RENDEZVOUS_TIMEOUT = "FINETUNE_RENDEZVOUS_TIMEOUT_SECONDS"
 """How long to wait for pod 0's name and for the other pods, which may start minutes apart."""
 
@@ -41,6 +45,8 @@ class Timing:
     stop_grace: float = 110.0
     peer_grace: float = 10.0
     rendezvous: float = 900.0
+    hang_settle: float = 5.0
+    """Between the stacks of a hang and the end of the pod, which ends the others. They find out at the same time."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Timing":
@@ -80,7 +86,8 @@ class Supervisor:
         self._scratch = scratch
         self._stop = stop
         self._bell = Doorbell()
-        self._agent: AgentRun | None = None
+        self._dump_requested = False
+        self._hang: TerminationMessage | None = None
 
     def run(self) -> TerminationMessage:
         """Wait for the gang, run the workers, and judge how they ended. Never raises for what workers do."""
@@ -102,7 +109,7 @@ class Supervisor:
         killed_before = verdict.oom_kills()
         from finetune_trainer.launch.agent import start_agent  # PyTorch: seconds, in which the name was waited for
 
-        self._agent = start_agent(
+        agent = start_agent(
             self._topology,
             self._command,
             self._run_id,
@@ -112,11 +119,13 @@ class Supervisor:
             peer_grace=self._timing.peer_grace,
             stop_grace=self._timing.stop_grace,
         )
-        self._await_agent(self._agent)
-        if not self._agent.workers.pids:
-            return self._never_started(self._agent)
+        self._attend(agent, folder)
+        if self._hang is not None:
+            return self._hang
+        if not agent.workers.pids:
+            return self._never_started(agent)
         around = verdict.Surroundings(self._stop.requested, verdict.oom_kills() - killed_before)
-        return verdict.judge(self._ends(self._agent, folder), around)
+        return verdict.judge(self._ends(agent, folder), around)
 
     def _prepare_environment(self, folder: Path) -> None:
         os.environ[ENV_MESSAGES] = str(folder)
@@ -124,22 +133,61 @@ class Supervisor:
         threads = threads_per_process(self._topology.processes, usable_processors())
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
-    def _await_agent(self, agent: "AgentRun") -> None:
-        """Wait for the agent; after a stop request, no longer than the grace."""
-        while not agent.done and not self._stop.requested:
-            self._bell.wait(1.0)
-        if not self._stop.requested:
-            return
-        if not agent.workers.pids:
-            agent.thread.join(1.0)  # it may be just about to start them; they then get the signal below
-            if not agent.workers.pids:
+    def _attend(self, agent: "AgentRun", folder: Path) -> None:
+        """Until the agent is done, or its workers were ended: for a hang, or for a stop that took too long."""
+        watch = HangWatch(folder, list(self._ranks()))
+        told: float | None = None
+        while not agent.done:
+            self._bell.wait(LOOK_SECONDS)
+            if self._dump_requested:
+                self._dump_requested = False
+                self._dump(agent, folder)
+            if self._stop.requested and told is None:
+                told = time.monotonic()
+                if not self._tell_to_stop(agent):
+                    return
+            if overdue := watch.look():
+                self._end_hang(agent, folder, watch, overdue)
                 return
+            if told is not None and time.monotonic() - told > self._timing.stop_grace:
+                log.error("no checkpoint within %g s of the stop request; ending the workers", self._timing.stop_grace)
+                self._dump(agent, folder)
+                self._kill(agent)
+                return
+
+    def _tell_to_stop(self, agent: "AgentRun") -> bool:
+        """Pass the request on; False when there is nobody to tell."""
+        if not agent.workers.pids:
+            agent.thread.join(1.0)  # it may be just about to start them
         agent.workers.signal(signal.SIGTERM)
-        agent.thread.join(self._timing.stop_grace)
-        if agent.thread.is_alive():
-            log.error("no checkpoint within %g s of the stop request; ending the workers", self._timing.stop_grace)
-            agent.workers.signal(signal.SIGKILL)
-            agent.thread.join(10.0)
+        return bool(agent.workers.pids)
+
+    def _kill(self, agent: "AgentRun") -> None:
+        agent.workers.signal(signal.SIGKILL)
+        agent.thread.join(10.0)
+
+    def _end_hang(self, agent: "AgentRun", folder: Path, watch: HangWatch, overdue: list[Overdue]) -> None:
+        """Keeps the stacks, lets the other pods of the gang find out and keep theirs, and ends the workers."""
+        dumps = self._dump(agent, folder)
+        self._hang = verdict.hang(overdue, watch.steps(), [dump.brief() for dump in dumps])
+        log.error("%s; ending the workers", self._hang.message)
+        deadline = time.monotonic() + self._timing.hang_settle
+        while not self._stop.requested and (left := deadline - time.monotonic()) > 0:
+            self._bell.wait(left)
+        self._kill(agent)
+
+    def _dump(self, agent: "AgentRun", folder: Path) -> list[Dump]:
+        """Stacks of every worker that runs, into the log, one after the other."""
+        running = agent.workers.running()
+        pids = {rank: agent.workers.pids[local] for local, rank in enumerate(self._ranks()) if local in running}
+        dumps = collect(folder, pids)
+        for dump in dumps:
+            log.warning("stacks of rank %d (process %d):\n%s", dump.rank, dump.pid, dump.text or dump.state)
+        return dumps
+
+    def _ranks(self) -> range:
+        first = self._topology.node_rank * self._topology.processes
+        return range(first, first + self._topology.processes)
 
     def _never_started(self, agent: "AgentRun") -> TerminationMessage:
         if self._stop.requested:
@@ -152,10 +200,9 @@ class Supervisor:
         return termination.message_of(error)
 
     def _ends(self, agent: "AgentRun", folder: Path) -> list[verdict.WorkerEnd]:
-        first = self._topology.node_rank * self._topology.processes
         ends = []
         for local_rank in agent.workers.pids:
-            rank = first + local_rank
+            rank = self._ranks()[local_rank]
             path = message_file(folder, rank)
             ends.append(
                 verdict.WorkerEnd(
@@ -182,5 +229,5 @@ class Supervisor:
         return self._stop.requested
 
     def _on_dump(self, number: int, frame: FrameType | None) -> None:
-        if self._agent is not None:
-            self._agent.workers.signal(signal.SIGUSR1)
+        self._dump_requested = True
+        self._bell.ring()

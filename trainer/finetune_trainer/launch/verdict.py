@@ -4,8 +4,9 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_api.reports import TerminationMessage
+from finetune_api.reports import RankStack, TerminationMessage
 from finetune_trainer.errors import CRASH, OUTCOME_OF_EXIT_CODE
+from finetune_trainer.launch.hang_watch import Overdue
 
 CUT_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "DistBackendError", "DistNetworkError")
 """What the peers of a dead rank die of; never the root of a failure while another rank has a better reason."""
@@ -43,6 +44,21 @@ def judge(ends: list[WorkerEnd], around: Surroundings) -> TerminationMessage:
     failed = [end for end in ends if end.status != 0]
     root = min(failed, key=lambda end: (_suspicion(end, around), end.when, end.rank))
     return _describe(root, around)
+
+
+def hang(overdue: list[Overdue], steps: dict[int, int], stacks: list[RankStack]) -> TerminationMessage:
+    """Of workers that make no progress. The one to look at first does not even answer, or is behind the others."""
+    ranked = sorted(stacks, key=lambda one: (not one.state, steps.get(one.rank, 0), one.rank))
+    silent = max(one.silent for one in overdue)
+    first = ranked[0].rank if ranked else overdue[0].rank
+    mute = "".join(f"; rank {one.rank} {one.state}" for one in ranked if one.state)
+    return TerminationMessage(
+        outcome="Hang",
+        message=f"no sign of progress for {silent:.0f} s after step {steps.get(first, 0)}{mute}",
+        rank=first,
+        step=steps.get(first),
+        stacks=ranked[:16],
+    )
 
 
 def exit_code(message: TerminationMessage) -> int:

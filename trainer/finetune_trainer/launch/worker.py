@@ -17,6 +17,7 @@ from finetune_api.exit_codes import ExitCode
 from finetune_api.reports import TerminationMessage, TrainingResult
 from finetune_trainer import termination
 from finetune_trainer.errors import exit_code_of
+from finetune_trainer.launch.stacks import stacks_file
 from finetune_trainer.stop import StopSignal
 
 if TYPE_CHECKING:
@@ -45,11 +46,20 @@ def message_file(folder: Path, rank: int) -> Path:
 def prepare_process() -> None:
     """Let stacks be asked for with SIGUSR1, and never outlive the launcher."""
     faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
+    faulthandler.register(signal.SIGUSR1, file=_open_stacks(), all_threads=True, chain=False)
     die_with_launcher()
     if not _home_is_writable():
         # The root of a hardened pod is read-only; the Hub's client would fail to make its cache.
         os.environ.setdefault("HF_HOME", str(scratch_folder() / "huggingface"))
+
+
+def _open_stacks() -> int:
+    """A file of this rank's own, for as long as the process lives; standard error where no launcher collects them."""
+    folder = os.environ.get(ENV_MESSAGES)
+    if folder is None:
+        return sys.stderr.fileno()
+    path = stacks_file(Path(folder), int(os.environ.get("RANK", "0")))
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def die_with_launcher() -> None:
@@ -129,10 +139,12 @@ def leave(message: TerminationMessage, rank: int) -> None:
 
 
 def _open_run(config: "TrainerConfig", rank: int, world_size: int, stop: StopSignal) -> "Run":
+    from finetune_trainer.heartbeat import Heartbeat, heartbeat_file
     from finetune_trainer.progress import Receiver, Reporter
     from finetune_trainer.prometheus import TrainingMetrics, metrics_port
     from finetune_trainer.run import Run
 
+    messages = os.environ.get(ENV_MESSAGES)
     metrics = TrainingMetrics()
     if rank == 0 and (port := metrics_port()):
         metrics.serve(port)
@@ -144,6 +156,7 @@ def _open_run(config: "TrainerConfig", rank: int, world_size: int, stop: StopSig
         local_world_size=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
         stop=stop,
         reporter=Reporter(Receiver.from_environment() if rank == 0 else None, config.job.attempt),
+        heartbeat=Heartbeat(heartbeat_file(Path(messages), rank) if messages else None, config.hang_timeout_seconds),
         metrics=metrics,
     )
 

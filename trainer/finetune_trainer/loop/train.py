@@ -113,6 +113,8 @@ class TrainingLoop:
                 self._save(stopping=decision.stop)
             if decision.stop and not self._finished():
                 raise Preempted(self.step, self.checkpoints.last.uri if self.checkpoints.last else None)
+            self.run.heartbeat.step(self.step)
+        self.run.heartbeat.rest()
         self.batches.close()
         self._restore_best()
 
@@ -195,7 +197,7 @@ class TrainingLoop:
 
     def _evaluate(self) -> None:
         assert self.evaluate is not None
-        with self.throughput.paused():
+        with self.throughput.paused(), self.run.heartbeat.other_work():
             self.watchdog.check()
             self.run.reporter.update(stage="Evaluating", step=self.step)
             metrics = self.evaluate().metrics
@@ -216,7 +218,7 @@ class TrainingLoop:
                 log.info("early stopping: %s has not improved in %d evaluations", self.best.metric, self.best.patience)
 
     def _save(self, stopping: bool) -> None:
-        with self.throughput.paused():
+        with self.throughput.paused(), self.run.heartbeat.other_work():
             self.watchdog.check()
             self.checkpoints.save(self._state(), final=stopping)
             self.agreement.saved()
