@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from finetune_operator.plan.evidence import Evidence, event_facts, node_facts
 from finetune_operator.plan.observation import AttemptFacts, observe_attempts
-from finetune_operator.plan.surroundings import Surroundings, event_facts, node_facts
 from plan.builders import indexed_job, pod
 
 FOLDER = Path(__file__).with_name("pod_statuses")
@@ -29,10 +29,10 @@ def attempt_of(case: dict[str, Any]) -> AttemptFacts:
     return observe_attempts([indexed_job()], [pod(0), item])[1]
 
 
-def around(case: dict[str, Any]) -> Surroundings:
+def around(case: dict[str, Any]) -> Evidence:
     """Nodes and events; `node: null` is one that is gone."""
     nodes = {"node-1": node_facts("node-1", case["node"])} if "node" in case else {}
-    return Surroundings(nodes, tuple(event_facts(one) for one in case.get("events", [])))
+    return Evidence(nodes, tuple(event_facts(one) for one in case.get("events", [])))
 
 
 def _as_json(value: Any) -> Any:

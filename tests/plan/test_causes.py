@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from finetune_operator.plan.causes import Cause, class_of
+from finetune_operator.plan.evidence import Evidence, node_facts
 from finetune_operator.plan.observation import AttemptFacts, observe_attempts, parse_termination
 from finetune_operator.plan.root_cause import find_ending
 from finetune_operator.plan.starting import start_overdue
 from finetune_operator.plan.status_draft import StatusDraft
-from finetune_operator.plan.surroundings import Surroundings, node_facts
 from plan.builders import NOW, done_pod, failed_pod, indexed_job, job, last_words, pod, world
 from plan.recorded import around, attempt_of, cases
 
@@ -35,10 +35,10 @@ def test_recorded_pods_that_do_not_start(case: dict[str, Any]) -> None:
     attempt = attempt_of(case)
     assert find_ending(attempt, around(case)) is None
     item = {**job(startDeadlineSeconds=60), "status": {}}
-    draft = StatusDraft(world(item, after=59, surroundings=around(case)))
+    draft = StatusDraft(world(item, after=59, evidence=around(case)))
     assert start_overdue(draft, attempt, 60) is None
     assert draft.requeue_after == 1
-    found = start_overdue(StatusDraft(world(item, after=61, surroundings=around(case))), attempt, 60)
+    found = start_overdue(StatusDraft(world(item, after=61, evidence=around(case))), attempt, 60)
     assert (found.cause, class_of(found.cause)) == (case["cause"], case["class"])
     assert "spec.startDeadlineSeconds (60)" in found.reason
     assert case.get("evidence", "") in found.reason
@@ -155,12 +155,12 @@ def test_of_a_hung_gang_the_rank_that_is_behind_is_the_root() -> None:
 def test_what_the_peers_of_a_silent_node_die_of_is_not_the_root(echo: dict) -> None:
     """Also before the cluster has taken the pod away from it."""
     silent = {"status": {"conditions": [{"type": "Ready", "status": "Unknown", "message": "silent"}]}}
-    surroundings = Surroundings({"node-1": node_facts("node-1", silent)})
+    evidence = Evidence({"node-1": node_facts("node-1", silent)})
     attempt = observe_attempts([indexed_job()], [echo, pod(1)])[1]
-    found = find_ending(attempt, surroundings)
+    found = find_ending(attempt, evidence)
     assert (found.cause, found.pod.rank) == (Cause.NODE_LOST, 1)
 
 
 def test_a_silent_node_alone_ends_nothing() -> None:
-    surroundings = Surroundings({"node-1": node_facts("node-1", None)})
-    assert find_ending(observe_attempts([indexed_job()], [pod(0), pod(1)])[1], surroundings) is None
+    evidence = Evidence({"node-1": node_facts("node-1", None)})
+    assert find_ending(observe_attempts([indexed_job()], [pod(0), pod(1)])[1], evidence) is None

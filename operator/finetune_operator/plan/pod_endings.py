@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass
 
 from finetune_operator.plan.causes import OUT_OF_MEMORY, USER, Cause
+from finetune_operator.plan.evidence import Evidence
 from finetune_operator.plan.last_words import cause_of_words, exit_words, telling_line
 from finetune_operator.plan.observation import AttemptFacts, PodFacts
 from finetune_operator.plan.pod_template import CONTAINER
-from finetune_operator.plan.surroundings import Surroundings
 
 DISRUPTIONS = {
     "PreemptionByScheduler": Cause.PREEMPTED,
@@ -59,7 +59,7 @@ class Ending:
         return self.cause in USER or self.cause in OUT_OF_MEMORY
 
 
-def pod_ending(pod: PodFacts, attempt: AttemptFacts, around: Surroundings) -> Ending | None:
+def pod_ending(pod: PodFacts, attempt: AttemptFacts, around: Evidence) -> Ending | None:
     """How a pod ended, or is about to; None while nothing has gone wrong with it."""
     if pod.waiting_reason == "InvalidImageName":
         return Ending(Cause.INVALID_IMAGE, pod.waiting_message or pod.waiting_reason, pod)
@@ -90,7 +90,7 @@ def _disrupted(pod: PodFacts) -> Ending:
     return Ending(cause, _sentence(pod.disruption, pod.disruption_message or pod.status_message), pod)
 
 
-def _deleted(pod: PodFacts, around: Surroundings) -> Ending:
+def _deleted(pod: PodFacts, around: Evidence) -> Ending:
     """Its deletion was asked for, and not by the Job's own controller."""
     if event := around.newest(tuple(EVENT_CAUSES), pod.name):
         return Ending(EVENT_CAUSES[event.reason], _sentence(event.reason, event.note), pod)
@@ -99,7 +99,7 @@ def _deleted(pod: PodFacts, around: Surroundings) -> Ending:
     return Ending(Cause.POD_LOST, f"pod {pod.name} was deleted", pod)
 
 
-def _own_end(pod: PodFacts, around: Surroundings) -> Ending:
+def _own_end(pod: PodFacts, around: Evidence) -> Ending:
     if pod.container != CONTAINER:
         return _end_of_another(pod)
     if pod.ended_reason == "OOMKilled":
@@ -123,7 +123,7 @@ def _end_of_another(pod: PodFacts) -> Ending:
     return Ending(cause, _sentence(where, "out of memory" if memory else telling_line(pod)), pod)
 
 
-def _without_a_word(pod: PodFacts, around: Surroundings) -> Ending:
+def _without_a_word(pod: PodFacts, around: Evidence) -> Ending:
     if trouble := around.trouble_of(pod.node):
         return Ending(Cause.NODE_LOST, trouble, pod)
     words = _sentence(pod.status_reason, pod.status_message) or "its status does not say why"

@@ -3,15 +3,15 @@
 from datetime import UTC, datetime
 
 from finetune_operator.plan.causes import Cause, root_place
+from finetune_operator.plan.evidence import UNKNOWN, Evidence
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.pod_endings import Ending, pod_ending
-from finetune_operator.plan.surroundings import UNKNOWN, Surroundings
 
 ECHOES = (Cause.COMMUNICATION, Cause.HANG, Cause.CRASH, Cause.PREEMPTED, Cause.UNKNOWN)
 """What the peers of a pod on a silent node die of, before the cluster has noticed that the node is gone."""
 
 
-def find_ending(attempt: AttemptFacts, around: Surroundings = UNKNOWN) -> Ending | None:
+def find_ending(attempt: AttemptFacts, around: Evidence = UNKNOWN) -> Ending | None:
     """The root cause that the pods, their nodes and the Job show; None while nothing has gone wrong."""
     seen = [ending for pod in attempt.pods if (ending := pod_ending(pod, attempt, around))]
     if seen:
@@ -27,7 +27,7 @@ def find_ending(attempt: AttemptFacts, around: Surroundings = UNKNOWN) -> Ending
     return None
 
 
-def _silent_node(attempt: AttemptFacts, around: Surroundings) -> Ending | None:
+def _silent_node(attempt: AttemptFacts, around: Evidence) -> Ending | None:
     for pod in attempt.pods:
         if not pod.ended and (trouble := around.trouble_of(pod.node)):
             return Ending(Cause.NODE_LOST, trouble, pod)

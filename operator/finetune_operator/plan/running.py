@@ -62,7 +62,7 @@ def _note_resumption(draft: StatusDraft) -> None:
 def _known_ending(draft: StatusDraft, facts: AttemptFacts) -> Ending | None:
     """What the pods show now, else what they showed before they went."""
     record = draft.record or {}
-    if (ending := find_ending(facts, draft.world.surroundings)) is not None:
+    if (ending := find_ending(facts, draft.world.evidence)) is not None:
         return ending
     if record.get("cause"):
         return Ending(Cause(record["cause"]), record["reason"])
@@ -128,7 +128,7 @@ def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None
         return
     if draft.is_true("Running"):
         return  # pods that end one after the other
-    hindrance = find_hindrance(facts, draft.world.surroundings)
+    hindrance = find_hindrance(facts, draft.world.evidence)
     if hindrance:
         draft.set("Running", False, hindrance.reason, hindrance.message)
     else:

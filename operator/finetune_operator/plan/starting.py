@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from finetune_operator.plan.causes import Cause
+from finetune_operator.plan.evidence import Evidence
 from finetune_operator.plan.observation import AttemptFacts, PodFacts
 from finetune_operator.plan.pod_endings import Ending
 from finetune_operator.plan.status_draft import StatusDraft
-from finetune_operator.plan.surroundings import Surroundings
 
 PATIENCE = timedelta(minutes=15)
 """How long pods may occupy nodes, and their GPUs, while a container of theirs cannot be started."""
@@ -36,7 +36,7 @@ class Hindrance:
     pod: PodFacts | None = None
 
 
-def find_hindrance(facts: AttemptFacts, around: Surroundings) -> Hindrance | None:
+def find_hindrance(facts: AttemptFacts, around: Evidence) -> Hindrance | None:
     """The first pod's that says what it waits for; None when nothing is known to be wrong."""
     for pod in facts.pods:
         if pod.waiting_reason:
@@ -52,7 +52,7 @@ def find_hindrance(facts: AttemptFacts, around: Surroundings) -> Hindrance | Non
 
 def start_overdue(draft: StatusDraft, facts: AttemptFacts, limit: int | None) -> Ending | None:
     """The end of an attempt whose pods do not get to run; if it is not there yet, the draft wakes up when it is."""
-    hindrance = find_hindrance(facts, draft.world.surroundings)
+    hindrance = find_hindrance(facts, draft.world.evidence)
     if limit is not None and facts.waiting_since:
         wait = (facts.waiting_since + timedelta(seconds=limit) - draft.now).total_seconds()
         if wait <= 0:

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 from finetune_operator.plan.attempt import Snapshot
+from finetune_operator.plan.evidence import Evidence
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
-from finetune_operator.plan.surroundings import Surroundings
 from finetune_operator.schedulers.default import DefaultScheduler
 from finetune_operator.schedulers.scheduler import Scheduler
 
@@ -43,7 +43,7 @@ class World:
     """PersistentVolumeClaims of the namespace; None: not known."""
     rivals: tuple[str, ...] = ()
     """Other unfinished jobs that publish to the same model."""
-    surroundings: Surroundings = field(default_factory=Surroundings)
+    evidence: Evidence = field(default_factory=Evidence)
     """Nodes and events of the current attempt, where they were worth a look."""
     scheduler: Scheduler = field(default_factory=DefaultScheduler)
 

@@ -30,7 +30,7 @@ class EventFacts:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Evidence:
     """Everything that is known."""
 
     nodes: Mapping[str, NodeFacts] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Surroundings:
         return found[-1] if found else None
 
 
-UNKNOWN = Surroundings()
+UNKNOWN = Evidence()
 
 
 def node_facts(name: str, node: Resource | None) -> NodeFacts:
