@@ -40,7 +40,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict api/finetune_api operator/finetune_operator
-	$(BIN)/mypy storage/finetune_storage trainer/finetune_trainer serving/finetune_serving local/finetune_local
+	$(BIN)/mypy storage/finetune_storage trainer/finetune_trainer serving/finetune_serving local/finetune_local benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/python tests/measure_style.py .
 

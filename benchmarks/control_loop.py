@@ -15,6 +15,7 @@ import tempfile
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,17 +161,18 @@ def rows(median: Round) -> list[Row]:
     requests = started.requests / JOBS_APPLIED
     edits = JOBS_APPLIED * EDITS
     cpu = {name: f"{1000 * seconds / JOBS_APPLIED:.2f} ms" for name, seconds in median.bare_cpu.items()}
-    measured = [
-        ("API requests per job", f"{requests:.2f}", f"≤ {REQUESTS_GOAL:g}", requests <= REQUESTS_GOAL),
-        ("of which", started.verbs),
-        ("CPU per job", f"{1000 * started.cpu / JOBS_APPLIED:.2f} ms"),
-        ("CPU of the bare clients", ", ".join(f"{name} {value}" for name, value in cpu.items())),
-        ("CPU against the bare kubernetes client", f"{ratio:.2f}", f"≤ {CPU_RATIO_GOAL}", ratio <= CPU_RATIO_GOAL),
-        ("CPU against bare aiohttp", f"{median.ratio_to('aiohttp'):.2f}"),
-        (f"writes on {edits} label edits", str(idle.writes), "0", idle.writes == 0),
-        ("CPU per label edit", f"{1000 * idle.cpu / max(edits, 1):.3f} ms"),
+    clients = ", ".join(f"{name} {value}" for name, value in cpu.items())
+    row = partial(Row, "control loop")
+    return [
+        row("API requests per job", f"{requests:.2f}", f"≤ {REQUESTS_GOAL:g}", requests <= REQUESTS_GOAL),
+        row("of which", started.verbs),
+        row("CPU per job", f"{1000 * started.cpu / JOBS_APPLIED:.2f} ms"),
+        row("CPU of the bare clients", clients),
+        row("CPU against the bare kubernetes client", f"{ratio:.2f}", f"≤ {CPU_RATIO_GOAL}", ratio <= CPU_RATIO_GOAL),
+        row("CPU against bare aiohttp", f"{median.ratio_to('aiohttp'):.2f}"),
+        row(f"writes on {edits} label edits", str(idle.writes), "0", idle.writes == 0),
+        row("CPU per label edit", f"{1000 * idle.cpu / max(edits, 1):.3f} ms"),
     ]
-    return [Row("control loop", *row) for row in measured]
 
 
 def fine_tune_job(number: int) -> dict[str, Any]:

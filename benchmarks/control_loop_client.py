@@ -33,7 +33,7 @@ async def post_with_kubernetes(url: str, requests: Requests) -> None:
     async with kubernetes_client.ApiClient(configuration) as api:
         api.user_agent = "bare"
         core = kubernetes_client.CoreV1Api(api)
-        create = {
+        create: dict[str, Callable[..., Awaitable[object]]] = {
             "ConfigMap": core.create_namespaced_config_map,
             "Service": core.create_namespaced_service,
             "Job": kubernetes_client.BatchV1Api(api).create_namespaced_job,

@@ -39,6 +39,7 @@ from finetune_trainer.loop.train import TrainingLoop
 from finetune_trainer.methods import Adaptation, apply_method
 from finetune_trainer.models.load import LoadedModel
 from finetune_trainer.models.quiet import quiet_libraries
+from finetune_trainer.parallel.replicated import Replicated
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.run import Run
 from finetune_trainer.stop import StepAgreement, StopSignal
@@ -131,7 +132,7 @@ def measure(case: Case, steps: int, rounds: int) -> Result:
         for number in range(rounds + 1):
             span = slice(number * steps, (number + 1) * steps)
             ours.plan = dataclasses.replace(plan, total_steps=(number + 1) * steps)
-            turns = [("bare", partial(bare, batches[span])), ("ours", ours.train)]
+            turns: list[tuple[str, Callable[[], None]]] = [("bare", partial(bare, batches[span])), ("ours", ours.train)]
             seconds = dict(_timed(*turn) for turn in (turns if number % 2 else reversed(turns)))
             pairs.append((sum(tokens[span]) / seconds["bare"], sum(tokens[span]) / seconds["ours"]))
     bare_rates, our_rates = zip(*pairs[1:], strict=True)  # the first round warms up
@@ -148,9 +149,11 @@ def _timed(name: str, turn: Callable[[], None]) -> tuple[str, float]:
 def our_loop(case: Case, training: Training, plan: Any, feed: Feed, folder: Path) -> TrainingLoop:
     """As the recipe builds it."""
     run, ranks = Run(folder), Ranks()
+    model = copy.deepcopy(case.model)
     loop = TrainingLoop(
         task=case.task,
-        adaptation=Adaptation(copy.deepcopy(case.model)),
+        adaptation=Adaptation(model),
+        strategy=Replicated(model, training, 1, DEVICE),
         training=training,
         plan=plan,
         feed=feed,

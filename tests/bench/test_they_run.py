@@ -1,0 +1,21 @@
+"""Every benchmark runs to its table; what they measure is for a quiet machine."""
+
+import os
+import subprocess
+import sys
+
+from benchmarks import trainer_loop
+
+
+def test_the_control_loop_is_measured() -> None:
+    small = os.environ | {"BENCH_JOBS": "5", "BENCH_ROUNDS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "control_loop"], env=small, capture_output=True, text=True
+    )
+    assert "CPU against bare aiohttp" in done.stdout, done.stderr
+    assert "5.00" in next(line for line in done.stdout.splitlines() if "API requests per job" in line)
+
+
+def test_the_training_loop_is_measured() -> None:
+    rows = trainer_loop.run(steps=1, rounds=1)
+    assert all("tokens/s" in row.value for row in rows)
