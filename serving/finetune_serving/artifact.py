@@ -1,6 +1,6 @@
 """Opening an artifact: every file is checked against the manifest before anything is loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,9 @@ from finetune_api.exit_codes import ExitCode
 from finetune_api.manifest import ManifestError, read_manifest, verify_folder
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
-from finetune_storage import open_storage
+from finetune_storage import Storage, open_storage
 from finetune_storage.errors import StorageError
-
-MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
-"""What a base model is loaded from; other formats that a hub holds are not fetched."""
+from finetune_storage.model_files import model_patterns
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,21 @@ class Artifact:
     """`sha256:…` of its manifest."""
 
 
-def local_folder(uri: str, scratch: Path, revision: str | None = None, patterns: Sequence[str] | None = None) -> Path:
-    """The folder that a URI or a path names, fetched below `scratch` when it is remote. Raises StartupError."""
+def local_folder(uri: str, scratch: Path) -> Path:
+    """The folder that a URI or a path names, whole, fetched below `scratch` when it is remote. Raises StartupError."""
+    return _fetch(uri, scratch, None, lambda _: None)
+
+
+def base_folder(uri: str, scratch: Path, revision: str | None, trust_remote_code: bool) -> Path:
+    """The folder of a pre-trained model, with what is needed to load it. Raises StartupError."""
+    return _fetch(uri, scratch, revision, lambda storage: model_patterns(storage, trust_remote_code))
+
+
+def _fetch(uri: str, scratch: Path, revision: str | None, choose: Callable[[Storage], list[str] | None]) -> Path:
     known = uri if "://" in uri else f"file://{Path(uri).absolute()}"
     try:
-        folder = open_storage(known, revision).fetch(scratch, patterns=patterns)
+        storage = open_storage(known, revision)
+        folder = storage.fetch(scratch, patterns=choose(storage))
     except StorageError as error:
         raise StartupError(str(error)) from error
     if not folder.is_dir():

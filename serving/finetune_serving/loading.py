@@ -20,7 +20,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.exit_codes import ExitCode
-from finetune_serving.artifact import MODEL_FILES, Artifact, local_folder, verify
+from finetune_serving.artifact import Artifact, base_folder, local_folder, verify
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
 
@@ -89,9 +89,11 @@ def _base_folder(source: ModelSource, description: ArtifactDescription) -> Path:
             f"{source.uri}: an adapter needs its base model; pass --base-model (trained on {uri or 'unknown'})"
         )
     revision = source.base_revision or (named.revision if named and named.source == uri else None)
-    folder = local_folder(uri, source.scratch, revision, None if source.base_digest else MODEL_FILES)
     if source.base_digest:
+        folder = local_folder(uri, source.scratch)
         verify(folder, source.base_digest)
+    else:
+        folder = base_folder(uri, source.scratch, revision, source.trust_remote_code)
     if not (folder / "config.json").exists():
         raise StartupError(f"{uri}: the base model has no config.json at {folder}; check --base-model")
     return folder

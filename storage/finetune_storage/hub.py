@@ -91,6 +91,20 @@ class HubStorage:
             raise NotFoundError(f"{self._name()}: there is no file{kind} at {inside or 'its root'}; check the path")
         return place
 
+    def commit(self) -> str:
+        """The commit that the revision stands for; offline, in the Hub's own cache."""
+        import huggingface_hub
+
+        with self._errors():
+            folder = huggingface_hub.snapshot_download(
+                self._repository,
+                revision=self._revision,
+                repo_type=self._kind,
+                allow_patterns=["config.json"],
+                tqdm_class=_silent_progress(),
+            )
+        return Path(folder).name
+
     def upload(self, source: Path, path: str = "") -> None:
         raise UriError(f"{self.uri}: cannot be written; use s3://, pvc:// or file://")
 

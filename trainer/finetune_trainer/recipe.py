@@ -10,6 +10,7 @@ import torch
 from finetune_api.reports import TrainingResult
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
+from finetune_trainer.checkpoint.pinned_model import pin_model
 from finetune_trainer.data.prepare import PreparedData, prepare
 from finetune_trainer.data.report import summary
 from finetune_trainer.errors import ConfigurationError
@@ -54,6 +55,8 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     task = task_of(config)
 
     # The model's own files first: they are small to check, and decide how the data is tokenised.
+    pinned = pin_model(config.model, config.checkpoint.storage, run)
+    config = config.model_copy(update={"model": pinned})
     base = fetch_model(config.model, run)
     model_config = load_config(base, task, trust := config.model.trust_remote_code)
     check_method(model_config, config.task, config.method)

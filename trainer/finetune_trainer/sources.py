@@ -5,28 +5,18 @@ from pathlib import Path
 
 from finetune_api.model_reference import ModelReference
 from finetune_storage import Storage, open_storage
+from finetune_storage.model_files import model_patterns
 from finetune_trainer.data.cache import locked
 from finetune_trainer.errors import of_field
 from finetune_trainer.run import Run
-
-MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
-"""Not the same weights again for other frameworks, which many repositories hold beside the safetensors."""
 
 
 def fetch_model(model: ModelReference, run: Run) -> Path:
     """The folder of a pre-trained model."""
     with of_field("model.source"):
-        return _fetch_model(model, run)
-
-
-def _fetch_model(model: ModelReference, run: Run) -> Path:
-    storage = open_storage(model.source, model.revision)
-    patterns = list(MODEL_FILES)
-    if not any(entry.path.endswith(".safetensors") for entry in storage.files()):
-        patterns.append("*.bin")
-    if model.trust_remote_code:
-        patterns.append("*.py")
-    return _fetch(storage, f"{model.source}@{model.revision}", run, patterns)
+        storage = open_storage(model.source, model.revision)
+        patterns = model_patterns(storage, model.trust_remote_code)
+        return _fetch(storage, f"{model.source}@{model.revision}", run, patterns)
 
 
 def fetch_data(uri: str, run: Run) -> Path:

@@ -17,6 +17,8 @@ class HubServer:
     repositories: dict[str, dict[str, bytes]]
     gated: set[str] = field(default_factory=set)
     revisions: set[str] = field(default_factory=lambda: {"main", "v1", COMMIT})
+    commit: str = COMMIT
+    """What every branch stands for."""
     requests: list[str] = field(default_factory=list)
     failing: bool = False
 
@@ -83,7 +85,7 @@ class HubServer:
     def _info(self, repository: str) -> tuple[int, dict[str, str], bytes]:
         name = repository.partition("/")[2]
         return _json(
-            {"id": name, "sha": COMMIT, "siblings": [], "private": False, "tags": [], "downloads": 0, "likes": 0}
+            {"id": name, "sha": self.commit, "siblings": [], "private": False, "tags": [], "downloads": 0, "likes": 0}
         )
 
     def _tree(self, files: dict[str, bytes]) -> tuple[int, dict[str, str], bytes]:
@@ -98,7 +100,7 @@ class HubServer:
         if name not in files:
             return 404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "no such file"}, b""
         data = files[name]
-        return 200, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT}, data
+        return 200, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": self.commit}, data
 
 
 def _json(value: object) -> tuple[int, dict[str, str], bytes]:

@@ -10,13 +10,10 @@ from typing import Any, TypeVar
 
 from finetune_api import manifest
 from finetune_api.manifest import FileEntry, ManifestError
-from finetune_storage import open_storage
 from finetune_storage.errors import StorageError
-from finetune_storage.local import LocalStorage
 from finetune_trainer.checkpoint.backend import (
     BEST,
     FENCE,
-    Backend,
     decode_fence,
     decode_pin,
     encode_fence,
@@ -25,10 +22,10 @@ from finetune_trainer.checkpoint.backend import (
     step_of,
 )
 from finetune_trainer.checkpoint.lineage import Lineage, check_trainable
+from finetune_trainer.checkpoint.opening import open_backend
 from finetune_trainer.checkpoint.retention import surplus
-from finetune_trainer.checkpoint.shared_folder import SharedFolder
 from finetune_trainer.checkpoint.state import read_state, saved_shapes, write_state
-from finetune_trainer.errors import CheckpointError, ConfigurationError, Superseded, TrainerError
+from finetune_trainer.errors import CheckpointError, Superseded, TrainerError
 from finetune_trainer.prometheus import TrainingMetrics
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.train_state import TrainState
@@ -81,7 +78,7 @@ class CheckpointStore:
         metrics: TrainingMetrics | None = None,
         attempt: int = 1,
     ) -> None:
-        self._backend = _backend(uri, scratch)
+        self._backend = open_backend(uri, scratch)
         self._keep = keep
         self._ranks = ranks
         self._lineage = lineage
@@ -299,15 +296,3 @@ def _portable(error: Exception) -> Exception:
     if isinstance(error, (TrainerError, StorageError)):
         return error
     return CheckpointError(f"{type(error).__name__}: {error}")
-
-
-def _backend(uri: str, scratch: Path) -> Backend:
-    storage = open_storage(uri)
-    if isinstance(storage, LocalStorage):
-        return SharedFolder(storage)
-    from finetune_storage.s3 import S3Storage
-    from finetune_trainer.checkpoint.object_store import ObjectStore
-
-    if not isinstance(storage, S3Storage):
-        raise ConfigurationError(f"checkpoint.storage: {uri} cannot be written; use s3://, pvc:// or file://")
-    return ObjectStore(storage, scratch / "checkpoints")
