@@ -2,12 +2,13 @@
 
 from typing import Literal, get_args
 
-Task = Literal["TextClassification", "TextGeneration", "TokenClassification"]
+Task = Literal["TextClassification", "TextGeneration", "TokenClassification", "Seq2Seq"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 METRICS: dict[str, tuple[str, ...]] = {
     "TextClassification": ("accuracy", "precision", "recall", "f1", "auc", "loss"),
     "TextGeneration": ("loss", "perplexity"),
+    "Seq2Seq": ("rougeL", "rouge1", "rouge2", "bleu", "chrf", "loss"),
     "TokenClassification": ("f1", "precision", "recall", "accuracy", "loss"),
 }
 LOWER_IS_BETTER = frozenset({"loss", "perplexity"})

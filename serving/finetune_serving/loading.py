@@ -10,6 +10,7 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -27,6 +28,7 @@ from finetune_serving.startup import StartupError
 log = logging.getLogger(__name__)
 
 MODEL_CLASSES: dict[str, Any] = {
+    "Seq2Seq": AutoModelForSeq2SeqLM,
     "TextClassification": AutoModelForSequenceClassification,
     "TextGeneration": AutoModelForCausalLM,
     "TokenClassification": AutoModelForTokenClassification,

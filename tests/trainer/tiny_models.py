@@ -15,6 +15,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 SPEECH = """my card was charged twice please refund it the parcel never came where is cannot log in password reset
@@ -92,6 +94,18 @@ def gpt2(folder: Path) -> Path:
     tokens = decoder_tokenizer()
     config = GPT2Config(vocab_size=len(tokens), n_positions=128, n_embd=32, n_layer=2, n_head=4)
     return save(folder, GPT2LMHeadModel(_with_ends(config, tokens)), tokens)
+
+
+def t5(folder: Path) -> Path:
+    """An encoder and a decoder that writes."""
+    torch.manual_seed(5)
+    special = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "</s>"}
+    tokens = tokenizer(special, "$A </s>")
+    config = T5Config(
+        vocab_size=len(tokens), d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0
+    )
+    config.pad_token_id, config.eos_token_id = tokens.pad_token_id, tokens.eos_token_id
+    return save(folder, T5ForConditionalGeneration(config), tokens)
 
 
 def _with_ends(config: Any, tokens: PreTrainedTokenizerFast) -> Any:

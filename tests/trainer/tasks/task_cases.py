@@ -24,10 +24,12 @@ class Case:
     """What training must improve,"""
     reaches: float
     """and where it must get."""
-    inputs: dict[str, list[str]]
-    """A request,"""
-    answered: Callable[[Answer], None]
+    inputs: dict[str, list[str]] = field(default_factory=dict)
+    """A request to …/infer,"""
+    answered: Callable[[Answer], None] = lambda answer: None
     """and what must hold for its answer."""
+    writes: dict[str, str] = field(default_factory=dict)
+    """What /v1/completions must answer to a prompt."""
     method: dict[str, Any] = field(default_factory=lambda: FULL)
     dataset: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
@@ -61,7 +63,37 @@ def finds_the_parcel(answer: Answer) -> None:
     assert 0.3 < first[0]["score"] <= 1
 
 
+def reader_and_writer(folder: Path) -> Path:
+    from trainer import tiny_models
+
+    return tiny_models.t5(folder)
+
+
+REPLIES = {"parcel": "the parcel never came", "invoice": "please refund the invoice"}
+
+
+def replies(folder: Path) -> Path:
+    """What is written depends on one word of what is read."""
+    rows = [
+        {
+            "prompt": f"{NUMBERS[n % 10]} {['parcel', 'invoice'][n % 2]} {NUMBERS[n // 10]}",
+            "completion": REPLIES[["parcel", "invoice"][n % 2]],
+        }
+        for n in range(80)
+    ]
+    return write_jsonl(folder / "train.jsonl", rows)
+
+
 CASES = {
+    "seq2seq": Case(
+        task="Seq2Seq",
+        model=reader_and_writer,
+        data=replies,
+        metric="rougeL",
+        reaches=0.9,
+        writes={"five parcel six": REPLIES["parcel"], "two invoice": REPLIES["invoice"]},
+        training={"maxSteps": 40},
+    ),
     "token-classification": Case(
         task="TokenClassification",
         model=encoder,

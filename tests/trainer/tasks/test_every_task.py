@@ -11,7 +11,7 @@ from finetune_api.method import METHODS
 from finetune_api.method_support import refusal
 from finetune_api.metrics import METRICS, better
 from finetune_api.trainer_config import TrainerConfig
-from serving.in_process import serving
+from serving.in_process import Serving, serving
 from trainer.jobs import job
 from trainer.methods.method_runs import run
 from trainer.tasks.task_cases import CASES, Case
@@ -61,11 +61,11 @@ def test_it_improves_on_held_out_data(trained: Finished) -> None:
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained: Finished, tmp_path: Path) -> None:
     config = job_of(trained.case, tmp_path, trained.model, trained.data)
-    _, before = run(config, tmp_path, end_at=18)
+    steps = len(trained.losses)
+    _, before = run(config, tmp_path, end_at=steps - 6)
     result, after = run(config, tmp_path)
-    assert (max(before), min(after)) == (18, 17), "it went on from the checkpoint of step 16"
+    assert (max(before), min(after)) == (steps - 6, steps - 7), "it went on from the checkpoint, 8 steps from the end"
     assert {**before, **after} == trained.losses
-    assert list(trained.losses) == list(range(1, STEPS + 1))
     assert result.metrics == trained.result.metrics
 
 
@@ -84,16 +84,28 @@ def test_every_other_method_trains_it_unless_the_table_refuses(trained: Finished
 
 
 async def test_it_is_served(trained: Finished) -> None:
-    inputs = [
-        {"name": name, "datatype": "BYTES", "shape": [len(values)], "data": values}
-        for name, values in trained.case.inputs.items()
-    ]
     async with serving(trained.root / "output", name="tiny", version="tiny-1") as server:
         metadata = (await server.client.get("/v2/models/tiny")).json()
-        assert [tensor["name"] for tensor in metadata["inputs"]] == list(trained.case.inputs)
         assert metadata["parameters"]["task"] == trained.case.task
-        response = await server.client.post("/v2/models/tiny/infer", json={"inputs": inputs})
-        assert response.status_code == 200, response.text
-        outputs = response.json()["outputs"]
-        assert [tensor["name"] for tensor in outputs] == [tensor["name"] for tensor in metadata["outputs"]]
-        trained.case.answered({tensor["name"]: tensor["data"] for tensor in outputs})
+        assert bool(metadata["inputs"]) == bool(trained.case.inputs)
+        for prompt, expected in trained.case.writes.items():
+            body = {"model": "tiny", "prompt": prompt, "temperature": 0, "max_tokens": 16}
+            response = await server.client.post("/v1/completions", json=body)
+            assert response.status_code == 200, response.text
+            assert response.json()["choices"][0]["text"].strip() == expected
+        if trained.case.inputs:
+            await ask(server, trained.case, metadata)
+
+
+async def ask(server: Serving, case: Case, metadata: dict[str, Any]) -> None:
+    """One request over the Open Inference Protocol."""
+    inputs = [
+        {"name": name, "datatype": "BYTES", "shape": [len(values)], "data": values}
+        for name, values in case.inputs.items()
+    ]
+    assert [tensor["name"] for tensor in metadata["inputs"]] == list(case.inputs)
+    response = await server.client.post("/v2/models/tiny/infer", json={"inputs": inputs})
+    assert response.status_code == 200, response.text
+    outputs = response.json()["outputs"]
+    assert [tensor["name"] for tensor in outputs] == [tensor["name"] for tensor in metadata["outputs"]]
+    case.answered({tensor["name"]: tensor["data"] for tensor in outputs})

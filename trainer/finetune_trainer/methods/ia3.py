@@ -10,9 +10,11 @@ from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.methods.peft_model import adapted, new_modules
 from finetune_trainer.methods.target_modules import (
+    BART_LIKE,
     BERT_LIKE,
     LINEAR,
     LLAMA_LIKE,
+    T5_LIKE,
     adaptable,
     leaf_names,
     stores_transposed,
@@ -30,6 +32,8 @@ FAMILIES: dict[str, Layers] = {
     **dict.fromkeys(BERT_LIKE, BERT),
     **dict.fromkeys(LLAMA_LIKE, LLAMA),
     **dict.fromkeys(["gpt_neox", "falcon", "bloom"], FUSED),
+    **dict.fromkeys(T5_LIKE, ([r"Attention\.k", r"Attention\.v"], ["wo"])),
+    **dict.fromkeys(BART_LIKE, (["k_proj", "v_proj"], ["fc2"])),
     "phi3": (["qkv_proj"], ["down_proj"]),
     "distilbert": (["k_lin", "v_lin"], ["lin2"]),
     "deberta-v2": (["key_proj", "value_proj"], [r"layer\.\d+\.output\.dense"]),

@@ -9,6 +9,8 @@ from finetune_trainer.errors import ConfigurationError
 
 BERT = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
 LLAMA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+T5 = ["q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo"]
+BART = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
 FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 
 BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie")
@@ -25,6 +27,8 @@ LLAMA_LIKE = (
     "granite",
     "cohere",
 )
+T5_LIKE = ("t5", "mt5", "umt5")
+BART_LIKE = ("bart", "mbart", "marian", "pegasus", "m2m_100")
 """Values of model_type whose layers have the same names."""
 
 FAMILIES: dict[str, list[str]] = {
@@ -42,9 +46,11 @@ FAMILIES: dict[str, list[str]] = {
     ],
     "modernbert": ["Wqkv", "Wo", "Wi"],
     "mpnet": ["attn.q", "attn.k", "attn.v", "attn.o", "intermediate.dense", "output.dense"],
+    **dict.fromkeys(T5_LIKE, T5),
+    **dict.fromkeys(BART_LIKE, BART),
     "gpt2": ["c_attn", "c_proj", "c_fc"],
     "gpt_neox": ["query_key_value", "attention.dense", "dense_h_to_4h", "dense_4h_to_h"],
-    "opt": ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"],
+    "opt": BART,
     "phi": ["q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"],
     "falcon": ["query_key_value", "self_attention.dense", "dense_h_to_4h", "dense_4h_to_h"],
     "bloom": ["query_key_value", "self_attention.dense", "dense_h_to_4h", "dense_4h_to_h"],

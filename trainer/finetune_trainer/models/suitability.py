@@ -15,8 +15,8 @@ def check_suitable(config: Any, task: Task, trust_remote_code: bool) -> None:
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False) and task.name == "TextGeneration":
         raise ConfigurationError(
-            f"model.source: {kind} is an encoder-decoder model; TextGeneration needs a decoder such as Llama, Qwen "
-            "or GPT-2"
+            f"model.source: {kind} is an encoder-decoder model; set task to Seq2Seq, or use a decoder such as "
+            "Llama, Qwen or GPT-2"
         )
     if task.name == "TextGeneration" and is_encoder(config):
         raise ConfigurationError(
@@ -53,6 +53,8 @@ def is_encoder(config: Any) -> bool:
 
 def longest_input(config: Any) -> int | None:
     """Positions that the model has, or None when it says none."""
+    if config.model_type in RELATIVE_POSITIONS:
+        return None
     for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
         value = getattr(config, name, None)
         if isinstance(value, int) and value > 0:
@@ -65,4 +67,6 @@ def longest_input(config: Any) -> int | None:
 PREFIXED_ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 """Encoders whose classifiers PEFT takes apart rightly; of others it leaves out what lies before the last layer."""
 
+RELATIVE_POSITIONS = frozenset({"t5", "mt5", "umt5", "longt5", "switch_transformers"})
+"""Models that know distances only; some of their config.json name the length of their pre-training all the same."""
 ROBERTA_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "esm"})

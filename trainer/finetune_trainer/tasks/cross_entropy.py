@@ -14,14 +14,15 @@ class CrossEntropy:
     def outputs(self, model: Any, batch: Batch) -> Tensor:
         """Logits of the predictions that count, one a row."""
         logits: Tensor = model(**batch.inputs, **batch.options).logits
-        if logits.ndim == 3 and "input_ids" in batch.inputs:
+        if logits.ndim == 3:
             # Prompt tuning puts tokens of its own before the text; nothing is predicted from all but the last of them.
-            logits = logits[:, -batch.inputs["input_ids"].shape[1] :]
+            text = batch.inputs.get("decoder_input_ids", batch.inputs["input_ids"])
+            logits = logits[:, -text.shape[1] :]
         return logits.flatten(0, -2).index_select(0, batch.positions)
 
     def loss_sum(self, model: Any, batch: Batch, label_smoothing: float) -> Tensor:
         logits = self.outputs(model, batch).float()
         return functional.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=label_smoothing)
 
-    def predictions(self, model: Any, batch: Batch) -> Tensor:
+    def predictions(self, model: Any, batch: Batch) -> Any:
         return self.outputs(model, batch)

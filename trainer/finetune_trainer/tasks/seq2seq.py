@@ -1,0 +1,114 @@
+"""Writes one text for another: summarisation, translation."""
+
+from typing import Any
+
+import numpy as np
+from peft import TaskType
+from torch import Tensor, from_numpy, tensor
+from transformers import AutoModelForSeq2SeqLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+
+from finetune_api.dataset import Columns
+from finetune_trainer.data.batches import Batch, Collate, padded, padded_ids
+from finetune_trainer.data.encoded import Encoded, Features
+from finetune_trainer.data.examples import Example, text_column
+from finetune_trainer.data.reading import Row
+from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.metrics.written_text import WrittenTextScores
+from finetune_trainer.tasks.cross_entropy import CrossEntropy
+from finetune_trainer.tasks.text_task import TextTask
+
+WRITTEN = "target_ids"
+"""The column of the tokens to write, the end token last."""
+
+
+class Seq2Seq(CrossEntropy, TextTask):
+    """Columns `prompt` and `completion`, for an encoder that reads and a decoder that writes."""
+
+    name = "Seq2Seq"
+    model_class = AutoModelForSeq2SeqLM
+    model_types = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    heads = ()
+    peft_type = TaskType.SEQ_2_SEQ_LM
+
+    def __init__(self, columns: Columns) -> None:
+        self._prompt, self._completion = columns.prompt or "prompt", columns.completion or "completion"
+        self._start = 0
+
+    def read(self, row: Row) -> Example:
+        return Example(
+            content=text_column(row, self._prompt, "dataset.columns.prompt"),
+            where=row.where,
+            target=text_column(row, self._completion, "dataset.columns.completion"),
+        )
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        if tokenizer.eos_token_id is None:
+            raise ConfigurationError(
+                "model.source: the tokenizer has no end-of-text token, so the model would never learn to stop; "
+                "set eos_token in its tokenizer_config.json"
+            )
+
+    def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
+        """Learns from the configuration which token every written text starts after."""
+        super().configure(config, processor, labels)
+        start = getattr(config, "decoder_start_token_id", None)
+        if start is None:
+            raise ConfigurationError(
+                "model.source: config.json has no decoder_start_token_id, which the decoder begins with; add it"
+            )
+        self._start = start
+
+    def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
+        read = processor([e.content for e in examples], verbose=False)["input_ids"]
+        written = processor(text_target=[e.target for e in examples], verbose=False)["input_ids"]
+        eos = processor.eos_token_id
+        return [_features(ids, _ended(target, eos)) for ids, target in zip(read, written, strict=True)]
+
+    def truncate(
+        self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
+    ) -> Features:
+        """Cuts the prompt; the completion only where it takes more than half of the room."""
+        target = list(features.columns[WRITTEN])
+        room = max(max_length - len(target), max_length // 2)
+        ids = processor(example.content, truncation=True, max_length=room)["input_ids"]
+        return _features(ids, target[: max_length - len(ids)])
+
+    def collator(self, processor: Any) -> Collate:
+        def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
+            examples = [row[0] for row in rows]
+            pad = processor.pad_token_id
+            ids, mask = padded_ids(encoded, examples, pad)
+            written, learnt = padded_ids(encoded, examples, pad, WRITTEN)
+            places = learnt.flatten().nonzero().flatten()
+            inputs = {
+                "input_ids": ids,
+                "attention_mask": mask,
+                "decoder_input_ids": self._shifted(encoded, examples, pad),
+            }
+            longest = tensor(int(np.diff(encoded[WRITTEN].offsets).max()))
+            return Batch(inputs, places, written.flatten()[places], {"use_cache": False}, {"longest": longest})
+
+        return collate
+
+    def _shifted(self, encoded: Encoded, examples: list[int], pad: int) -> Tensor:
+        rows = [np.concatenate([[self._start], encoded[WRITTEN][i][:-1]]) for i in examples]
+        return from_numpy(padded(rows, pad).astype(np.int64))
+
+    def predictions(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits of the expected tokens, and what the model writes: the likeliest token each time."""
+        asked = {name: batch.inputs[name] for name in ("input_ids", "attention_mask")}
+        written = model.generate(**asked, max_new_tokens=2 * int(batch.extras["longest"]), do_sample=False, num_beams=1)
+        return self.outputs(model, batch), written
+
+    def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> WrittenTextScores:
+        targets = [encoded[WRITTEN][row] for row in range(len(encoded))]
+        return WrittenTextScores(processor.batch_decode(targets, skip_special_tokens=True), processor)
+
+
+def _ended(target: list[int], eos: int) -> list[int]:
+    return target if target and target[-1] == eos else [*target, eos]
+
+
+def _features(ids: list[int], target: list[int]) -> Features:
+    return Features({"input_ids": ids, WRITTEN: target}, len(ids) + len(target), len(target))
