@@ -43,6 +43,11 @@ class FineTuneJobSpec(Schema):
                 "training.batchSize must be a multiple of distributed.nodes × distributed.processesPerNode",
             ),
             *support_rules(),
+            rule(
+                "has(self.managedBy) == has(oldSelf.managedBy) && "
+                "(!has(self.managedBy) || self.managedBy == oldSelf.managedBy)",
+                "managedBy is fixed at creation",
+            ),
         ]
     )
     runtime_ref: RuntimeReference | None = None
@@ -77,6 +82,17 @@ class FineTuneJobSpec(Schema):
     """Serve the published model."""
     failure_policy: FailurePolicy | None = None
     """How often the job may start again, by cause."""
+    queue_name: str | None = Field(
+        None,
+        max_length=253,
+        description="LocalQueue of Kueue, or queue of Volcano where the runtime's scheduler is Volcano.",
+    )
+    managed_by: str | None = Field(
+        None,
+        max_length=63,
+        description="Another controller, such as kueue.x-k8s.io/multikueue, that takes care of this job instead of "
+        "this operator. Fixed at creation.",
+    )
     suspend: bool = False
     """Stop after saving a checkpoint; setting it back to false goes on from there."""
     start_deadline_seconds: int | None = Field(
@@ -271,6 +287,7 @@ class FineTuneJobStatus(StatusSchema):
     """Generation of the spec that this status describes."""
     phase: Literal[
         "Pending",
+        "Queued",
         "Starting",
         "Running",
         "Restarting",

@@ -22,6 +22,9 @@ MANAGER = "finetune-operator"
 FIELD_MANAGER = MANAGER
 PROGRESS_FIELD_MANAGER = f"{MANAGER}-progress"
 
+TRAINER_SERVICE_ACCOUNT = "finetune-trainer"
+"""Of the training pods, one a namespace: platform teams annotate it for their cloud's workload identity."""
+
 PVC_MOUNT = "/mnt/pvc"
 """`pvc://CLAIM/PATH` is `/mnt/pvc/CLAIM/PATH` in every pod the operator makes."""
 CONFIG_MOUNT = "/etc/finetune"

@@ -6,8 +6,11 @@ from pydantic import Field
 
 from finetune_api.base import Resource, Schema
 from finetune_api.failure_policy import FailurePolicy
+from finetune_api.network import NetworkAccess
 from finetune_api.pods import Credentials, PodTemplate, Resources
 from finetune_api.training import Checkpoint
+
+SchedulerName = Literal["Default", "Kueue", "Volcano", "Coscheduling"]
 
 
 class RuntimeReference(Schema):
@@ -50,7 +53,13 @@ class TrainingRuntimeSpec(Schema):
     """How often jobs may start again."""
     ttl_seconds_after_finished: int | None = Field(None, ge=0)
     """Delete a finished job after so long; its artifacts stay."""
-    allow_trust_remote_code: bool = Field(True, description="Whether jobs may set model.trustRemoteCode.")
+    allow_trust_remote_code: bool = Field(False, description="Whether jobs may set model.trustRemoteCode.")
+    network: NetworkAccess = Field(default_factory=NetworkAccess)
+    """What training pods may reach over the network."""
+    scheduler: SchedulerName | None = Field(
+        None, description="Who places the gang. Default: Kueue for a job that names a queue, else the cluster's own."
+    )
+    queue_name: str | None = Field(None, max_length=253, description="Queue of jobs that name none themselves.")
 
 
 class TrainingRuntime(Resource):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_operator.controllers import fine_tune_job, model_deployment, model_version
+from finetune_operator.controllers.api_groups import ApiGroups
 from finetune_operator.controllers.job_caches import JobCaches
 from finetune_operator.controllers.serving_caches import ServingCaches
 from finetune_operator.kinds import CLUSTER_TRAINING_RUNTIMES
@@ -92,7 +93,7 @@ def build_runtime(api: HttpKubeApi, options: Options) -> Runtime:
         servers=_receivers(api, jobs, writer, certificate, options),
         probe_port=options.probe_port,
         probe_host=options.bind_address,
-        background=[writer.run, *([certificate.run] if certificate else [])],
+        background=[writer.run, jobs[0].api_groups.run, *([certificate.run] if certificate else [])],
     )
     runtime.servers.append(Server(runtime.probes.app(), options.metrics_port, options.bind_address))
     _add_webhooks(runtime, api, jobs, options)
@@ -102,7 +103,8 @@ def build_runtime(api: HttpKubeApi, options: Options) -> Runtime:
 def build_caches(api: KubeApi, namespaces: Sequence[str]) -> tuple[list[JobCaches], list[ServingCaches]]:
     """For the whole cluster, or for each namespace; what two controllers read is watched once."""
     cluster_runtimes = Informer(api, CLUSTER_TRAINING_RUNTIMES)
-    jobs = [JobCaches.build(api, namespace, cluster_runtimes) for namespace in namespaces or (None,)]
+    groups = ApiGroups(api)
+    jobs = [JobCaches.build(api, namespace, cluster_runtimes, groups) for namespace in namespaces or (None,)]
     servings = [
         ServingCaches.build(
             api,
@@ -135,6 +137,7 @@ def _settings(options: Options) -> Settings:
     return Settings(
         trainer_image=options.trainer_image,
         progress_url=options.progress_url or None,
+        progress_port=options.progress_port,
         progress_ca=Path(authority).read_text() if authority else None,
     )
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from charts.conftest import ALL_VALUES, CHART, NAMESPACE, RELEASE, Render, Rendered, values_file
-from finetune_operator.controllers.carry_out import KINDS
+from finetune_operator.controllers.carry_out import KINDS, POD_GROUPS
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.resources import Kind
 from finetune_operator.operator import build_caches
@@ -100,8 +100,8 @@ def test_the_operator_may_watch_what_its_caches_hold(render: Render, name: str) 
 
 def test_the_operator_may_create_what_its_plans_make(render: Render) -> None:
     granted = rights(*operator_roles(render()))
-    made = {name: kind for name, kind in KINDS.items() if name not in {"FineTuneJob", "Pod"}}
-    for kind in made.values():
+    made = [kind for name, kind in KINDS.items() if name not in {"FineTuneJob", "Pod"}]
+    for kind in (*made, *POD_GROUPS.values()):
         assert right(kind, "create") in granted, kind
 
 

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from controllers.cluster_user import NAMESPACE, ClusterUser, eventually
 from controllers.operator_under_test import OperatorUnderTest
 from finetune_local.cluster import Cluster
@@ -12,7 +14,8 @@ from finetune_operator.kinds import (
     MODEL_DEPLOYMENTS,
     MODEL_VERSIONS,
 )
-from finetune_operator.kube.resources import CONFIG_MAPS, JOBS, PODS, SERVICES
+from finetune_operator.kube.errors import ApiError
+from finetune_operator.kube.resources import CONFIG_MAPS, JOBS, PERSISTENT_VOLUME_CLAIMS, PODS, SERVICES
 from plan.builders import RESULT, last_words
 
 CHILDREN = (CONFIG_MAPS, SERVICES, JOBS)
@@ -52,15 +55,24 @@ async def test_from_apply_to_success(user: ClusterUser, operator: OperatorUnderT
     await eventually(told, "events", user.dump)
 
 
-async def test_a_job_starts_with_four_requests(user: ClusterUser, operator: OperatorUnderTest) -> None:
+async def test_a_job_starts_with_five_requests_and_one_for_the_account(
+    user: ClusterUser, operator: OperatorUnderTest
+) -> None:
     await user.apply()
 
     async def made() -> bool:
         return await user.names(JOBS) == ["tickets-1"]
 
     await eventually(made, "the Job", user.dump)
-    assert operator.api.requests["create"] == 3
-    assert operator.api.requests.total() <= 5
+    assert operator.api.requests["create"] == 5
+    assert operator.api.requests.total() <= 7
+    await user.apply("second")
+
+    async def both() -> bool:
+        return await user.names(JOBS) == ["second-1", "tickets-1"]
+
+    await eventually(both, "the second Job", user.dump)
+    assert operator.api.requests["create"] == 9  # the account is there already
 
 
 async def test_meaningless_edits_cost_no_write(user: ClusterUser, operator: OperatorUnderTest) -> None:
@@ -102,16 +114,58 @@ async def test_a_pod_template_that_kubernetes_refuses_fails_the_job(
 
 
 async def test_what_keeps_pods_from_running_is_shown(user: ClusterUser, operator: OperatorUnderTest) -> None:
-    await user.apply(checkpoint={"storage": "pvc://missing/c"})
+    await user.apply(resources={"requests": {"cpu": "10k"}})
 
     async def shown() -> bool:
         status = (await user.job()).get("status") or {}
         return any(
-            c["type"] == "Running" and c["reason"] == "Unschedulable" and "missing" in c["message"]
+            c["type"] == "Running" and c["reason"] == "Unschedulable" and "Insufficient cpu" in c["message"]
             for c in status.get("conditions", [])
         )
 
     await eventually(shown, "Unschedulable", user.dump)
+
+
+async def test_a_missing_claim_is_waited_for(user: ClusterUser, operator: OperatorUnderTest) -> None:
+    await user.apply(checkpoint={"storage": "pvc://later/c"})
+    job = await user.phase("Pending")
+    assert conditions(job)["Validated"] == ("False", "PersistentVolumeClaimNotFound")
+    assert await user.names(JOBS) == []
+    spec = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "later"}, "spec": spec}
+    await user.api.create(PERSISTENT_VOLUME_CLAIMS, claim, NAMESPACE)
+    await user.phase("Running")
+
+
+async def test_a_queue_holds_the_job_back_and_takes_it_back(user: ClusterUser, operator: OperatorUnderTest) -> None:
+    """With a Job that is let go, and suspended again, as Kueue does it."""
+    await user.apply(queueName="team-a")
+    await user.phase("Queued")
+    assert await user.pods() == []
+    await suspend(user, "tickets-1", False)
+    await user.phase("Running")
+    await suspend(user, "tickets-1", True)
+    job = await user.phase("Queued", attempt=2)
+    assert job["status"]["attempts"][0]["cause"] == "Preempted"
+    await suspend(user, "tickets-2", False)
+    await user.phase("Running", attempt=2)
+
+
+async def suspend(user: ClusterUser, name: str, suspended: bool) -> None:
+    async def made() -> bool:
+        return name in await user.names(JOBS)
+
+    await eventually(made, name, user.dump)
+    await user.api.patch(JOBS, name, {"spec": {"suspend": suspended}}, NAMESPACE)
+
+
+async def test_a_job_of_another_controller_is_left_alone(user: ClusterUser, operator: OperatorUnderTest) -> None:
+    await user.apply("remote", managedBy="kueue.x-k8s.io/multikueue")
+    await user.apply("ours")
+    await user.phase("Running", "ours")
+    assert "status" not in await user.job("remote")
+    with pytest.raises(ApiError, match="managedBy is fixed at creation"):
+        await user.edit("remote", managedBy=None)
 
 
 async def test_a_lost_pod_restarts_the_gang_from_the_checkpoint(user: ClusterUser, operator: OperatorUnderTest) -> None:

@@ -167,7 +167,7 @@ def world(
         now=NOW + timedelta(seconds=after),
         settings=SETTINGS,
         attempts=observe_attempts(jobs or [], pods or []),
-        **more,
+        **({"has_account": True} | more),
     )
 
 
@@ -194,8 +194,9 @@ def reasons(plan: Plan) -> list[str]:
 
 
 def created(plan: Plan) -> list[str]:
-    """`Kind/name` of what the plan makes."""
-    return [f"{write.body['kind']}/{write.body['metadata']['name']}" for write in plan.writes if hasattr(write, "body")]
+    """`Kind/name` of what the plan makes, less the NetworkPolicy that all attempts share."""
+    made = [write.body for write in plan.writes if hasattr(write, "body")]
+    return [f"{body['kind']}/{body['metadata']['name']}" for body in made if body["kind"] != "NetworkPolicy"]
 
 
 def deleted(plan: Plan) -> list[str]:

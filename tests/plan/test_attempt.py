@@ -9,7 +9,6 @@ from finetune_operator.plan.attempt import attempt_objects
 from finetune_operator.plan.basis import basis
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.tolerations import with_node_tolerations
-from finetune_operator.schedulers.default import DefaultScheduler
 from plan.builders import SETTINGS, UID, job, world
 
 TROUBLES = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -18,7 +17,7 @@ TROUBLES = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 def objects(settings: Settings = SETTINGS, number: int = 1, runtime: Any = None, **changes: Any) -> list[dict]:
     around = world(job(**changes), runtime=runtime)
     base = basis(around)
-    return attempt_objects(base.job, base.snapshot, number, settings, DefaultScheduler())
+    return attempt_objects(base.job, base.snapshot, number, settings)
 
 
 def trainer(*args: Any, **changes: Any) -> dict:

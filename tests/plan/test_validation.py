@@ -67,10 +67,11 @@ def test_the_runtime_may_give_what_the_job_leaves_out() -> None:
 
 def test_remote_code_needs_the_runtimes_consent() -> None:
     trusting = spec(model={"source": "hf://a/b", "trustRemoteCode": True})
-    assert validate(trusting, None)
-    assert validate(trusting, {})
-    with pytest.raises(InvalidSpec, match="allowTrustRemoteCode"):
-        validate(trusting, {"allowTrustRemoteCode": False})
+    assert validate(trusting, {"allowTrustRemoteCode": True})
+    assert validate(trusting, None, complete=False)
+    for runtime in (None, {}, {"allowTrustRemoteCode": False}):
+        with pytest.raises(InvalidSpec, match="only a runtime can allow it"):
+            validate(trusting, runtime)
 
 
 def test_an_invalid_job_fails_for_good() -> None:
@@ -120,7 +121,7 @@ def test_a_model_version_is_waited_for_then_resolved() -> None:
     item = job(model={"source": "modelversion://v1"})
     assert condition(plan_job(world(item)), "Validated") == ("False", "ModelVersionNotFound")
     plan = plan_job(world(item, source_version=version()))
-    config_map = plan.writes[0].body
+    (config_map,) = (write.body for write in plan.writes if write.body["kind"] == "ConfigMap")
     assert json.loads(config_map["data"]["job.json"])["model"]["source"] == "pvc://work/out/v1"
 
 

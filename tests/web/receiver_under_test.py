@@ -69,5 +69,6 @@ async def projected_token(
         bound = {"kind": "Pod", "apiVersion": "v1", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
         spec["boundObjectRef"] = bound
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
-    path = f"/api/v1/namespaces/{metadata['namespace']}/serviceaccounts/default/token"
+    account = pod["spec"]["serviceAccountName"] if pod else "default"
+    path = f"/api/v1/namespaces/{metadata['namespace']}/serviceaccounts/{account}/token"
     return str((await api.post(path, body))["status"]["token"])

@@ -37,6 +37,16 @@ class MemoryKubeApi:
             resource = self._resource(kind)
             return self._read(resource, self._cluster.operations.require(resource, namespace or "", name))
 
+    async def get_path(self, path: str) -> Object:
+        """Of discovery only the names of the groups are here: the documents belong to HTTP."""
+        with _api_errors():
+            if path.rstrip("/") != "/apis":
+                raise no_such_path()
+            return {
+                "kind": "APIGroupList",
+                "groups": [{"name": name} for name in self._cluster.registry.groups() if name],
+            }
+
     async def list(
         self,
         kind: Kind,

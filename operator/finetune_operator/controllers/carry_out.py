@@ -14,14 +14,37 @@ from finetune_operator.kube.controller import Key
 from finetune_operator.kube.errors import ApiError
 from finetune_operator.kube.events import EventRecorder
 from finetune_operator.kube.expectations import Expectations
-from finetune_operator.kube.resources import CONFIG_MAPS, JOBS, PODS, SERVICES, Kind
+from finetune_operator.kube.resources import (
+    CONFIG_MAPS,
+    JOBS,
+    NETWORK_POLICIES,
+    PODS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    Kind,
+)
 from finetune_operator.plan.reasons import event_type
 from finetune_operator.plan.status_draft import REPORTED
 from finetune_operator.plan.world import Create, Delete, Plan
 
 Resource = dict[str, Any]
 KINDS: dict[str, Kind] = {
-    kind.kind: kind for kind in (CONFIG_MAPS, SERVICES, JOBS, PODS, MODEL_VERSIONS, MODEL_DEPLOYMENTS, FINE_TUNE_JOBS)
+    kind.kind: kind
+    for kind in (
+        CONFIG_MAPS,
+        SERVICES,
+        SERVICE_ACCOUNTS,
+        NETWORK_POLICIES,
+        JOBS,
+        PODS,
+        MODEL_VERSIONS,
+        MODEL_DEPLOYMENTS,
+        FINE_TUNE_JOBS,
+    )
+}
+POD_GROUPS: dict[str, Kind] = {
+    version: Kind(version, "PodGroup", "podgroups")
+    for version in ("scheduling.volcano.sh/v1beta1", "scheduling.x-k8s.io/v1alpha1")
 }
 
 
@@ -110,7 +133,7 @@ class PlanCarrier:
 
     async def _try_create(self, key: Key, body: Resource, *, shared: bool) -> ApiError | None:
         """None when the object is there and ours. An object that exists is never changed: it may be another's."""
-        kind, metadata = KINDS[body["kind"]], body["metadata"]
+        kind, metadata = kind_of(body), body["metadata"]
         try:
             made = await self._api.create(kind, body, metadata["namespace"])
         except ApiError as error:
@@ -140,6 +163,11 @@ class PlanCarrier:
             raise
         if answer and answer.get("kind") == kind.kind and answer["metadata"].get("resourceVersion"):
             self._expectations.expect(key, kind.kind, answer)
+
+
+def kind_of(body: Resource) -> Kind:
+    """Two schedulers have a PodGroup each."""
+    return POD_GROUPS[body["apiVersion"]] if body["kind"] == "PodGroup" else KINDS[body["kind"]]
 
 
 def own_status(job: Resource) -> Resource:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
+from finetune_api.names import GROUP, MANAGER
 from finetune_operator.controllers.carry_out import CannotCreate, PlanCarrier, StaleCache
 from finetune_operator.controllers.job_caches import JobCaches, cache_of
 from finetune_operator.kube.client import KubeApi
@@ -16,6 +18,8 @@ from finetune_operator.plan.world import World
 
 STALE_RETRY_SECONDS = 1.0
 ATTEMPT_KINDS = ("ConfigMap", "Service", "Job")
+MANAGED_BY = f"{GROUP}/{MANAGER}"
+"""This operator, in `spec.managedBy`; unset means the same."""
 Clock = Callable[[], datetime]
 
 
@@ -50,6 +54,8 @@ class FineTuneJobReconciler:
             return None
         if job["metadata"].get("deletionTimestamp"):
             return None  # its children go by their owner references
+        if managed_elsewhere(job):
+            return None
         world = cache.world(job, self._settings, self._clock())
         plan = plan_job(world)
         try:
@@ -69,6 +75,11 @@ class FineTuneJobReconciler:
             return
         await self._carrier.carry_out(key, live, cannot_create(world, refused.kind, str(refused)))
         raise refused.error
+
+
+def managed_elsewhere(job: dict[str, Any]) -> bool:
+    """`spec.managedBy` gives the job to another controller, as MultiKueue does with the original of a remote job."""
+    return job["spec"].get("managedBy") not in (None, MANAGED_BY)
 
 
 def build_controller(

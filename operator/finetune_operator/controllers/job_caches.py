@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from finetune_api.names import LABEL_ATTEMPT, LABEL_JOB
+from finetune_api.names import LABEL_ATTEMPT, LABEL_JOB, TRAINER_SERVICE_ACCOUNT
+from finetune_operator.controllers.api_groups import ApiGroups
 from finetune_operator.controllers.projections import (
     project_config_map,
     project_identity,
@@ -22,7 +23,14 @@ from finetune_operator.kinds import (
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.controller import Key
 from finetune_operator.kube.informer import Informer
-from finetune_operator.kube.resources import CONFIG_MAPS, JOBS, PERSISTENT_VOLUME_CLAIMS, PODS, SERVICES
+from finetune_operator.kube.resources import (
+    CONFIG_MAPS,
+    JOBS,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+)
 from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot
 from finetune_operator.plan.conditions import find_condition, is_true
 from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name
@@ -48,10 +56,18 @@ class JobCaches:
     versions: Informer
     deployments: Informer
     claims: Informer
+    accounts: Informer
+    api_groups: ApiGroups
 
     @classmethod
-    def build(cls, api: KubeApi, namespace: str | None, cluster_runtimes: Informer | None = None) -> "JobCaches":
-        """`cluster_runtimes` can be shared between namespaces."""
+    def build(
+        cls,
+        api: KubeApi,
+        namespace: str | None,
+        cluster_runtimes: Informer | None = None,
+        api_groups: ApiGroups | None = None,
+    ) -> "JobCaches":
+        """`cluster_runtimes` and `api_groups`, which have no namespace, can be shared."""
 
         def informer(kind: Any, **options: Any) -> Informer:
             return Informer(api, kind, namespace=namespace, **options)
@@ -76,6 +92,12 @@ class JobCaches:
             config_maps=informer(CONFIG_MAPS, transform=project_config_map, **owned),
             versions=informer(MODEL_VERSIONS, indexers={"job": _version_job, "model": _model}),
             deployments=informer(MODEL_DEPLOYMENTS, indexers={"model": _model}),
+            accounts=informer(
+                SERVICE_ACCOUNTS,
+                field_selector=f"metadata.name={TRAINER_SERVICE_ACCOUNT}",
+                transform=project_identity,
+            ),
+            api_groups=api_groups or ApiGroups(api),
             claims=informer(PERSISTENT_VOLUME_CLAIMS, transform=project_identity, indexers={"namespace": _namespace}),
         )
 
@@ -92,6 +114,7 @@ class JobCaches:
             self.versions,
             self.deployments,
             self.claims,
+            self.accounts,
         ]
 
     def world(self, job: Resource, settings: Settings, now: datetime) -> World:
@@ -113,6 +136,8 @@ class JobCaches:
             source_version=around.source_version,
             claims=around.claims,
             rivals=around.rivals,
+            api_groups=around.api_groups,
+            has_account=self.accounts.get(namespace, TRAINER_SERVICE_ACCOUNT) is not None,
             versions=tuple(self.versions.by_index("job", uid)),
             deployment=around.deployment,
             serving=serving,
@@ -129,6 +154,7 @@ class JobCaches:
             deployment=self.deployments.get(*names[0].split("/")) if names else None,
             claims=frozenset(claim["metadata"]["name"] for claim in self.claims.by_index("namespace", namespace)),
             rivals=self._rivals(job),
+            api_groups=self.api_groups.names,
         )
 
     def snapshot(self, job: Resource) -> Snapshot | None:

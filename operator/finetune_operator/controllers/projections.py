@@ -27,8 +27,8 @@ def project_pod(pod: Resource) -> Resource:
 
 
 def project_job(job: Resource) -> Resource:
-    """Identity and status; the template is never read back."""
-    return _head(job) | {"status": job.get("status", {})}
+    """Identity, whether a queue holds it, and status; the template is never read back."""
+    return _head(job) | {"spec": {"suspend": job.get("spec", {}).get("suspend")}, "status": job.get("status", {})}
 
 
 def project_identity(item: Resource) -> Resource:

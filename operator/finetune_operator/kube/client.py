@@ -25,6 +25,10 @@ class KubeApi(Protocol):
 
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object: ...
 
+    async def get_path(self, path: str) -> Object:
+        """GET of any path that answers with JSON: /version, discovery."""
+        ...
+
     async def list(
         self,
         kind: Kind,

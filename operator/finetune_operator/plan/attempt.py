@@ -9,18 +9,18 @@ import orjson
 
 from finetune_api.names import (
     ANNOTATION_DESIRED_HASH,
-    API_VERSION,
     LABEL_ATTEMPT,
     LABEL_JOB,
 )
 from finetune_operator.engines.gang import Gang
-from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name, master_port
-from finetune_operator.plan.pod_template import CONTAINER, attempt_labels, pod_template
+from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name, master_port, short_name
+from finetune_operator.plan.ownership import owner_reference
+from finetune_operator.plan.pod_template import CONTAINER, attempt_labels, gang_request, pod_template
 from finetune_operator.plan.resolution import ResolvedJob
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.trainer_config import trainer_config
 from finetune_operator.plan.volumes import CA_KEY, CONFIG_KEY
-from finetune_operator.schedulers.scheduler import Scheduler
+from finetune_operator.schedulers.registry import SCHEDULERS
 
 SNAPSHOT_KEY = "snapshot.json"
 """The job's and the runtime's spec as they were when the first attempt started."""
@@ -48,17 +48,27 @@ class Snapshot:
         return cls(content["spec"], content["runtime"], content["modelSource"])
 
 
-def attempt_objects(
-    job: ResolvedJob, snapshot: Snapshot, number: int, settings: Settings, scheduler: Scheduler
-) -> list[dict[str, Any]]:
-    """In the order in which to make them: the pods need the other two."""
+def attempt_objects(job: ResolvedJob, snapshot: Snapshot, number: int, settings: Settings) -> list[dict[str, Any]]:
+    """In the order in which to make them: the pods need the others."""
     gang = _gang(job, number)
     return [
         _config_map(job, snapshot, number, settings),
         _service(job, gang, number),
-        *scheduler.objects(gang.name, gang.namespace, gang.nodes),
-        _indexed_job(job, gang, number, settings, scheduler),
+        *_scheduling(job),
+        _indexed_job(job, gang, number, settings),
     ]
+
+
+def _scheduling(job: ResolvedJob) -> list[dict[str, Any]]:
+    """A PodGroup serves all attempts: the next gang starts when the one before has gone."""
+    request = gang_request(job)
+    metadata = {
+        "name": request.name,
+        "namespace": job.namespace,
+        "labels": {LABEL_JOB: short_name(job.name)},
+        "ownerReferences": [owner_reference(job.name, job.uid)],
+    }
+    return [body | {"metadata": metadata} for body in SCHEDULERS[job.scheduler].objects(request)]
 
 
 def _gang(job: ResolvedJob, number: int) -> Gang:
@@ -79,18 +89,6 @@ def owned_metadata(job: ResolvedJob, number: int) -> dict[str, Any]:
         "labels": attempt_labels(job.name, number),
         "annotations": {ANNOTATION_JOB: job.name},
         "ownerReferences": [owner_reference(job.name, job.uid)],
-    }
-
-
-def owner_reference(name: str, uid: str) -> dict[str, Any]:
-    """The FineTuneJob as controller."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "FineTuneJob",
-        "name": name,
-        "uid": uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
     }
 
 
@@ -124,16 +122,19 @@ def _service(job: ResolvedJob, gang: Gang, number: int) -> dict[str, Any]:
     }
 
 
-def _indexed_job(job: ResolvedJob, gang: Gang, number: int, settings: Settings, scheduler: Scheduler) -> dict[str, Any]:
+def _indexed_job(job: ResolvedJob, gang: Gang, number: int, settings: Settings) -> dict[str, Any]:
+    scheduler = SCHEDULERS[job.scheduler]
     spec = {
         "completions": gang.nodes,
         "parallelism": gang.nodes,
         "completionMode": "Indexed",
         "backoffLimit": 0,
         "podFailurePolicy": {"rules": _failure_rules()},
-        "template": pod_template(job, gang, number, settings, scheduler),
+        "template": pod_template(job, gang, number, settings),
+        **({"suspend": True} if scheduler.holds_jobs else {}),
     }
     metadata = owned_metadata(job, number)
+    metadata["labels"] |= scheduler.job_labels(gang_request(job))
     metadata["annotations"][ANNOTATION_DESIRED_HASH] = desired_hash(spec)
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 

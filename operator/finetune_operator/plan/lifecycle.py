@@ -17,7 +17,9 @@ from finetune_operator.plan.endings import (
     stop_active,
     stop_gang,
 )
+from finetune_operator.plan.isolation import isolation_writes
 from finetune_operator.plan.publication import publish
+from finetune_operator.plan.queueing import show_admission
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.running import attend
 from finetune_operator.plan.spec_change import changed_fields, ignored_message
@@ -25,6 +27,8 @@ from finetune_operator.plan.status_draft import MESSAGE_LIMIT, StatusDraft
 from finetune_operator.plan.timestamps import seconds_between
 from finetune_operator.plan.validation import InvalidSpec
 from finetune_operator.plan.world import Create, Delete, Plan, World
+
+SCHEDULER_SECONDS = 30.0
 
 
 def plan_job(world: World) -> Plan:
@@ -74,6 +78,8 @@ def _wait_for(draft: StatusDraft, missing: NotYet) -> None:
     if draft.condition("Validated").get("reason") != missing.reason:
         draft.event(missing.reason, str(missing))
     draft.set("Validated", False, missing.reason, str(missing))
+    if missing.reason == Reason.SCHEDULER_NOT_FOUND:
+        draft.wake_after(SCHEDULER_SECONDS)  # no watch tells of a new API group
 
 
 def _accept(draft: StatusDraft, base: Basis) -> None:
@@ -141,8 +147,8 @@ def _start(draft: StatusDraft, base: Basis) -> None:
     checkpoint = (draft.world.job.get("status") or {}).get("lastCheckpoint") or {}
     number = draft.begin_attempt(checkpoint.get("step"))
     draft.status["phase"] = "Starting"
-    draft.set("Admitted", True, "NotQueued", "no queue is asked for")
     draft.set("Running", False, "Starting", "")
+    show_admission(draft, base, None)
     start = f"from the checkpoint of step {checkpoint['step']}" if checkpoint else "from the beginning"
     gang = base.job.spec.distributed
     size = f"pods: {gang.nodes}, processes in each: {gang.processes_per_node}"
@@ -174,8 +180,9 @@ def _recreate(draft: StatusDraft, base: Basis) -> bool:
 
 def _objects(draft: StatusDraft, base: Basis) -> list[Create | Delete]:
     world = draft.world
-    objects = attempt_objects(base.job, base.snapshot, draft.attempt, world.settings, world.scheduler)
-    return [Create(body) for body in objects]
+    objects = attempt_objects(base.job, base.snapshot, draft.attempt, world.settings)
+    isolation = isolation_writes(base.job, world.settings, has_account=world.has_account)
+    return [*isolation, *(Create(body) for body in objects)]
 
 
 def _after_finish(draft: StatusDraft) -> None:

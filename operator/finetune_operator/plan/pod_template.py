@@ -17,6 +17,7 @@ from finetune_api.names import (
     METRICS_PORT,
     SCRATCH_MOUNT,
     TOKEN_FILE,
+    TRAINER_SERVICE_ACCOUNT,
 )
 from finetune_operator.engines.gang import Gang
 from finetune_operator.engines.registry import ENGINES
@@ -27,7 +28,8 @@ from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.strategic_merge import strategic_merge
 from finetune_operator.plan.tolerations import with_node_tolerations
 from finetune_operator.plan.volumes import CA_KEY, pod_volumes, volume_mounts
-from finetune_operator.schedulers.scheduler import Scheduler
+from finetune_operator.schedulers.registry import SCHEDULERS
+from finetune_operator.schedulers.scheduler import GangRequest
 
 CONTAINER = "trainer"
 GRACE_SECONDS = 120
@@ -68,9 +70,17 @@ def attempt_labels(job: str, number: int) -> dict[str, str]:
     }
 
 
-def pod_template(job: ResolvedJob, gang: Gang, number: int, settings: Settings, scheduler: Scheduler) -> dict[str, Any]:
+def gang_request(job: ResolvedJob) -> GangRequest:
+    """The gang as schedulers see it; the group has the job's name, whatever the attempt."""
+    priorities = [(template.get("spec") or {}).get("priorityClassName") for template in job.pod_templates]
+    priority = next((one for one in reversed(priorities) if one), None)
+    return GangRequest(short_name(job.name), job.spec.distributed.nodes, job.queue, priority)
+
+
+def pod_template(job: ResolvedJob, gang: Gang, number: int, settings: Settings) -> dict[str, Any]:
     """Generated, then the runtime's template merged over it, then the job's. Identity is not negotiable."""
-    merged = _generated(job, gang, settings, scheduler)
+    merged = _generated(job, gang, settings)
+    placed = SCHEDULERS[job.scheduler].pod_metadata(gang_request(job))
     for template in job.pod_templates:
         merged = strategic_merge(merged, template)
     _set_stop_grace(merged)
@@ -79,8 +89,8 @@ def pod_template(job: ResolvedJob, gang: Gang, number: int, settings: Settings, 
         merged,
         {
             "metadata": {
-                "labels": attempt_labels(job.name, number) | scheduler.pod_labels(gang.name),
-                "annotations": {ANNOTATION_JOB: job.name},
+                "labels": attempt_labels(job.name, number) | placed.get("labels", {}),
+                "annotations": {ANNOTATION_JOB: job.name} | placed.get("annotations", {}),
             },
             # A pod that restarts by itself would meet a gang that has moved on.
             "spec": {"restartPolicy": "Never", "subdomain": gang.name},
@@ -102,13 +112,14 @@ def stop_grace(pod_grace: float) -> float:
     return max(pod_grace - REPORT_SECONDS, pod_grace / 2)
 
 
-def _generated(job: ResolvedJob, gang: Gang, settings: Settings, scheduler: Scheduler) -> dict[str, Any]:
+def _generated(job: ResolvedJob, gang: Gang, settings: Settings) -> dict[str, Any]:
     progress = settings.progress_url is not None
     return {
         "metadata": {},
         "spec": {
             "restartPolicy": "Never",
             "subdomain": gang.name,
+            "serviceAccountName": TRAINER_SERVICE_ACCOUNT,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
@@ -117,7 +128,7 @@ def _generated(job: ResolvedJob, gang: Gang, settings: Settings, scheduler: Sche
             "volumes": pod_volumes(
                 job, gang.name, progress=progress, with_ca=progress and settings.progress_ca is not None
             ),
-            **scheduler.pod_fields(gang.name),
+            **SCHEDULERS[job.scheduler].pod_fields(gang_request(job)),
         },
     }
 

@@ -15,6 +15,9 @@ class Reason(StrEnum):
     MODEL_VERSION_NOT_FOUND = "ModelVersionNotFound"
     CLAIM_NOT_FOUND = "PersistentVolumeClaimNotFound"
     DEPLOYMENT_TAKEN = "DeploymentTaken"
+    SCHEDULER_NOT_FOUND = "SchedulerNotFound"
+    QUEUED = "Queued"
+    ADMITTED = "Admitted"
     SPEC_CHANGE_IGNORED = "SpecChangeIgnored"
     ATTEMPT_STARTED = "AttemptStarted"
     ATTEMPT_RUNNING = "AttemptRunning"
@@ -45,6 +48,7 @@ WARNINGS = frozenset(
         Reason.MODEL_VERSION_NOT_FOUND,
         Reason.CLAIM_NOT_FOUND,
         Reason.DEPLOYMENT_TAKEN,
+        Reason.SCHEDULER_NOT_FOUND,
         Reason.SPEC_CHANGE_IGNORED,
         Reason.ATTEMPT_FAILED,
         Reason.RESTARTS_EXHAUSTED,

@@ -13,6 +13,8 @@ from finetune_api.sources import claim_of
 from finetune_api.training_runtime import TrainingRuntimeSpec
 from finetune_operator.plan.names import short_name
 from finetune_operator.plan.reasons import Reason
+from finetune_operator.plan.resolution import scheduler_of
+from finetune_operator.schedulers.registry import SCHEDULERS
 
 Resource = dict[str, Any]
 MODEL_VERSION = "modelversion://"
@@ -32,6 +34,8 @@ class Surroundings:
     """PersistentVolumeClaims of the namespace; None: not known, so not asked about."""
     rivals: tuple[str, ...] = ()
     """Other unfinished jobs of the namespace that publish to the same model."""
+    api_groups: frozenset[str] | None = None
+    """What the API server serves; None: not known."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,25 @@ def missing_objects(
         *_missing_version(namespace, job, around),
         *_missing_claims(namespace, job, runtime, around),
         *_taken_deployment(name, job, around),
+        *_missing_scheduler(job, runtime, around),
+    ]
+
+
+def _missing_scheduler(
+    job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None, around: Surroundings
+) -> list[Missing]:
+    """Without its scheduler a gang would wait for ever, and nobody would say for what."""
+    name = scheduler_of(job, runtime)
+    group = SCHEDULERS[name].api_group
+    if group is None or around.api_groups is None or group in around.api_groups:
+        return []
+    field = "runtime.spec.scheduler" if runtime and runtime.scheduler else "spec.queueName"
+    return [
+        Missing(
+            Reason.SCHEDULER_NOT_FOUND,
+            f"{field}: {name} is not installed in this cluster, which does not serve {group}; install it, or use "
+            "another runtime",
+        )
     ]
 
 

@@ -7,9 +7,10 @@ from typing import Any
 from finetune_api.failure_policy import FailurePolicy
 from finetune_api.fine_tune_job import FineTuneJobSpec
 from finetune_api.model_reference import ModelReference
+from finetune_api.network import NetworkAccess
 from finetune_api.pods import Credentials, Resources
 from finetune_api.training import Checkpoint
-from finetune_api.training_runtime import TrainingRuntimeSpec
+from finetune_api.training_runtime import SchedulerName, TrainingRuntimeSpec
 from finetune_operator.plan.names import storage_suffix
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.validation import Validated
@@ -37,6 +38,9 @@ class ResolvedJob:
     output: str
     failure_policy: FailurePolicy
     ttl_seconds: int | None
+    network: NetworkAccess
+    scheduler: SchedulerName
+    queue: str | None
 
 
 @lru_cache(maxsize=512)
@@ -65,7 +69,16 @@ def resolve(
         output=below(output.storage, suffix),
         failure_policy=spec.failure_policy or base.failure_policy or DEFAULT_FAILURE_POLICY,
         ttl_seconds=ttl if ttl is not None else base.ttl_seconds_after_finished,
+        network=base.network,
+        scheduler=scheduler_of(spec, base),
+        queue=spec.queue_name or base.queue_name,
     )
+
+
+def scheduler_of(spec: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> SchedulerName:
+    """The runtime's choice; without one, a queue means Kueue."""
+    base = runtime or NO_RUNTIME
+    return base.scheduler or ("Kueue" if spec.queue_name or base.queue_name else "Default")
 
 
 def below(storage: str, folder: str) -> str:

@@ -16,6 +16,7 @@ from finetune_operator.plan.names import attempt_name
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.pod_endings import Ending
 from finetune_operator.plan.publication import evaluate
+from finetune_operator.plan.queueing import show_admission, withdrawn
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.root_cause import find_ending
 from finetune_operator.plan.starting import find_hindrance, start_overdue
@@ -62,6 +63,8 @@ def _note_resumption(draft: StatusDraft) -> None:
 def _known_ending(draft: StatusDraft, facts: AttemptFacts) -> Ending | None:
     """What the pods show now, else what they showed before they went."""
     record = draft.record or {}
+    if withdrawn(draft, facts):
+        return Ending(Cause.PREEMPTED, "the queue took the quota back: its scheduler suspended the Job")
     if (ending := find_ending(facts, draft.world.evidence)) is not None:
         return ending
     if record.get("cause"):
@@ -117,6 +120,8 @@ def _suspend(draft: StatusDraft) -> None:
 
 def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None:
     _mend_parts(draft, base)
+    if not show_admission(draft, base, facts.job):
+        return
     nodes = base.job.spec.distributed.nodes
     if facts.running(nodes):
         _mark_started(draft, facts)
@@ -142,7 +147,7 @@ def _mend_parts(draft: StatusDraft, base: Basis) -> None:
     present = {part["kind"] for part in world.parts if part["metadata"]["name"] == name}
     if present >= {"ConfigMap", "Service"}:
         return
-    objects = attempt_objects(base.job, base.snapshot, draft.attempt, world.settings, world.scheduler)
+    objects = attempt_objects(base.job, base.snapshot, draft.attempt, world.settings)
     draft.writes.extend(
         Create(body) for body in objects if body["kind"] in ("ConfigMap", "Service") and body["kind"] not in present
     )

@@ -12,3 +12,5 @@ class Settings:
     """Base URL of the progress receiver as the pods see it; None: nobody listens."""
     progress_ca: str | None = None
     """PEM of the authority that signed the receiver's certificate, when it is HTTPS."""
+    progress_port: int = 8443
+    """Where the receiver listens in its pods, behind the Service that `progress_url` may name."""

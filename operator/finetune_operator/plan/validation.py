@@ -54,8 +54,9 @@ def _verdict(spec: bytes, runtime: bytes | None, complete: bool) -> Validated:
     errors = [
         *wrong,
         *(_storage_errors(job, defaults) if complete else ()),
-        *_trust_errors(job, defaults),
+        *(_trust_errors(job, defaults) if complete else ()),
         *_source_errors(job),
+        *_queue_errors(job, defaults),
         *_template_errors(job, defaults),
     ]
     if errors:
@@ -87,10 +88,26 @@ def _storage_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -
 
 
 def _trust_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:
-    if job.model.trust_remote_code and runtime is not None and not runtime.allow_trust_remote_code:
+    """Somebody else's code in a pod with storage credentials is the platform team's decision."""
+    if not job.model.trust_remote_code or (runtime is not None and runtime.allow_trust_remote_code):
+        return []
+    return [
+        "spec.model.trustRemoteCode: only a runtime can allow it (allowTrustRemoteCode: true); set it to false, or "
+        "name such a runtime in runtimeRef"
+    ]
+
+
+def _queue_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:
+    scheduler = runtime.scheduler if runtime else None
+    queue = job.queue_name or (runtime.queue_name if runtime else None)
+    if scheduler == "Kueue" and not queue:
         return [
-            "spec.model.trustRemoteCode: the runtime does not allow it (allowTrustRemoteCode: false); "
-            "set it to false, or ask for a runtime that allows it"
+            "spec.queueName: required, since the runtime's scheduler is Kueue; set it here or in the TrainingRuntime"
+        ]
+    if queue and scheduler in ("Default", "Coscheduling"):
+        return [
+            f"spec.queueName: the runtime's scheduler {scheduler} has no queues; remove it (got {queue!r}), or use a "
+            "runtime with Kueue or Volcano"
         ]
     return []
 

@@ -11,8 +11,6 @@ from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
-from finetune_operator.schedulers.default import DefaultScheduler
-from finetune_operator.schedulers.scheduler import Scheduler
 
 Resource = dict[str, Any]
 
@@ -45,7 +43,10 @@ class World:
     """Other unfinished jobs that publish to the same model."""
     evidence: Evidence = field(default_factory=Evidence)
     """Nodes and events of the current attempt, where they were worth a look."""
-    scheduler: Scheduler = field(default_factory=DefaultScheduler)
+    has_account: bool = False
+    """The account of the training pods is there."""
+    api_groups: frozenset[str] | None = None
+    """What the API server serves; None: not known."""
 
     @property
     def name(self) -> str:
@@ -62,7 +63,9 @@ class World:
     @property
     def around(self) -> Surroundings:
         """What the references of the job lead to."""
-        return Surroundings(self.runtime, self.source_version, self.deployment, self.claims, self.rivals)
+        return Surroundings(
+            self.runtime, self.source_version, self.deployment, self.claims, self.rivals, self.api_groups
+        )
 
     def facts(self, number: int) -> AttemptFacts:
         """Of one attempt; empty when nothing of it is there."""

@@ -2,15 +2,23 @@
 
 from typing import Any
 
+from finetune_operator.schedulers.scheduler import GangRequest
+
 
 class DefaultScheduler:
     """Implements `Scheduler`."""
 
-    def pod_fields(self, gang: str) -> dict[str, Any]:
+    api_group = None
+    holds_jobs = False
+
+    def pod_fields(self, gang: GangRequest) -> dict[str, Any]:
         return {}
 
-    def pod_labels(self, gang: str) -> dict[str, str]:
+    def pod_metadata(self, gang: GangRequest) -> dict[str, Any]:
         return {}
 
-    def objects(self, gang: str, namespace: str, members: int) -> list[dict[str, Any]]:
+    def job_labels(self, gang: GangRequest) -> dict[str, str]:
+        return {}
+
+    def objects(self, gang: GangRequest) -> list[dict[str, Any]]:
         return []

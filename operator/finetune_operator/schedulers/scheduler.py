@@ -1,16 +1,39 @@
 """What a scheduler integration adds to a gang."""
 
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class GangRequest:
+    """A gang as a scheduler sees it."""
+
+    name: str
+    members: int
+    queue: str | None = None
+    priority_class: str | None = None
+    """Of the pods, as the merged templates set it."""
 
 
 class Scheduler(Protocol):
     """Who decides when and where the pods of an attempt run."""
 
-    def pod_fields(self, gang: str) -> dict[str, Any]:
+    @property
+    def api_group(self) -> str | None:
+        """Group that the cluster must serve, or nobody would ever place the pods; None: nothing is needed."""
+
+    @property
+    def holds_jobs(self) -> bool:
+        """The Job is made suspended, and the scheduler lets it go when there is room."""
+
+    def pod_fields(self, gang: GangRequest) -> dict[str, Any]:
         """Fields of the pod spec: the scheduler's name, gates."""
 
-    def pod_labels(self, gang: str) -> dict[str, str]:
-        """Labels by which the scheduler knows the members of the gang."""
+    def pod_metadata(self, gang: GangRequest) -> dict[str, Any]:
+        """Labels and annotations by which the scheduler knows the members of the gang."""
 
-    def objects(self, gang: str, namespace: str, members: int) -> list[dict[str, Any]]:
-        """Objects made beside the Job, such as a PodGroup."""
+    def job_labels(self, gang: GangRequest) -> dict[str, str]:
+        """Labels of the Job."""
+
+    def objects(self, gang: GangRequest) -> list[dict[str, Any]]:
+        """Objects made before the Job, such as a PodGroup, less their metadata."""

@@ -1,0 +1,74 @@
+"""Who a training pod may speak to: its gang, DNS, the progress receiver, and storage that is reached over the network.
+
+Volumes need no rule: the node mounts them, not the pod. Without a controller for NetworkPolicies nothing is enforced.
+https://kubernetes.io/docs/concepts/services-networking/network-policies/
+"""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from finetune_api.names import LABEL_COMPONENT, LABEL_JOB, METRICS_PORT
+from finetune_api.network import NetworkAccess
+from finetune_operator.plan.names import short_name
+from finetune_operator.plan.resolution import ResolvedJob
+from finetune_operator.plan.settings import Settings
+
+Resource = dict[str, Any]
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+DNS_PORT, HTTPS_PORT = 53, 443
+ANYWHERE = [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}]
+LOCAL_SCHEMES = ("pvc", "file")
+
+
+def network_policy_spec(job: ResolvedJob, settings: Settings) -> Resource | None:
+    """The spec for all pods of a job; None where its runtime leaves the network open."""
+    if job.network.isolation == "None":
+        return None
+    gang = {"podSelector": {"matchLabels": selector(job.name)}}
+    egress = [{"to": [gang]}, {"ports": [_port(DNS_PORT, "UDP"), _port(DNS_PORT)]}]
+    if settings.progress_url is not None:
+        egress.append(_receiver(settings.progress_url, settings.progress_port))
+    if speaks_to_storage(job):
+        egress.append({"to": ANYWHERE, "ports": [_port(HTTPS_PORT)]})
+    return {
+        "podSelector": {"matchLabels": selector(job.name)},
+        "policyTypes": ["Ingress", "Egress"],
+        # Prometheus may be anywhere; the metrics are read-only.
+        "ingress": [{"from": [gang]}, {"ports": [_port(METRICS_PORT)]}],
+        "egress": [*egress, *_granted(job.network)],
+    }
+
+
+def selector(job: str) -> dict[str, str]:
+    """Labels of a job's training pods, of whichever attempt."""
+    return {LABEL_JOB: short_name(job), LABEL_COMPONENT: "trainer"}
+
+
+def speaks_to_storage(job: ResolvedJob) -> bool:
+    """Whether anything that it reads or writes is no volume and no file."""
+    data = job.spec.dataset
+    places = [job.model.source, job.checkpoint.storage, job.output]
+    places += [part.source for part in (data.train, data.validation, data.test) if part]
+    return any(urlsplit(place).scheme not in LOCAL_SCHEMES for place in places)
+
+
+def _receiver(url: str, target_port: int) -> Resource:
+    """A Service of the cluster is reached at its pods; anything else by the port of its URL."""
+    parts = urlsplit(url)
+    names = (parts.hostname or "").split(".")
+    if len(names) >= 3 and names[2] == "svc":
+        namespace = {"namespaceSelector": {"matchLabels": {NAMESPACE_LABEL: names[1]}}}
+        return {"to": [namespace], "ports": [_port(target_port)]}
+    port = parts.port or (HTTPS_PORT if parts.scheme == "https" else 80)
+    return {"to": ANYWHERE, "ports": [_port(port)]}
+
+
+def _granted(network: NetworkAccess) -> list[Resource]:
+    return [
+        {"to": [{"ipBlock": {"cidr": one.cidr}}], "ports": [_port(port) for port in one.ports]}
+        for one in network.egress
+    ]
+
+
+def _port(number: int, protocol: str = "TCP") -> Resource:
+    return {"port": number, "protocol": protocol}

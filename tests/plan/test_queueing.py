@@ -1,0 +1,167 @@
+"""Gangs that Kueue, Volcano or the coscheduling plugin places."""
+
+from typing import Any
+
+import pytest
+
+from finetune_operator.plan.attempt import attempt_objects
+from finetune_operator.plan.basis import basis
+from finetune_operator.plan.lifecycle import plan_job
+from finetune_operator.plan.validation import InvalidSpec, validate
+from finetune_operator.plan.world import Plan
+from plan.builders import (
+    NOW,
+    SETTINGS,
+    UID,
+    condition,
+    created,
+    deleted,
+    follow,
+    indexed_job,
+    job,
+    message,
+    pod,
+    reasons,
+    snapshot_of,
+    spec,
+    world,
+)
+
+Resource = dict[str, Any]
+QUEUED = {"queueName": "team-a"}
+KUEUE = frozenset({"kueue.x-k8s.io"})
+
+
+def objects(runtime: Resource | None = None, **changes: Any) -> list[Resource]:
+    named = {"runtimeRef": {"name": "r"}} if runtime is not None else {}
+    base = basis(world(job(**(changes | named)), runtime={"spec": runtime} if runtime is not None else None))
+    return attempt_objects(base.job, base.snapshot, 1, SETTINGS)
+
+
+def test_without_a_queue_nothing_is_added() -> None:
+    *_, batch_job = objects()
+    assert "suspend" not in batch_job["spec"]
+    assert "schedulerName" not in batch_job["spec"]["template"]["spec"]
+
+
+def test_a_queue_means_kueue_which_lets_the_suspended_job_go() -> None:
+    *_, batch_job = objects(**QUEUED)
+    assert batch_job["spec"]["suspend"] is True
+    assert batch_job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+    assert objects(runtime={"queueName": "shared"})[-1]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "shared"
+
+
+def test_volcano_gets_a_pod_group_of_all_nodes_with_queue_and_priority() -> None:
+    runtime = {"scheduler": "Volcano", "podTemplate": {"spec": {"priorityClassName": "batch"}}}
+    _, _, group, batch_job = objects(runtime=runtime, **QUEUED)
+    assert (group["apiVersion"], group["kind"]) == ("scheduling.volcano.sh/v1beta1", "PodGroup")
+    assert group["spec"] == {"minMember": 2, "queue": "team-a", "priorityClassName": "batch"}
+    assert group["metadata"]["ownerReferences"][0]["uid"] == UID
+    template = batch_job["spec"]["template"]
+    assert template["spec"]["schedulerName"] == "volcano"
+    assert template["metadata"]["annotations"]["scheduling.k8s.io/group-name"] == group["metadata"]["name"]
+    assert "suspend" not in batch_job["spec"]
+
+
+def test_coscheduling_gets_a_pod_group_and_its_label() -> None:
+    _, _, group, batch_job = objects(runtime={"scheduler": "Coscheduling"})
+    assert (group["apiVersion"], group["spec"]["minMember"]) == ("scheduling.x-k8s.io/v1alpha1", 2)
+    template = batch_job["spec"]["template"]
+    assert template["spec"]["schedulerName"] == "scheduler-plugins-scheduler"
+    assert template["metadata"]["labels"]["scheduling.x-k8s.io/pod-group"] == group["metadata"]["name"]
+
+
+def test_placement_comes_from_the_runtimes_pod_template() -> None:
+    placement = {
+        "nodeSelector": {"gpu": "h100"},
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        "schedulerName": "my-volcano",
+        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}],
+    }
+    *_, batch_job = objects(runtime={"scheduler": "Volcano", "podTemplate": {"spec": placement}})
+    assert placement.items() <= batch_job["spec"]["template"]["spec"].items()
+
+
+@pytest.mark.parametrize(
+    ("changes", "runtime", "text"),
+    [
+        ({}, {"scheduler": "Kueue"}, "spec.queueName: required, since the runtime's scheduler is Kueue"),
+        (QUEUED, {"scheduler": "Coscheduling"}, "Coscheduling has no queues; remove it (got 'team-a')"),
+        (QUEUED, {"scheduler": "Default"}, "Default has no queues"),
+    ],
+)
+def test_a_queue_and_a_scheduler_must_fit(changes: Resource, runtime: Resource, text: str) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        validate(spec(**changes), runtime)
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "changes", "named"),
+    [
+        (None, QUEUED, "spec.queueName: Kueue is not installed"),
+        ({"scheduler": "Volcano"}, {}, "runtime.spec.scheduler: Volcano is not installed"),
+        ({"scheduler": "Coscheduling"}, {}, "does not serve scheduling.x-k8s.io"),
+    ],
+)
+def test_a_scheduler_that_is_not_there_is_waited_for(runtime: Resource | None, changes: Resource, named: str) -> None:
+    reference = {"runtimeRef": {"name": "r"}} if runtime is not None else {}
+    waiting = job(**(changes | reference))
+    around = {"runtime": {"spec": runtime}} if runtime is not None else {}
+    plan = plan_job(world(waiting, api_groups=frozenset({"apps"}), **around))
+    assert condition(plan, "Validated") == ("False", "SchedulerNotFound")
+    assert named in message(plan, "Validated")
+    assert (plan.writes, plan.requeue_after) == ((), 30)
+    everything = frozenset({"kueue.x-k8s.io", "scheduling.volcano.sh", "scheduling.x-k8s.io"})
+    assert created(plan_job(world(follow(waiting, plan), api_groups=everything, **around)))
+
+
+def held(suspended: bool, number: int = 1) -> Resource:
+    return indexed_job(number) | {"spec": {"suspend": suspended}}
+
+
+class Story:
+    """One job, step by step."""
+
+    def __init__(self) -> None:
+        self.item = job(**QUEUED)
+        self.now = 0.0
+        self.plan: Plan | None = None
+
+    def step(self, jobs: list[Resource], pods: list[Resource] | None = None, seconds: float = 10) -> Plan:
+        self.now += seconds
+        taken = {} if self.plan is None else {"snapshot": snapshot_of(self.item)}
+        self.plan = plan_job(world(self.item, jobs, pods, self.now, api_groups=KUEUE, **taken))
+        self.item = follow(self.item, self.plan)
+        return self.plan
+
+
+def test_a_gang_waits_in_the_queue_runs_and_queues_again_when_it_must_yield() -> None:
+    story = Story()
+    started = story.step([])
+    assert created(started)[-1] == "Job/tickets-1"
+    waiting = story.step([held(True)])
+    for plan in (started, waiting):
+        assert plan.status["phase"] == "Queued"
+        assert condition(plan, "Admitted") == ("False", "Queued")
+        assert "Kueue holds the Job until the queue 'team-a' has room for 2 pods" in message(plan, "Ready")
+    patient = story.step([held(True)], seconds=3600)  # however long it takes
+    assert "Job/tickets-1" not in created(patient)
+    assert (deleted(patient), patient.status["phase"]) == ([], "Queued")
+    let_go = story.step([held(False)])
+    assert condition(let_go, "Admitted") == ("True", "Admitted")
+    assert let_go.status["phase"] == "Starting"
+    assert "Admitted" in reasons(let_go)
+    running = story.step([held(False)], [pod(0), pod(1)])
+    assert running.status["phase"] == "Running"
+    yielding = story.step([held(True)], [pod(0, deleting=NOW), pod(1, deleting=NOW)])
+    assert yielding.status["attempts"][0]["cause"] == "Preempted"
+    assert "the queue took the quota back" in yielding.status["attempts"][0]["reason"]
+    again = yielding
+    for _ in range(3):
+        if len(again.status["attempts"]) == 2:
+            break
+        again = story.step([], seconds=600)
+    assert again.status["restarts"] == {"user": 0, "infrastructure": 0, "preemption": 1}
+    assert created(again)[-1] == "Job/tickets-2"
+    assert condition(again, "Admitted") == ("False", "Queued")
