@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from finetune_api.base import Schema, rule, schema_with
+from finetune_api.data_preparation import Cleaning, Sampling, TextAugmentation, preparation_problems
 from finetune_api.sources import Source
 
 DataFormat = Literal["Auto", "Jsonl", "Csv", "Parquet"]
@@ -31,6 +32,11 @@ class Split(Schema):
     """Share for the final evaluation."""
     stratify_by: str | None = Field(
         None, max_length=128, description="Column whose values appear in the same proportion in every part."
+    )
+    group_by: str | None = Field(
+        None,
+        max_length=128,
+        description="Column whose equal values stay in one part, such as a customer or a document.",
     )
     seed: int = Field(0, ge=0, description="The same seed gives the same split.")
 
@@ -62,6 +68,13 @@ class Columns(Schema):
     )
 
 
+class Augmentation(Schema):
+    """Altered copies of training examples; validation and test stay as they are."""
+
+    text: TextAugmentation | None = None
+    """Of texts."""
+
+
 class Dataset(Schema):
     """Training, validation and test data."""
 
@@ -82,6 +95,12 @@ class Dataset(Schema):
     test: DataFile | None = None
     split: Split | None = None
     columns: Columns = Field(default_factory=Columns)
+    cleaning: Cleaning | None = None
+    """What is mended and left out before the data is split."""
+    augmentation: Augmentation | None = None
+    """Altered copies to learn from."""
+    sampling: Sampling | None = None
+    """What to do about classes of different size."""
     max_length: int = Field(512, ge=8, le=1048576, description="Longest example, in tokens.")
     over_length: Literal["Error", "Drop", "Truncate"] = Field(
         "Error",
@@ -94,3 +113,8 @@ class Dataset(Schema):
             if getattr(self, part) and self.split and getattr(self.split, part) > 0:
                 raise ValueError(f"{part} and split.{part} are both set; keep one of them")
         return self
+
+    def problems_with(self, task: str) -> list[str]:
+        """What does not go with the task."""
+        text = self.augmentation.text if self.augmentation else None
+        return preparation_problems(task, self.cleaning, text, self.sampling)

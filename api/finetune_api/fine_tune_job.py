@@ -133,6 +133,7 @@ class FineTuneJobSpec(Schema):
                 f"distributed.processesPerNode × training.microBatchSize ({world} × {micro})"
             )
         yield from unsupported(self.method, self.task, self.training)
+        yield from self.dataset.problems_with(self.task)
         if self.deploy and not self.publish:
             yield "deploy needs publish: set publish.modelName"
         if self.training.packing and self.task != "TextGeneration":
@@ -280,6 +281,23 @@ class GateResult(StatusSchema):
     """Value, bound and by how much it missed."""
 
 
+class DataSummary(StatusSchema):
+    """What was read, and what was lost on the way; the data report beside the artifact says more."""
+
+    train: int = 0
+    """Training examples in use, altered copies included."""
+    validation: int = 0
+    """Validation examples in use."""
+    test: int = 0
+    """Test examples in use."""
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """Examples left out, by the rule that left them out."""
+    truncated: int = 0
+    """Examples cut to dataset.maxLength."""
+    redacted: int = 0
+    """Pieces of personal data taken out."""
+
+
 class FineTuneJobStatus(StatusSchema):
     """What the operator observed."""
 
@@ -311,6 +329,8 @@ class FineTuneJobStatus(StatusSchema):
     """What rank 0 last reported."""
     last_checkpoint: LastCheckpoint | None = None
     """Where the next attempt would go on."""
+    data: DataSummary | None = None
+    """What became of the data."""
     best_metric: dict[str, float] | None = None
     """Best value of the validation metric so far."""
     metrics: dict[str, float] | None = None

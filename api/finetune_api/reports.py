@@ -18,6 +18,17 @@ class ReportedCheckpoint(Schema):
     uri: str = Field(max_length=1024)
 
 
+class ReportedData(Schema):
+    """What became of the data, in numbers."""
+
+    train: int = Field(0, ge=0)
+    validation: int = Field(0, ge=0)
+    test: int = Field(0, ge=0)
+    dropped: dict[str, int] = Field(default_factory=dict, max_length=32)
+    truncated: int = Field(0, ge=0)
+    redacted: int = Field(0, ge=0)
+
+
 class ProgressReport(Schema):
     """Posted by rank 0 to `FINETUNE_PROGRESS_URL` with its projected token."""
 
@@ -34,6 +45,7 @@ class ProgressReport(Schema):
     eta_seconds: int | None = Field(None, ge=0)
     resumed_from_step: int | None = Field(None, ge=0)
     checkpoint: ReportedCheckpoint | None = None
+    data: ReportedData | None = None
     best_metric: dict[str, float] | None = Field(None, max_length=8)
 
 

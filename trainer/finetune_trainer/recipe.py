@@ -12,7 +12,8 @@ from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
 from finetune_trainer.checkpoint.pinned_model import pin_model
 from finetune_trainer.data.prepare import PreparedData, prepare
-from finetune_trainer.data.report import summary
+from finetune_trainer.data.report import reported_data, summary
+from finetune_trainer.data.sampling import class_weights, resampled, weighted
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.export.artifact import package_versions
 from finetune_trainer.export.publish import Exporter
@@ -68,10 +69,12 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     data = prepare(config.dataset, task, processor, max_length, run.scratch, lambda uri: fetch_data(uri, run))
     _describe(data, config, max_length, run)
 
-    rows = task.rows(data.train, max_length)
+    sampling, seed = config.dataset.sampling, config.training.seed
+    rows = resampled(task.rows(data.train, max_length), data.train, sampling, seed)
+    weights = class_weights(sampling, data.train, data.labels)
     plan = plan_steps(config.training, len(rows), run.world_size)
-    batch_size, seed = config.training.batch_size, config.training.seed
-    feed = Feed(task.collator(processor), data.train, rows, plan, batch_size, seed, run.rank)
+    collate, batch_size = weighted(task.collator(processor), weights), config.training.batch_size
+    feed = Feed(collate, data.train, rows, plan, batch_size, seed, run.rank)
     with process_group(run.world_size, device):
         ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
         # The same seed on every rank: a new head and new adapters start out equal.
@@ -140,6 +143,7 @@ def _max_length(config: TrainerConfig, positions: int | None) -> int:
 
 
 def _describe(data: PreparedData, config: TrainerConfig, max_length: int, run: Run) -> None:
+    run.reporter.update(data=reported_data(data.report))
     if run.rank:
         return
     for line in summary(data.report):

@@ -1,4 +1,4 @@
-"""Reports of rank 0 as `status.progress`, `status.lastCheckpoint` and `status.bestMetric`."""
+"""Reports of rank 0 as `status.progress`, `status.lastCheckpoint`, `status.data` and `status.bestMetric`."""
 
 import math
 from datetime import datetime
@@ -26,6 +26,8 @@ def reported_status(status: Resource, report: ProgressReport, now: datetime) -> 
     fields: Resource = {"progress": progress(report, now)}
     if report.checkpoint and not _older_checkpoint(status, report.checkpoint.step):
         fields["lastCheckpoint"] = _checkpoint(status, report, now)
+    if report.data is not None:
+        fields["data"] = report.data.wire()
     if report.best_metric is not None:
         fields["bestMetric"] = report.best_metric
     return fields

@@ -14,7 +14,7 @@ from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.timestamps import parse_time, rfc3339, seconds_between
 from finetune_operator.plan.world import Create, Delete, Event, Plan, Resource, World
 
-REPORTED = ("progress", "lastCheckpoint", "bestMetric")
+REPORTED = ("progress", "lastCheckpoint", "data", "bestMetric")
 """Fields of the status that belong to the progress receiver."""
 KEPT_ATTEMPTS = 10
 MESSAGE_LIMIT = 1024

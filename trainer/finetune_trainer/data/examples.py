@@ -10,6 +10,10 @@ from finetune_trainer.data.reading import Row, Where
 from finetune_trainer.errors import DataError
 
 
+class EmptyTextError(DataError):
+    """A text that is needed is empty: the one fault of a row that cleaning may pass over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One example before it is encoded."""
@@ -22,6 +26,8 @@ class Example:
     stratum: str | None = None
     target: Any = None
     """What is to be found, where that is not a class: entities of a text …"""
+    group: str | None = None
+    """Examples of one group stay in one part."""
 
     @property
     def identity(self) -> bytes:
@@ -44,7 +50,10 @@ def text_column(row: Row, name: str, field: str) -> str:
     if not isinstance(value, str):
         raise DataError(f"{row.where}: column {name!r} holds {_shown(value)}, not text")
     if not value.strip():
-        raise DataError(f"{row.where}: column {name!r} is empty; remove the row or give it a text")
+        raise EmptyTextError(
+            f"{row.where}: column {name!r} is empty; give it a text, remove the row, or set dataset.cleaning.empty to "
+            "Drop"
+        )
     return value
 
 
@@ -58,6 +67,11 @@ def label_column(row: Row, name: str, field: str) -> str:
     if not str(value).strip():
         raise DataError(f"{row.where}: column {name!r} is empty; every example needs a label")
     return str(value)
+
+
+def in_group(example: Example, row: Row, name: str) -> Example:
+    """The example with the group that `split.groupBy` keeps together."""
+    return replace(example, group=label_column(row, name, "dataset.split.groupBy"))
 
 
 def in_stratum(example: Example, row: Row, name: str) -> Example:

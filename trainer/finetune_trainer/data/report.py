@@ -56,7 +56,7 @@ def length_report(lengths: np.ndarray) -> dict[str, Any]:
 
 def summary(report: dict[str, Any]) -> list[str]:
     """Lines for the log: what was kept, and every kind of loss that happened."""
-    lines, unit = [], report["unit"]
+    lines, unit = _cleaning_lines(report), report["unit"]
     for part, numbers in report["parts"].items():
         if not numbers["read"]:
             continue
@@ -71,3 +71,29 @@ def summary(report: dict[str, Any]) -> list[str]:
         kept = f"data {part}: {numbers['kept']} of {numbers['read']} examples, {numbers[unit]} {unit}"
         lines.append("; ".join([kept, *notes]))
     return lines
+
+
+def _cleaning_lines(report: dict[str, Any]) -> list[str]:
+    lines = []
+    for source, numbers in report["cleaning"].items():
+        notes = [f"{count} dropped ({rule})" for rule, count in numbers["dropped"].items()]
+        notes += [f"{count} {kind} redacted" for kind, count in numbers["redacted"].items()]
+        if numbers["edited"]:
+            notes.append(f"{numbers['edited']} edited")
+        lines.append("; ".join([f"cleaning {source}: {numbers['read']} rows read", *notes]))
+    if report["augmented"]:
+        lines.append(f"augmentation: {report['augmented']} altered copies for training")
+    return lines
+
+
+def reported_data(report: dict[str, Any]) -> dict[str, Any]:
+    """The same in a few numbers, for the job's status (`ReportedData`)."""
+    dropped: Counter[str] = Counter()
+    for numbers in [*report["parts"].values(), *report["cleaning"].values()]:
+        dropped.update(numbers["dropped"])
+    return {
+        **{part: numbers["kept"] for part, numbers in report["parts"].items()},
+        "dropped": {rule: count for rule, count in sorted(dropped.items()) if count},
+        "truncated": sum(numbers["truncated"]["examples"] for numbers in report["parts"].values()),
+        "redacted": sum(sum(numbers["redacted"].values()) for numbers in report["cleaning"].values()),
+    }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from finetune_api.dataset import Split
 from finetune_trainer.data.examples import Example
+from finetune_trainer.data.group_split import group_parts
 from finetune_trainer.errors import DataError
 
 
@@ -28,6 +29,8 @@ def split_examples(examples: list[Example], split: Split) -> Parts:
     The order is by a hash of seed and content, so that equal texts stay together, and a row added to the
     data moves few of the others.
     """
+    if split.group_by is not None:
+        return _by_groups(examples, split)
     if split.stratify_by is None:
         groups = {"": examples}
     else:
@@ -42,6 +45,21 @@ def split_examples(examples: list[Example], split: Split) -> Parts:
     for example in examples:
         parts[chosen.get(id(example), "train")].append(example)
     return Parts(**parts)
+
+
+def _by_groups(examples: list[Example], split: Split) -> Parts:
+    place = group_parts(examples, split)
+    parts = Parts([], [], [])
+    members = dict(parts.items())
+    for example in examples:
+        members[place[example.group or ""]].append(example)
+    for name, share in (("train", 1.0), ("validation", split.validation), ("test", split.test)):
+        if share > 0 and not members[name]:
+            raise DataError(
+                f"dataset.split.groupBy: {len(place)} groups of {split.group_by!r} leave none for {name}; add data, "
+                "raise its share, or group by another column"
+            )
+    return parts
 
 
 def _strata(examples: list[Example], split: Split) -> dict[str, list[Example]]:

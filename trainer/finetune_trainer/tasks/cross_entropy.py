@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from finetune_trainer.data.batches import Batch
+from finetune_trainer.data.sampling import CLASS_WEIGHTS
 
 
 class CrossEntropy:
@@ -22,7 +23,10 @@ class CrossEntropy:
 
     def loss_sum(self, model: Any, batch: Batch, label_smoothing: float) -> Tensor:
         logits = self.outputs(model, batch).float()
-        return functional.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=label_smoothing)
+        weights = batch.extras.get(CLASS_WEIGHTS)
+        return functional.cross_entropy(
+            logits, batch.targets, weight=weights, reduction="sum", label_smoothing=label_smoothing
+        )
 
     def predictions(self, model: Any, batch: Batch) -> Any:
         return self.outputs(model, batch)

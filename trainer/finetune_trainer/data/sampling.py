@@ -1,0 +1,62 @@
+"""Classes of different size: weights in the loss, or examples that come more or less often."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from finetune_api.data_preparation import Sampling
+from finetune_trainer.data.batches import Batch, Collate
+from finetune_trainer.data.encoded import Encoded
+from finetune_trainer.errors import DataError
+
+CLASS_WEIGHTS = "class_weights"
+"""Among a batch's extras."""
+
+
+def class_weights(sampling: Sampling | None, encoded: Encoded, labels: list[str]) -> Tensor | None:
+    """One weight a class. Their mean over the training examples is 1, so that the learning rate keeps its meaning.
+
+    Raises:
+        DataError: A weight is given for a class that there is none of.
+    """
+    if sampling is None or not (sampling.weights or sampling.balance == "Weights"):
+        return None
+    counts = np.bincount(np.asarray(encoded.labels), minlength=len(labels)).astype(np.float64)
+    given = sampling.weights or {}
+    strangers = sorted(set(given) - set(labels))
+    if strangers:
+        raise DataError(
+            f"dataset.sampling.weights: there is no class {strangers[0]!r}; the classes are {', '.join(labels)}"
+        )
+    weights = 1 / counts if sampling.balance == "Weights" else np.asarray([given.get(label, 1.0) for label in labels])
+    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
+
+
+def weighted(collate: Collate, weights: Tensor | None) -> Collate:
+    """Batches that carry the weights of the classes to the loss."""
+    if weights is None:
+        return collate
+
+    def collated(encoded: Encoded, rows: list[list[int]]) -> Batch:
+        batch = collate(encoded, rows)
+        return replace(batch, extras={**batch.extras, CLASS_WEIGHTS: weights})
+
+    return collated
+
+
+def resampled(rows: list[list[int]], encoded: Encoded, sampling: Sampling | None, seed: int) -> list[list[int]]:
+    """The rows of an epoch, each class as often as the largest or the smallest; one example a row."""
+    if sampling is None or sampling.balance not in ("Oversample", "Undersample"):
+        return rows
+    labels = np.asarray(encoded.labels)
+    counts = np.bincount(labels)
+    counts = counts[counts > 0]
+    size = int(counts.max() if sampling.balance == "Oversample" else counts.min())
+    generator = np.random.Generator(np.random.Philox(key=[seed, size]))
+    chosen: list[np.ndarray] = []
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        chosen.append(np.resize(members, size))
+    return [[int(index)] for index in np.sort(np.concatenate(chosen))]
