@@ -104,6 +104,27 @@ GATE = {"metric": "f1", "operator": ">=", "value": 0.8}
         ({"evaluation": {"gate": [{"metric": "f1", "value": 1}]}}, "operator and value belong together"),
         ({"deploy": {"name": "tickets"}}, "deploy needs publish: set publish.modelName"),
         ({"training": {"packing": True}}, "training.packing is for TextGeneration"),
+        (
+            {
+                "task": "TextGeneration",
+                "dataset": {"train": {"source": "s3://d/t.jsonl"}, "sampling": {"balance": "Weights"}},
+            },
+            "dataset.sampling is for tasks with one class an example, not TextGeneration",
+        ),
+        (
+            {
+                "task": "TextGeneration",
+                "dataset": {"train": {"source": "s3://d/t.jsonl"}, "augmentation": {"text": {"swap": 0.1}}},
+            },
+            "dataset.augmentation.text is for TextClassification, not TextGeneration",
+        ),
+        (
+            {
+                "task": "TokenClassification",
+                "dataset": {"train": {"source": "s3://d/t.jsonl"}, "cleaning": {"unicode": "NFC"}},
+            },
+            "change texts, and TokenClassification data points into them; clean the texts before",
+        ),
         ({"training": {"decay": 0.1}}, "spec.training: decay is the last part of WarmupStableDecay"),
         ({"training": {"plateau": {}}}, "spec.training: plateau belongs to ReduceOnPlateau"),
         (

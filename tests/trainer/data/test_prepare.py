@@ -140,3 +140,40 @@ def test_other_data_has_another_fingerprint_and_another_cache(prepare: Any) -> N
 def test_generation_without_a_known_column_lists_what_there_is(prepare: Any) -> None:
     with pytest.raises(DataError, match=r"none of the columns messages, prompt and completion, or text; .*: body"):
         prepare([{"body": "x"}], generation=True)
+
+
+def test_cleaning_comes_before_the_split_and_is_reported(prepare: Any) -> None:
+    from finetune_trainer.data.report import reported_data, summary
+
+    rows = [*ROWS, {"text": "", "label": "billing"}, {"text": " my card was charged twice", "label": "billing"}]
+    test = [{"text": "Where is my  parcel", "label": "delivery"}]
+    cleaning = {"whitespace": "Collapse", "empty": "Drop", "duplicates": "Drop", "nearDuplicates": {"threshold": 0.9}}
+    data = prepare(rows, held_out={"test": test}, cleaning=cleaning)
+    assert data.report["cleaning"]["train"] == {
+        "read": 6,
+        "edited": 1,
+        "dropped": {"duplicate": 1, "empty": 1, "nearDuplicate": 1},
+        "redacted": {},
+    }
+    assert (len(data.train), len(data.test)) == (3, 1), "what is like a test text leaves the training data"
+    assert "cleaning train: 6 rows read; 1 dropped (duplicate); 1 dropped (empty)" in "\n".join(summary(data.report))
+    assert reported_data(data.report)["dropped"] == {"duplicate": 1, "empty": 1, "nearDuplicate": 1}
+    with pytest.raises(DataError, match=r"line 5: column 'text' is empty; .* dataset\.cleaning\.empty to Drop"):
+        prepare(rows)
+
+
+def test_copies_join_the_training_data_alone(prepare: Any, tmp_path: Path) -> None:
+    table = write_jsonl(tmp_path / "synonyms.jsonl", [{"word": "parcel", "synonym": "package"}])
+    synonyms = {"synonyms": {"source": f"file://{table}", "share": 0.5}}
+    data = prepare(ROWS, split={"test": 0.25, "stratifyBy": "label"}, augmentation={"text": synonyms})
+    copies = data.report["augmented"]
+    assert copies == sum("parcel" in row["text"] for row in ROWS) - (1 if len(data.test) > 1 else 0)
+    assert len(data.train) == 2 + copies
+    table.write_text(table.read_text().replace("package", "box"))
+    other = prepare(ROWS, split={"test": 0.25, "stratifyBy": "label"}, augmentation={"text": synonyms})
+    assert other.fingerprint != data.fingerprint, "another table is other data"
+
+
+def test_a_group_column_that_is_not_there_is_named(prepare: Any) -> None:
+    with pytest.raises(DataError, match=r"no column 'customer'.*dataset\.split\.groupBy"):
+        prepare(ROWS, split={"test": 0.4, "groupBy": "customer"})

@@ -75,3 +75,33 @@ def test_duplicates_and_contradictions_are_counted() -> None:
 def test_training_on_nothing_but_the_test_data_is_refused() -> None:
     with pytest.raises(DataError, match="every training example is also in validation or test"):
         without_leakage(Parts(train=examples({"a": 2}), validation=[], test=examples({"a": 2})))
+
+
+def grouped(sizes: dict[str, dict[str, int]]) -> list[Example]:
+    """Examples by group, and in it by label."""
+    return [
+        Example(f"{group} {label} {n}", Where("d.jsonl", n), label=label, stratum=label, group=group)
+        for group, labels in sizes.items()
+        for label, count in labels.items()
+        for n in range(count)
+    ]
+
+
+def test_a_group_is_never_in_two_parts_and_strata_keep_about_their_proportions() -> None:
+    whole = grouped({f"customer {n}": {"a": n % 7 + 1, "b": n % 3} for n in range(60)})
+    split = Split(validation=0.2, test=0.2, group_by="customer", stratify_by="label")
+    parts = split_examples(whole, split)
+    groups = [{e.group for e in part} for _, part in parts.items()]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 60
+    for label in ("a", "b"):
+        count = sum(e.label == label for e in whole)
+        for part in (parts.validation, parts.test):
+            assert sum(e.label == label for e in part) == pytest.approx(0.2 * count, rel=0.1)
+    again = split_examples(whole, split)
+    assert [e.content for e in again.test] == [e.content for e in parts.test]
+
+
+def test_groups_that_leave_a_part_empty_are_refused() -> None:
+    whole = grouped({"one": {"a": 50}, "two": {"a": 50}})
+    with pytest.raises(DataError, match=r"groupBy: 2 groups of 'customer' leave none for (validation|test)"):
+        split_examples(whole, Split(validation=0.1, test=0.1, group_by="customer"))

@@ -61,17 +61,21 @@ class Redactor:
     """Replaces what the patterns match, and counts it by kind."""
 
     def __init__(self, redaction: Redaction) -> None:
-        self._kinds = {name: kind for name, kind in KINDS.items() if name in redaction.kinds}
+        asked_for: set[str] = {*redaction.kinds}
+        self._kinds = {name: kind for name, kind in KINDS.items() if name in asked_for}
         self._kinds |= {name: Kind(re.compile(pattern)) for name, pattern in redaction.patterns.items()}
         self.counts: Counter[str] = Counter()
 
     def __call__(self, text: str) -> str:
         for name, kind in self._kinds.items():
-            text = kind.pattern.sub(lambda match, name=name, kind=kind: self._stand_in(match[0], name, kind), text)
+            text = self._without(text, name, kind)
         return text
 
-    def _stand_in(self, found: str, name: str, kind: Kind) -> str:
-        if not kind.is_one(found):
-            return found
-        self.counts[name] += 1
-        return f"[{name}]"
+    def _without(self, text: str, name: str, kind: Kind) -> str:
+        def stand_in(match: re.Match[str]) -> str:
+            if not kind.is_one(match[0]):
+                return match[0]
+            self.counts[name] += 1
+            return f"[{name}]"
+
+        return kind.pattern.sub(stand_in, text)

@@ -1,0 +1,119 @@
+"""What cleaning mends, what it leaves out, and that it counts both."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from finetune_api.data_preparation import Cleaning, NearDuplicates, Redaction
+from finetune_trainer.data.cleaner import Cleaner, Tally
+from finetune_trainer.data.examples import Example
+from finetune_trainer.data.reading import Where
+from finetune_trainer.data.redaction import Redactor
+from finetune_trainer.data.text_rules import letter_share, repetition
+from finetune_trainer.errors import DataError
+
+
+def clean(contents: list[Any], **settings: Any) -> tuple[list[Any], Tally]:
+    tally = Tally()
+    examples = [Example(content, Where("train.jsonl", line)) for line, content in enumerate(contents, start=1)]
+    kept = Cleaner(Cleaning.model_validate(settings)).clean("train", examples, tally)
+    return [example.content for example in kept], tally
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("Email", "write to Ann.O'Neil+x@mail.example.co.uk, please", "write to Ann.O'[Email], please"),
+        ("Email", "it is @home or a@b", "it is @home or a@b"),
+        ("Phone", "call +49 (0)30 901820-12 or 030/9018201", "call [Phone] or [Phone]"),
+        ("Phone", "order 12345678, version 1.2.3", "order 12345678, version 1.2.3"),
+        ("CreditCard", "card 4111 1111 1111 1111 expired", "card [CreditCard] expired"),
+        ("CreditCard", "card 4111 1111 1111 1112 expired", "card 4111 1111 1111 1112 expired"),
+        ("Iban", "to DE89 3704 0044 0532 0130 00 today", "to [Iban] today"),
+        ("Iban", "to DE88 3704 0044 0532 0130 00 today", "to DE88 3704 0044 0532 0130 00 today"),
+        ("IpAddress", "from 10.0.0.7 and fe80::1, at 12:30", "from [IpAddress] and [IpAddress], at 12:30"),
+        ("IpAddress", "in 300.1.1.1 and 1.2.3", "in 300.1.1.1 and 1.2.3"),
+    ],
+)
+def test_personal_data_is_taken_out_and_what_only_looks_like_it_stays(kind: Any, text: str, expected: str) -> None:
+    assert Redactor(Redaction(kinds=[kind]))(text) == expected
+
+
+def test_own_patterns_redact_too_and_all_are_counted() -> None:
+    redact = {"kinds": ["Email"], "patterns": {"Ticket": r"T-\d+"}}
+    contents = [("T-12 of a@b.de", "sent to c@d.de"), [{"role": "user", "content": "T-3"}]]
+    kept, tally = clean(contents, redact=redact)
+    assert kept == [("[Ticket] of [Email]", "sent to [Email]"), [{"role": "user", "content": "[Ticket]"}]]
+    assert tally.report()["redacted"] == {"Email": 2, "Ticket": 2}
+    assert tally.edited == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"redact": {"patterns": {"X": "(a"}}}, r"X \(\(a\) is no regular expression: missing \)"),
+        ({"redact": {"patterns": {"X": "a*"}}}, "matches the empty text"),
+        ({"minCharacters": 9, "maxCharacters": 3}, r"minCharacters \(9\) is above maxCharacters \(3\)"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
+        Cleaning.model_validate(settings)
+
+
+def test_texts_are_normalised() -> None:
+    kept, tally = clean(
+        ["e\u0301 \ufb01t\u200b\x07  ", "line one \r\n line\ttwo"], unicode="NFKC", whitespace="Collapse"
+    )
+    assert kept == ["é fit", "line one \n line two"]
+    assert tally.edited == 2
+    assert clean(["\ufb01"], unicode="NFC")[0] == ["\ufb01"]
+
+
+def test_each_rule_leaves_out_what_breaks_it_in_any_language() -> None:
+    ukrainian = "Посилка так і не прийшла"
+    spam = "buy now and save big money " * 6
+    kept, tally = clean(
+        [ukrainian, "so", "x" * 300, "1234 5678 ---- 99", spam, "小包がまだ届きません"],
+        minCharacters=3,
+        maxCharacters=200,
+        minLetterShare=0.6,
+        maxRepetition=0.5,
+    )
+    assert kept == [ukrainian, "小包がまだ届きません"]
+    assert tally.report()["dropped"] == {"fewLetters": 1, "repetitive": 1, "tooLong": 1, "tooShort": 1}
+    assert letter_share("äß 1") == pytest.approx(2 / 3)
+    assert repetition("one two three four five six") == 0
+
+
+def test_an_empty_text_is_refused_with_its_line_unless_it_may_be_dropped() -> None:
+    with pytest.raises(DataError, match=r"train\.jsonl line 2: the text is empty after cleaning"):
+        clean(["a", " \x07 "], whitespace="Collapse")
+    kept, tally = clean(["a", " \x07 "], whitespace="Collapse", empty="Drop")
+    assert (kept, dict(tally.dropped)) == (["a"], {"empty": 1})
+
+
+def test_cleaning_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(DataError, match=r"leaves nothing of dataset\.train \(2 tooShort\); loosen its rules"):
+        clean(["a", "b"], minCharacters=5)
+
+
+def test_equal_and_nearly_equal_texts_are_left_out_after_the_first() -> None:
+    text = "My parcel with the order number 4711 has not arrived yet, although it was sent two weeks ago."
+    near = text.replace("two weeks", "2 weeks").upper()
+    other = "I was charged twice for the same invoice and would like to have the second payment back, please."
+    kept, tally = clean([text, text, other, near], duplicates="Drop", nearDuplicates={"threshold": 0.7})
+    assert kept == [text, other]
+    assert dict(tally.dropped) == {"duplicate": 1, "nearDuplicate": 1}
+    assert clean([text, near], duplicates="Drop")[0] == [text, near]
+    assert clean(["a", "b", "a b"], nearDuplicates={})[0] == ["a", "b", "a b"], "texts shorter than an n-gram"
+
+
+def test_the_share_of_common_ngrams_decides() -> None:
+    from finetune_trainer.data.near_duplicates import NearDuplicateIndex
+
+    index = NearDuplicateIndex(NearDuplicates(threshold=0.9, ngram=3))
+    assert not index.seen("abcdefghijklmnopqrstuvwxyz" * 2)
+    assert not index.seen("zyxwvutsrqponmlkjihgfedcba" * 2)
+    assert index.seen("abcdefghijklmnopqrstuvwxyz" * 2 + "a")
