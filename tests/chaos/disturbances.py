@@ -1,0 +1,172 @@
+"""What real clusters do to an operator and its pods, one thing at a time, drawn at random."""
+
+import asyncio
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from chaos.replicas import Replicas
+from controllers.cluster_user import NAMESPACE, ClusterUser
+from finetune_api.names import LABEL_JOB
+from finetune_local.apiserver.cluster import Refuse
+from finetune_local.apiserver.status_error import StatusError, conflict, too_many_requests
+from finetune_local.cluster import Cluster
+from finetune_operator.kinds import FINE_TUNE_JOBS
+from finetune_operator.kube.errors import ApiError
+from finetune_operator.kube.resources import PODS
+from plan.builders import last_words
+
+Resource = dict[str, Any]
+STORM_SECONDS = (0.3, 2.0)
+OPERATORS_PATHS = ("/apis/finetune-operator.io/", "/apis/batch/", "/api/v1/namespaces/")
+
+
+class Disturbances:
+    """`await next()` does one of them."""
+
+    def __init__(self, cluster: Cluster, user: ClusterUser, replicas: Replicas, chance: random.Random) -> None:
+        self._cluster = cluster
+        self._user = user
+        self._replicas = replicas
+        self._chance = chance
+        self.done: Counter[str] = Counter()
+        self._steps: Counter[str] = Counter()
+        self._kinds: list[Callable[[], Awaitable[None]]] = [
+            self.kill_an_operator,
+            self.storm_of_conflicts,
+            self.storm_of_throttling,
+            self.storm_of_errors,
+            self.slow_server,
+            self.cut_watches,
+            self.compact,
+            self.crash_a_pod,
+            self.evict_a_pod,
+            self.delete_a_pod,
+            self.save_a_checkpoint,
+            self.suspend_or_resume,
+            self.delete_a_job,
+        ]
+        self._deck: list[Callable[[], Awaitable[None]]] = []
+
+    async def next(self) -> None:
+        """Each kind once, shuffled, before any comes again."""
+        if not self._deck:
+            self._deck = list(self._kinds)
+            self._chance.shuffle(self._deck)
+        kind = self._deck.pop()
+        await kind()
+        self.done[kind.__name__] += 1
+
+    # The operator and its server
+
+    async def kill_an_operator(self) -> None:
+        replica = self._chance.choice(self._replicas.all)
+        if replica.process:
+            replica.signal(signal.SIGKILL)
+
+    async def storm_of_conflicts(self) -> None:
+        error = conflict("finetune-operator.io", "finetunejobs", "x", "the object has been modified")
+        async with self._storm(error, ("PATCH", "PUT")):
+            pass
+
+    async def storm_of_throttling(self) -> None:
+        async with self._storm(too_many_requests(1), ("GET", "POST", "PATCH", "DELETE")):
+            pass
+
+    async def storm_of_errors(self) -> None:
+        """Some come after the write has taken effect only in the sense that the client cannot know."""
+        error = StatusError(500, "InternalError", "etcdserver: request timed out")
+        async with self._storm(error, ("GET", "POST", "PATCH", "DELETE")):
+            pass
+
+    @asynccontextmanager
+    async def _storm(self, error: StatusError, methods: tuple[str, ...]) -> AsyncIterator[None]:
+        def refuse(method: str, path: str) -> StatusError | None:
+            hit = method in methods and path.startswith(OPERATORS_PATHS) and self._chance.random() < 0.5
+            return error if hit else None
+
+        faults, refusing = self._cluster.server.cluster.faults, refuse
+        before: Refuse | None = faults.refuse
+        faults.refuse = refusing
+        try:
+            yield
+            await asyncio.sleep(self._chance.uniform(*STORM_SECONDS))
+        finally:
+            faults.refuse = before
+
+    async def slow_server(self) -> None:
+        faults = self._cluster.server.cluster.faults
+        faults.delay_seconds = 0.3
+        await asyncio.sleep(self._chance.uniform(*STORM_SECONDS))
+        faults.delay_seconds = 0.0
+
+    async def cut_watches(self) -> None:
+        self._cluster.server.cluster.cut_watches()
+
+    async def compact(self) -> None:
+        """Watches that are cut at the same time get 410 Gone and must list again."""
+        self._cluster.server.cluster.compact()
+        self._cluster.server.cluster.cut_watches()
+
+    # Pods
+
+    async def crash_a_pod(self) -> None:
+        if pod := await self._running_pod():
+            await self._user.end_pod(pod, 1, last_words("Crash", "chaos", 0))
+
+    async def evict_a_pod(self) -> None:
+        if pod := await self._running_pod():
+            condition = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+            pod["status"]["conditions"] = [*pod["status"].get("conditions", []), condition]
+            await self._user.end_pod(pod, 143)
+
+    async def delete_a_pod(self) -> None:
+        if pod := await self._running_pod():
+            await self._user.api.delete(PODS, pod["metadata"]["name"], NAMESPACE)
+
+    async def _running_pod(self) -> Resource | None:
+        items = (await self._user.api.list(PODS, NAMESPACE, label_selector=LABEL_JOB, limit=0))["items"]
+        running = [
+            pod
+            for pod in items
+            if pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
+        ]
+        return self._chance.choice(running) if running else None
+
+    # Jobs
+
+    async def save_a_checkpoint(self) -> None:
+        """As the progress receiver writes it; steps only grow."""
+        if job := await self._job(lambda status: status.get("phase") == "Running"):
+            name = job["metadata"]["name"]
+            self._steps[name] += self._chance.randint(1, 100)
+            await self._user.report_checkpoint(self._steps[name], name)
+
+    async def suspend_or_resume(self) -> None:
+        if job := await self._job(lambda status: not status.get("completionTime")):
+            await self._user.edit(job["metadata"]["name"], suspend=not job["spec"].get("suspend", False))
+
+    async def delete_a_job(self) -> None:
+        if job := await self._job(lambda status: True):
+            await self._user.api.delete(FINE_TUNE_JOBS, job["metadata"]["name"], NAMESPACE)
+
+    async def _job(self, fits: Callable[[Resource], bool]) -> Resource | None:
+        items = [one for one in await self.jobs() if fits(one.get("status") or {})]
+        return self._chance.choice(items) if items else None
+
+    async def jobs(self) -> list[Resource]:
+        items: list[Resource] = (await self._user.api.list(FINE_TUNE_JOBS, NAMESPACE, limit=0))["items"]
+        return items
+
+    async def resume_all(self) -> None:
+        """So that every job can end."""
+        for job in await self.jobs():
+            if job["spec"].get("suspend"):
+                try:
+                    await self._user.edit(job["metadata"]["name"], suspend=False)
+                except ApiError as error:
+                    if not error.not_found:
+                        raise

@@ -1,0 +1,66 @@
+"""Everything at once, at random; the invariants of the ledger hold at every write, and all comes to an end."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from chaos.conftest import Size
+from chaos.disturbances import Disturbances
+from chaos.ledger import Ledger
+from chaos.replicas import Replicas
+from controllers.cluster_user import NAMESPACE, ClusterUser
+from finetune_local.cluster import Cluster
+from finetune_operator.kinds import FINE_TUNE_JOBS
+
+PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 0.5
+DISTURBANCES_A_ROUND = 5
+BUDGET = {"user": 1, "infrastructure": 3, "preemption": 5}
+
+
+async def apply_jobs(user: ClusterUser, jobs: int) -> None:
+    for number in range(jobs):
+        await user.apply(
+            f"job-{number:03}",
+            publish={"modelName": "tickets"},
+            failurePolicy={"backoffSeconds": 0.2, "maxRestarts": BUDGET},
+        )
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: Callable[[], str]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not await condition():
+        assert time.monotonic() < deadline, what()
+        await asyncio.sleep(0.2)
+
+
+async def test_nothing_forbidden_happens_whatever_goes_wrong(
+    cluster: Cluster, user: ClusterUser, size: Size, chance: random.Random, tmp_path: Path
+) -> None:
+    ledger = Ledger(cluster.server.cluster.store)
+    async with Replicas(cluster, tmp_path, ["--no-leader-elect"], size=1) as replicas:
+        disturbances = Disturbances(cluster, user, replicas, chance)
+        await until(replicas.all_ready, replicas.logs)
+        await apply_jobs(user, size.jobs)
+        for _ in range(size.rounds * DISTURBANCES_A_ROUND):
+            await disturbances.next()
+            await asyncio.sleep(chance.expovariate(1 / PAUSE_SECONDS))
+
+        async def all_finished() -> bool:
+            await disturbances.resume_all()
+            return all((job.get("status") or {}).get("completionTime") for job in await disturbances.jobs())
+
+        await until(all_finished, lambda: f"jobs do not come to an end\n{replicas.logs()}")
+        phases = {job["metadata"]["name"]: job["status"]["phase"] for job in await disturbances.jobs()}
+        print(f"chaos: {dict(disturbances.done)}, {len(phases)} jobs left: {sorted(phases.values())}")
+        for name in phases:
+            await user.api.delete(FINE_TUNE_JOBS, name, NAMESPACE)
+
+        async def nothing_left() -> bool:
+            return not ledger.left()
+
+        await until(nothing_left, lambda: f"left behind: {ledger.left()}")
+    assert ledger.violations == []
+    assert set(phases.values()) <= {"Succeeded", "Failed"}
+    assert ledger.seen["finetunejobs"] > size.jobs * 4, "the ledger saw the writes"
