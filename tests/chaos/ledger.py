@@ -9,6 +9,7 @@ from typing import Any
 
 from finetune_api.names import LABEL_ATTEMPT, LABEL_JOB
 from finetune_local.apiserver.revision_store import RevisionStore, StoredObject
+from finetune_operator.plan.causes import class_of
 from finetune_operator.plan.conditions import is_true
 
 Resource = dict[str, Any]
@@ -71,10 +72,11 @@ class Ledger:
                 self._suspensions[uid] += 1
         policy = (job["spec"].get("failurePolicy") or {}).get("maxRestarts") or {}
         restarts = new.get("restarts") or {}
-        for kind, count in restarts.items():
-            if kind in policy and count > policy[kind]:
-                yield f"{count} restarts for {kind} causes, allowed are {policy[kind]}"
-        if new.get("attempt", 0) > 1 + sum(restarts.values()) + self._suspensions[uid]:
+        for cause, count in (restarts.get("byCause") or {}).items():
+            allowed = policy.get(class_of(cause))
+            if allowed is not None and count > allowed:
+                yield f"{count} restarts after {cause}, allowed are {allowed}"
+        if new.get("attempt", 0) > 1 + restarts.get("total", 0) + self._suspensions[uid]:
             yield f"attempt {new['attempt']} after restarts {restarts} and {self._suspensions[uid]} suspensions"
 
     def _child_made(self, key: tuple[str, str], child: Resource) -> Iterator[str]:
@@ -106,9 +108,10 @@ def _backwards(old: Resource, new: Resource) -> Iterator[str]:
             yield f"{field} went from {old[field]} to {new.get(field)}"
     if new.get("attempt", 0) > old.get("attempt", 0) + 1:
         yield f"attempt jumped from {old.get('attempt')} to {new['attempt']}"
-    for kind, count in (old.get("restarts") or {}).items():
-        if (new.get("restarts") or {}).get(kind, 0) < count:
-            yield f"restarts.{kind} went from {count} to {new.get('restarts')}"
+    restarts, known_restarts = new.get("restarts") or {}, old.get("restarts") or {}
+    for cause, count in {"total": known_restarts.get("total", 0), **known_restarts.get("byCause", {})}.items():
+        if {"total": restarts.get("total", 0), **restarts.get("byCause", {})}.get(cause, 0) < count:
+            yield f"restarts after {cause} went from {count} to {restarts}"
     known = {one["number"]: one for one in new.get("attempts") or ()}
     for one in old.get("attempts") or ():
         now = known.get(one["number"])

@@ -16,7 +16,7 @@ from finetune_operator.kinds import FINE_TUNE_JOBS
 
 PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 0.5
 DISTURBANCES_A_ROUND = 5
-BUDGET = {"user": 1, "infrastructure": 3, "preemption": 5}
+BUDGET = {"user": 1, "outOfMemory": 1, "infrastructure": 3, "preemption": 5}
 
 
 async def apply_jobs(user: ClusterUser, jobs: int) -> None:

@@ -10,7 +10,7 @@ from finetune_local.apiserver.revision_store import RevisionStore
 
 Resource = dict[str, Any]
 FINISHED = [{"type": "Failed", "status": "True"}]
-RUNNING = {"attempt": 2, "restarts": {"user": 1}, "attempts": [{"number": 1, "endedAt": "t", "cause": "Crash"}]}
+RUNNING = {"attempt": 2, "restarts": {"total": 1}, "attempts": [{"number": 1, "endedAt": "t", "cause": "Crash"}]}
 
 
 class Cluster:
@@ -52,15 +52,16 @@ def cluster() -> Cluster:
         ({"attempt": 2}, {"attempt": 1}, "attempt went from 2"),
         ({"attempt": 1}, {"attempt": 3, "attempts": [{"number": 3}]}, "attempt jumped"),
         ({"observedGeneration": 2}, {"observedGeneration": 1}, "observedGeneration went"),
-        ({"restarts": {"user": 1}}, {"restarts": {"user": 0}}, "restarts.user went"),
-        ({"restarts": {"user": 2}}, {"restarts": {"user": 3}}, "3 restarts for user causes, allowed are 2"),
+        ({"restarts": {"total": 1}}, {"restarts": {"total": 0}}, "restarts after total went"),
+        ({"restarts": {"byCause": {"Crash": 1}}}, {"restarts": {"byCause": {}}}, "restarts after Crash went"),
+        ({}, {"restarts": {"total": 3, "byCause": {"BadData": 3}}}, "3 restarts after BadData, allowed are 2"),
         (RUNNING, {**RUNNING, "attempts": [{"number": 1, "cause": ""}]}, "attempt 1 had ended"),
         (RUNNING, {**RUNNING, "attempt": 3}, "attempt 3 after restarts"),
         ({"lastCheckpoint": {"step": 9}}, {"lastCheckpoint": {"step": 5}}, "checkpoint of step 9 became"),
         ({"lastCheckpoint": {"step": 9}}, {}, "checkpoint of step 9 became None"),
         (
             {**RUNNING, "lastCheckpoint": {"step": 9}},
-            {"attempt": 3, "restarts": {"user": 2}, "attempts": [{"number": 3}], "lastCheckpoint": {"step": 9}},
+            {"attempt": 3, "restarts": {"total": 2}, "attempts": [{"number": 3}], "lastCheckpoint": {"step": 9}},
             "resumes from None though step 9 is saved",
         ),
     ],

@@ -19,7 +19,7 @@ from finetune_operator.plan.world import World
 from plan import builders
 from plan.simulated_cluster import SimulatedCluster
 
-BUDGET = {"user": 1, "infrastructure": 2, "preemption": 2}
+BUDGET = {"user": 1, "outOfMemory": 1, "infrastructure": 2, "preemption": 2}
 FAILURES = [(1, "Crash"), (2, "ConfigurationError"), (3, "DataError"), (4, "OutOfMemory"), (75, "Preempted"), (137, "")]
 ENDS_WITHIN = 200
 """Rounds: restarts with their backoff, stuck pods, settling."""
