@@ -46,6 +46,8 @@ class Split(Schema):
             raise ValueError(
                 f"validation ({self.validation:g}) + test ({self.test:g}) must be below 1; lower one of them"
             )
+        if self.stratify_by and not self.validation and not self.test:
+            raise ValueError("stratifyBy has nothing to divide: set validation or test")
         return self
 
 

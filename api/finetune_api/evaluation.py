@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from finetune_api.base import Schema, rule, schema_with
+from finetune_api.text_forms import ModelName
 
 
 class Gate(Schema):
@@ -50,7 +51,7 @@ class Evaluation(Schema):
 class Publish(Schema):
     """Record the result as a ModelVersion."""
 
-    model_name: str = Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    model_name: ModelName
     """The model that this becomes a version of."""
     approval: Literal["Automatic", "Manual"] = "Automatic"
     """Manual waits for the annotation finetune-operator.io/approved=true on the ModelVersion."""

@@ -12,10 +12,11 @@ from finetune_api.evaluation import Evaluation, Publish
 from finetune_api.failure_policy import FailurePolicy
 from finetune_api.method import Method
 from finetune_api.method_support import support_rules, unsupported
-from finetune_api.metrics import METRICS, Task
+from finetune_api.metrics import METRICS, RATIOS, Task
 from finetune_api.model_deployment import DeploymentTemplate
 from finetune_api.model_reference import ModelReference
 from finetune_api.pods import Credentials, PodTemplate, Resources
+from finetune_api.text_forms import DeploymentName
 from finetune_api.training import Checkpoint, Distributed, Training
 from finetune_api.training_runtime import OutputStorage, RuntimeReference
 
@@ -26,7 +27,7 @@ MUTABLE_AFTER_START = ("suspend", "ttlSecondsAfterFinished", "activeDeadlineSeco
 class Deploy(Schema):
     """Creates the ModelDeployment if there is none; never changes one that exists."""
 
-    name: str = Field(max_length=52, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    name: DeploymentName
     """Name of the ModelDeployment, and of its Service."""
     template: DeploymentTemplate = Field(default_factory=DeploymentTemplate)
     """Used only when the ModelDeployment is created."""
@@ -110,7 +111,7 @@ class FineTuneJobSpec(Schema):
     @model_validator(mode="after")
     def parts_fit_together(self, info: ValidationInfo) -> "FineTuneJobSpec":
         """All that is wrong is told at once: with a list as context, into that list."""
-        Problems.check((*self._unknown_metrics(), *self._misfits()), info.context)
+        Problems.check((*self._unknown_metrics(), *self._impossible_gates(), *self._misfits()), info.context)
         return self
 
     def _unknown_metrics(self) -> Iterator[str]:
@@ -123,6 +124,14 @@ class FineTuneJobSpec(Schema):
         for path, metric in named.items():
             if metric not in known:
                 yield f"{path}: {self.task} has no metric {metric!r}; use one of {', '.join(known)}"
+
+    def _impossible_gates(self) -> Iterator[str]:
+        for index, gate in enumerate(self.evaluation.gate):
+            path = f"evaluation.gate[{index}]"
+            if gate.value is not None and gate.metric in RATIOS and not 0 <= gate.value <= 1:
+                yield f"{path}.value: {gate.metric} lies between 0 and 1, got {gate.value:g}; for 85 % write 0.85"
+            if gate.baseline and not self.publish:
+                yield f"{path}.baseline: which model is deployed is said by publish.modelName; set it"
 
     def _misfits(self) -> Iterator[str]:
         world = self.distributed.world_size

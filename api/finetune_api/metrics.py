@@ -11,6 +11,8 @@ METRICS: dict[str, tuple[str, ...]] = {
     "Seq2Seq": ("rougeL", "rouge1", "rouge2", "bleu", "chrf", "loss"),
     "TokenClassification": ("f1", "precision", "recall", "accuracy", "loss"),
 }
+RATIOS = frozenset({"accuracy", "precision", "recall", "f1", "auc"})
+"""Between 0 and 1."""
 LOWER_IS_BETTER = frozenset({"loss", "perplexity"})
 
 

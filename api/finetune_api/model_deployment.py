@@ -6,6 +6,7 @@ from pydantic import Field
 
 from finetune_api.base import Condition, Resource, Schema
 from finetune_api.pods import Credentials, PodTemplate, Resources
+from finetune_api.text_forms import ModelName
 
 
 class DeploymentTemplate(Schema):
@@ -28,7 +29,7 @@ class DeploymentTemplate(Schema):
 class ModelDeploymentSpec(DeploymentTemplate):
     """Follows the newest approved version of `modelName`, unless `version` pins one."""
 
-    model_name: str = Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    model_name: ModelName
     """Whose versions to serve."""
     version: str | None = Field(None, max_length=253, description="Name of a ModelVersion to stay on.")
 

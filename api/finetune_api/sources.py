@@ -1,35 +1,35 @@
 """Where models, data and artifacts live: one URI a place."""
 
 import re
-from typing import Annotated
 
-from pydantic import Field
+from finetune_api.text_forms import text_form
 
-SOURCE_PATTERN = r"^(hf|s3|file|pvc|modelversion)://[^\s]+$"
-STORAGE_PATTERN = r"^(s3|file|pvc)://[^\s]+$"
+_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+_CLAIM_OR_BUCKET = rf"pvc://{_NAME}(/[^\s]*)?|s3://[A-Za-z0-9][-A-Za-z0-9._]*(/[^\s]*)?"
+_FOLDER = r"file:///[^\s]+"
 _CLAIM = re.compile(r"pvc://([^/?#]*)")
 
-Source = Annotated[
-    str,
-    Field(
-        max_length=1024,
-        pattern=SOURCE_PATTERN,
-        description="hf://ORG/NAME, s3://BUCKET/KEY, pvc://CLAIM/PATH, file:///PATH in the image, "
-        "or modelversion://NAME of this namespace (models only).",
-    ),
-]
+SOURCES = (
+    "hf://ORG/NAME, s3://BUCKET/KEY, pvc://CLAIM/PATH, file:///PATH in the image, or modelversion://NAME of this "
+    "namespace (models only)"
+)
+STORAGES = "s3://BUCKET/PREFIX or pvc://CLAIM/PATH"
+
+Source = text_form(
+    rf"^({_CLAIM_OR_BUCKET}|{_FOLDER}|hf://[^\s/][^\s]*|modelversion://{_NAME})$",
+    f"write {SOURCES}",
+    1024,
+    f"{SOURCES}.",
+)
 """Something to read."""
 
-Storage = Annotated[
-    str,
-    Field(
-        max_length=1024,
-        pattern=STORAGE_PATTERN,
-        description="s3://BUCKET/PREFIX or pvc://CLAIM/PATH: it must outlive the job's pods. "
-        "file:///PATH is for a folder that the pod template mounts.",
-    ),
-]
-"""Somewhere to write."""
+Storage = text_form(
+    rf"^({_CLAIM_OR_BUCKET}|{_FOLDER})$",
+    f"write {STORAGES}; file:///PATH is for a folder that the pod template mounts",
+    1024,
+    f"{STORAGES}; the job's name and uid are added to it. file:///PATH is for a folder that the pod template mounts.",
+)
+"""Somewhere to write that outlives the job's pods."""
 
 
 def claim_of(uri: str | None) -> str | None:

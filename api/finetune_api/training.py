@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from finetune_api.base import Schema, rule, schema_with
 from finetune_api.optimization import LossSpike, Optimizer, Plateau, Scheduler
+from finetune_api.sources import Storage
 
 Precision = Literal["Float32", "BFloat16", "Float16"]
 
@@ -156,11 +157,8 @@ class Checkpoint(Schema):
             ),
         ]
     )
-    storage: str = Field(
-        max_length=1024,
-        pattern=r"^(s3|file|pvc)://[^\s]+$",
-        description="s3://BUCKET/PREFIX or pvc://CLAIM/PATH; the job's name and uid are added to it.",
-    )
+    storage: Storage
+    """Where they go."""
     every_steps: int | None = Field(None, ge=1)
     """Optimizer steps between checkpoints."""
     every_minutes: float | None = Field(None, gt=0, description="Default 10, unless everySteps is set.")

@@ -8,6 +8,7 @@ from finetune_api.base import Resource, Schema
 from finetune_api.failure_policy import FailurePolicy
 from finetune_api.network import NetworkAccess
 from finetune_api.pods import Credentials, PodTemplate, Resources
+from finetune_api.sources import Storage
 from finetune_api.training import Checkpoint
 
 SchedulerName = Literal["Default", "Kueue", "Volcano", "Coscheduling"]
@@ -25,11 +26,8 @@ class RuntimeReference(Schema):
 class OutputStorage(Schema):
     """Where the trained model goes."""
 
-    storage: str = Field(
-        max_length=1024,
-        pattern=r"^(s3|file|pvc)://[^\s]+$",
-        description="s3://BUCKET/PREFIX or pvc://CLAIM/PATH; the job's name and uid are added to it.",
-    )
+    storage: Storage
+    """Its folder."""
 
 
 class TrainingRuntimeSpec(Schema):

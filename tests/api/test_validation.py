@@ -54,8 +54,28 @@ GATE = {"metric": "f1", "operator": ">=", "value": 0.8}
             "spec.task: input should be 'TextClassification', ",
         ),
         ({"training": {"epochs": -1}}, "spec.training.epochs: input should be greater than 0; got -1"),
-        ({"model": {"source": "org/model"}}, "spec.model.source: string should match pattern"),
+        (
+            {"model": {"source": "org/model"}},
+            "spec.model.source: write hf://ORG/NAME, s3://BUCKET/KEY, pvc://CLAIM/PATH",
+        ),
         ({"model": {}}, "spec.model.source: required"),
+        ({"model": {"source": "pvc:///models"}}, "spec.model.source: write hf://"),
+        ({"model": {"source": "pvc://Bad_Claim/models"}}, "got 'pvc://Bad_Claim/models'"),
+        ({"output": {"storage": "s3:///models"}}, "spec.output.storage: write s3://BUCKET/PREFIX"),
+        ({"resources": {"limits": {"cpu": "abc"}}}, "cpu: 'abc' is not a quantity; write a number such as 2, 500m"),
+        ({"resources": {"limits": {"cpu": "-1"}}}, "cpu: '-1' is not a quantity"),
+        (
+            {"evaluation": {"gate": [{"metric": "f1", "operator": ">=", "value": 85}]}},
+            "evaluation.gate[0].value: f1 lies between 0 and 1, got 85; for 85 % write 0.85",
+        ),
+        (
+            {"evaluation": {"gate": [{"metric": "f1", "baseline": "Deployed"}]}},
+            "evaluation.gate[0].baseline: which model is deployed is said by publish.modelName; set it",
+        ),
+        (
+            {"dataset": {"train": {"source": "s3://data/a"}, "split": {"stratifyBy": "label"}}},
+            "stratifyBy has nothing to divide: set validation or test",
+        ),
         ({"method": {}}, "promptTuning, pTuning, prefixTuning, adalora; got none"),
         ({"method": {"lora": {}, "full": {}}}, "prefixTuning, adalora; got full, lora"),
         (
@@ -143,10 +163,10 @@ GATE = {"metric": "f1", "operator": ">=", "value": 0.8}
             {"training": {"scheduler": "ReduceOnPlateau", "plateau": {"metric": "bleu"}}},
             "training.plateau.metric: TextClassification has no metric 'bleu'",
         ),
-        ({"publish": {"modelName": "Not_A_Name"}}, "spec.publish.modelName: string should match pattern"),
+        ({"publish": {"modelName": "Not_A_Name"}}, "spec.publish.modelName: use lower-case letters, digits and '-'"),
         (
             {"checkpoint": {"storage": "hf://no/write"}},
-            "spec.checkpoint.storage: string should match pattern",
+            "spec.checkpoint.storage: write s3://BUCKET/PREFIX or pvc://CLAIM/PATH",
         ),
         (
             {"failurePolicy": {"maxRestarts": {"user": -1}}},
