@@ -24,6 +24,11 @@ _SUFFIXES = {
 _PATTERN = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|)")
 
 
+def is_quantity(text: str) -> bool:
+    """Whether `parse_quantity` would take it."""
+    return _PATTERN.fullmatch(text) is not None
+
+
 def parse_quantity(value: str | int | float) -> Decimal:
     """Value of a quantity in its base unit (cores, bytes, pieces)."""
     match = _PATTERN.fullmatch(str(value).strip())

@@ -8,7 +8,10 @@ from typing import Any
 
 from finetune_local.apiserver.schema import Schema
 from finetune_local.apiserver.status_error import bad_request
+from finetune_local.quantities import is_quantity
 
+QUANTITY_PATTERN = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
+"""As the real server words it; what it accepts is narrower."""
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)\Z")
 
 
@@ -67,6 +70,8 @@ class TypedDecoder:
             return str(value)
         if not isinstance(value, str):
             raise self._mismatch(value, path, "string")
+        if schema.format == "quantity" and not is_quantity(value):
+            raise self._bad(f"quantities must match the regular expression '{QUANTITY_PATTERN}'")
         if schema.format == "date-time" and not TIMESTAMP.match(value):
             raise self._bad(f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse field {path}')
         return value

@@ -44,6 +44,14 @@ async def test_pods_are_defaulted(client: Client) -> None:
         ),
         ({"volumes": [{"name": "v"}, {"name": "v"}]}, "spec.volumes[1].name"),
         ({"volumes": [{"name": "v", "emptyDir": {}, "hostPath": {"path": "/"}}]}, "spec.volumes[0].hostPath"),
+        (
+            {"containers": [container(resources={"limits": {"cpu": "-1"}})]},
+            "spec.containers[0].resources.limits[cpu]",
+        ),
+        (
+            {"containers": [container(resources={"limits": {"cpu": "1"}, "requests": {"cpu": "1500m"}})]},
+            "spec.containers[0].resources.requests",
+        ),
         ({"containers": [container(ports=[{"containerPort": 70000}])]}, "spec.containers[0].ports[0].containerPort"),
     ],
 )
@@ -51,6 +59,15 @@ async def test_bad_pods_are_refused(client: Client, spec: dict[str, Any], field:
     status, body = await client.post(PODS, pod("p", **spec))
     assert (status, body["reason"]) == (422, "Invalid")
     assert field in fields(body)
+
+
+async def test_an_amount_that_is_no_quantity_is_a_bad_request(client: Client) -> None:
+    asked = container(resources={"limits": {"cpu": "abc"}})
+    status, body = await client.post(PODS, pod("p", containers=[asked]))
+    assert (status, body["reason"]) == (400, "BadRequest")
+    assert body["message"].startswith(
+        'Pod in version "v1" cannot be handled as a Pod: quantities must match the regular expression'
+    )
 
 
 async def test_a_pods_spec_is_fixed(client: Client) -> None:

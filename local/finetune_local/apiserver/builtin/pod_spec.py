@@ -13,6 +13,7 @@ from finetune_local.apiserver.status_error import (
     required,
 )
 from finetune_local.apiserver.string_formats import dns_label_error
+from finetune_local.quantities import parse_quantity
 
 Object = dict[str, Any]
 CONTAINER_LISTS = ("initContainers", "containers")
@@ -113,8 +114,21 @@ def _check_container(container: Object, path: str, volumes: list[str]) -> Iterat
         if variable.get("value") and variable.get("valueFrom"):
             text = "may not be specified when `value` is not empty"
             yield invalid_value(f"{path}.env[{index}].valueFrom", "", text)
+    yield from _check_resources(container.get("resources") or {}, f"{path}.resources")
     yield from _check_mounts(container, path, volumes)
     yield from _check_ports(container, path)
+
+
+def _check_resources(resources: Object, path: str) -> Iterator[Cause]:
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    for field, amounts in (("limits", limits), ("requests", requests)):
+        for name, amount in amounts.items():
+            if parse_quantity(amount) < 0:
+                yield invalid_value(f"{path}.{field}[{name}]", amount, "must be greater than or equal to 0")
+    for name in requests.keys() & limits.keys():
+        if parse_quantity(requests[name]) > parse_quantity(limits[name]):
+            text = f"must be less than or equal to {name} limit of {limits[name]}"
+            yield invalid_value(f"{path}.requests", requests[name], text)
 
 
 def _check_mounts(container: Object, path: str, volumes: list[str]) -> Iterator[Cause]:
