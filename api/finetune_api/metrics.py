@@ -11,7 +11,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "Seq2Seq": ("rougeL", "rouge1", "rouge2", "bleu", "chrf", "loss"),
     "TokenClassification": ("f1", "precision", "recall", "accuracy", "loss"),
 }
-RATIOS = frozenset({"accuracy", "precision", "recall", "f1", "auc"})
+RATIOS = frozenset({"accuracy", "precision", "recall", "f1", "auc", "rougeL", "rouge1", "rouge2", "bleu", "chrf"})
 """Between 0 and 1."""
 LOWER_IS_BETTER = frozenset({"loss", "perplexity"})
 

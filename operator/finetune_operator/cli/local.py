@@ -16,6 +16,7 @@ import click
 
 from finetune_api.crds import custom_resource_definitions
 from finetune_operator.cli.local_webhooks import register_webhooks
+from finetune_operator.cli.mendable import PORT, told_in_one_line
 from finetune_operator.cli.ports import free_port
 from finetune_operator.cli.run import configure_logging
 
@@ -38,13 +39,13 @@ def parse_claims(values: tuple[str, ...]) -> dict[str, Path]:
 
 
 @click.command()
-@click.option("--port", default=0, help="Of the API server; default: a free one.")
+@click.option("--port", type=PORT, default=0, help="Of the API server; default: a free one.")
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Where to write the kubeconfig.")
 @click.option("--operator/--no-operator", "with_operator", default=True, help="Run the operator too.")
 @click.option("--webhooks/--no-webhooks", default=True, help="Let the operator judge objects as they are applied.")
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Keep objects and volumes here.")
 @click.option("--claim", "claims", multiple=True, metavar="NAMESPACE/CLAIM=FOLDER", help="A claim that is a folder.")
-@click.option("--metrics-port", default=0, help="Of the operator's /metrics; default: a free one.")
+@click.option("--metrics-port", type=PORT, default=0, help="Of the operator's /metrics; default: a free one.")
 @click.option("--verbose", is_flag=True)
 def local(
     port: int,
@@ -60,9 +61,11 @@ def local(
 
     Prints one line, `ready URL`, when kubectl can be used; logs go to standard error.
     """
+    from finetune_local.cluster import StateInUseError
+
     configure_logging(verbose)
     folders = parse_claims(claims)
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), told_in_one_line(StateInUseError):
         asyncio.run(_serve(port, kubeconfig, with_operator, webhooks, state, folders, metrics_port))
 
 

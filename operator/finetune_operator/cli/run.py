@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from finetune_operator.cli.mendable import PORT, told_in_one_line
+
 DEFAULT_TRAINER_IMAGE = "ghcr.io/finetune-operator/trainer:0.1.0"
 DEFAULT_SERVING_IMAGE = "ghcr.io/finetune-operator/serving:0.1.0"
 
@@ -31,9 +33,9 @@ def configure_logging(verbose: bool) -> None:
 @click.option("--leader-elect-renew-deadline", default=8.0, show_default=True, help="Seconds until a cut leader ends.")
 @click.option("--leader-elect-retry-period", default=2.0, show_default=True, help="Seconds between two renewals.")
 @click.option("--bind-address", default="0.0.0.0", show_default=True)
-@click.option("--metrics-port", default=8080, show_default=True)
-@click.option("--probe-port", default=8081, show_default=True)
-@click.option("--progress-port", default=8443, show_default=True)
+@click.option("--metrics-port", type=PORT, default=8080, show_default=True)
+@click.option("--probe-port", type=PORT, default=8081, show_default=True)
+@click.option("--progress-port", type=PORT, default=8443, show_default=True)
 @click.option("--progress-url", default="", help="Where training pods reach the progress receiver.")
 @click.option("--progress-tls-cert", type=click.Path(exists=True, dir_okay=False))
 @click.option("--progress-tls-key", type=click.Path(exists=True, dir_okay=False))
@@ -42,7 +44,7 @@ def configure_logging(verbose: bool) -> None:
     type=click.Path(exists=True, dir_okay=False),
     help="What training pods trust. Default: the certificate itself.",
 )
-@click.option("--webhook-port", default=0, help="Of the admission webhooks; default: none are served.")
+@click.option("--webhook-port", type=PORT, default=0, help="Of the admission webhooks; default: none are served.")
 @click.option("--webhook-tls-cert", type=click.Path(exists=True, dir_okay=False), help="E.g. by cert-manager.")
 @click.option("--webhook-tls-key", type=click.Path(exists=True, dir_okay=False))
 @click.option("--webhook-secret", default="", metavar="NAMESPACE/NAME", help="Keep a certificate of our own here.")
@@ -54,13 +56,16 @@ def configure_logging(verbose: bool) -> None:
 def run(verbose: bool, namespaces: str, webhook_names: str, **options: Any) -> None:
     """Run the operator until it is told to stop (SIGTERM) or loses its lease (exit 1)."""
     from finetune_operator.kube import event_loop
+    from finetune_operator.kube.credentials import KubeConfigError
     from finetune_operator.operator import Options, run_operator
 
     configure_logging(verbose)
     _check_lease(options)
     check_webhook_options(options, webhook_names)
     chosen = Options(namespaces=listed(namespaces), webhook_names=listed(webhook_names), **options)
-    sys.exit(event_loop.run(run_operator(chosen)))
+    with told_in_one_line(KubeConfigError):
+        code = event_loop.run(run_operator(chosen))
+    sys.exit(code)
 
 
 def _check_lease(options: dict[str, Any]) -> None:
