@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 # Plain `pip install torch` may fetch several GB of CUDA packages; laptops and CI want the CPU build of a tested release.
+# Where this index cannot be reached, pip takes the release from wherever it is configured to look.
 TORCH  ?= torch==2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PYTEST_ARGS ?=
 
 .PHONY: install demo test chaos lint format bench crds manifests docs clean
@@ -13,7 +15,9 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "finetune-operator needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)' uv
+	$(PYTHON) -c 'import urllib.request; urllib.request.urlopen("$(TORCH_INDEX)/", timeout=10)' 2>/dev/null \
+	  && index='--extra-index-url $(TORCH_INDEX)' || index=''; \
+	$(BIN)/pip install --quiet --disable-pip-version-check $$index '$(TORCH)' uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
 	# moto, the S3 server of the tests, needs an older python-dateutil than kubernetes 37: it lives on its own.
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/s3-server

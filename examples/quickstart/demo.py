@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import tables
 import yaml
 
 from finetune_operator.kinds import FINE_TUNE_JOBS, MODEL_DEPLOYMENTS
@@ -83,6 +84,7 @@ class Hands:
 
     def __init__(self, api: HttpKubeApi, kubeconfig: Path) -> None:
         self.api = api
+        self.kubeconfig = kubeconfig
         self.environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
 
     async def apply(self, manifest: Path) -> None:
@@ -100,7 +102,7 @@ class Hands:
         if KUBECTL:
             await self._kubectl("get", kinds)
         else:
-            print("(kubectl is not installed: its table is left out)")
+            await tables.show(self.kubeconfig, kinds, NAMESPACE)
 
     async def _kubectl(self, *arguments: str) -> None:
         process = await asyncio.create_subprocess_exec(str(KUBECTL), *arguments, env=self.environment)

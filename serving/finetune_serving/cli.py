@@ -18,6 +18,9 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, serve, and end the process with the exit code."""
     settings = parse(arguments)
+    logging.getLogger("bitsandbytes.backends").setLevel(
+        logging.ERROR
+    )  # names a faster kernel that few models would use
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     # Imported late: `--help` and a wrong flag need no PyTorch.
     from finetune_serving.server import serve
