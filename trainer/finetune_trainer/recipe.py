@@ -20,6 +20,7 @@ from finetune_trainer.export.publish import Exporter
 from finetune_trainer.loop.evaluation import Evaluator
 from finetune_trainer.loop.feed import Feed
 from finetune_trainer.loop.generators import seed_everything
+from finetune_trainer.loop.memory import explained_memory
 from finetune_trainer.loop.plan import plan_steps
 from finetune_trainer.loop.process_group import device_of, process_group
 from finetune_trainer.loop.train import TrainingLoop
@@ -37,6 +38,7 @@ from finetune_trainer.run import Run
 from finetune_trainer.sources import fetch_data, fetch_model
 from finetune_trainer.stop import StepAgreement
 from finetune_trainer.tasks.selection import task_of
+from finetune_trainer.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -69,19 +71,17 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     data = prepare(config.dataset, task, processor, max_length, run.scratch, lambda uri: fetch_data(uri, run))
     _describe(data, config, max_length, run)
 
-    sampling, seed = config.dataset.sampling, config.training.seed
-    rows = resampled(task.rows(data.train, max_length), data.train, sampling, seed)
-    weights = class_weights(sampling, data.train, data.labels)
-    plan = plan_steps(config.training, len(rows), run.world_size)
-    collate, batch_size = weighted(task.collator(processor), weights), config.training.batch_size
-    feed = Feed(collate, data.train, rows, plan, batch_size, seed, run.rank)
-    with process_group(run.world_size, device):
+    feed = _feed(config, task, processor, data, max_length, run)
+    plan, seed = feed.plan, config.training.seed
+    with process_group(run.world_size, device), explained_memory(config, device) as memory:
         ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
         # The same seed on every rank: a new head and new adapters start out equal.
         seed_everything(seed)
         loaded = load_model(base, model_config, task, data.labels, processor, trust, options)
         adaptation = apply_method(loaded, config.method, processor, plan.total_steps)
-        strategy = Replicated(_ready(adaptation.model, config, device), config.training, run.world_size, device)
+        strategy = Replicated(
+            _ready(memory.watched(adaptation.model), config, device), config.training, run.world_size, device
+        )
         precision, micro = config.training.precision, plan.micro_batch_size
         evaluator = Evaluator(task, data.labels, processor, max_length, micro, precision, device, ranks)
         evaluate = partial(evaluator.evaluate, strategy.module)
@@ -115,6 +115,14 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
             exporter.export(adaptation, data, evaluation, loop.baseline, history) if run.rank == 0 else ""
         )
     return _result(config, data, evaluation, digest)
+
+
+def _feed(config: TrainerConfig, task: Task, processor: Any, data: PreparedData, max_length: int, run: Run) -> Feed:
+    sampling, training = config.dataset.sampling, config.training
+    rows = resampled(task.rows(data.train, max_length), data.train, sampling, training.seed)
+    collate = weighted(task.collator(processor), class_weights(sampling, data.train, data.labels))
+    plan = plan_steps(training, len(rows), run.world_size)
+    return Feed(collate, data.train, rows, plan, training.batch_size, training.seed, run.rank)
 
 
 def _result(config: TrainerConfig, data: PreparedData, evaluation: Evaluation, digest: str) -> TrainingResult:

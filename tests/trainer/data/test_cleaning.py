@@ -49,6 +49,12 @@ def test_own_patterns_redact_too_and_all_are_counted() -> None:
     assert tally.edited == 2
 
 
+def test_a_text_that_is_to_be_written_is_redacted_too() -> None:
+    example = Example("who wrote", Where("t", 1), target="a@b.de wrote")
+    cleaner = Cleaner(Cleaning(redact=Redaction(kinds=["Email"])))
+    assert cleaner.clean("train", [example], Tally())[0].target == "[Email] wrote"
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

@@ -70,8 +70,9 @@ class Cleaner:
             text = normalised(text, self._cleaning)
             return self._redactor(text) if self._redactor else text
 
-        mended = replace(example, content=with_texts(example.content, mend))
-        tally.edited += mended.content != example.content
+        # A text to be written is a target; what else a target may be is not text, or the task is refused.
+        mended = replace(example, content=with_texts(example.content, mend), target=with_texts(example.target, mend))
+        tally.edited += mended != example
         if self._redactor:
             tally.redacted.update(self._redactor.counts)
             self._redactor.counts.clear()

@@ -1,0 +1,134 @@
+"""Says of a run that ran out of memory what filled it, and what to try next."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from finetune_api.method_support import refusal
+from finetune_api.trainer_config import TrainerConfig
+from finetune_trainer.errors import OutOfMemory, is_out_of_memory
+
+GIB = 2**30
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+STATE_BYTES = {"AdamW": 8.0, "AdamW8bit": 2.0, "Adafactor": 0.1, "Muon": 4.0}
+"""Of an optimizer, about, for each weight that is trained."""
+MOSTLY_FIXED = 0.7
+"""Share of the memory from which smaller batches help little."""
+
+
+@dataclass
+class MemoryUse:
+    """Bytes that do not depend on the batch. The model is known once it is loaded."""
+
+    config: TrainerConfig
+    device: torch.device
+    parts: dict[str, int] = field(default_factory=dict)
+
+    def watched(self, model: Any) -> Any:
+        """The same model, whose weights are counted."""
+        tensors = [*model.parameters(), *model.buffers()]
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        self.parts = {
+            "weights": sum(t.numel() * t.element_size() for t in tensors),
+            "gradients": 4 * trained,
+            "optimizer state": round(STATE_BYTES[self.config.training.optimizer] * trained),
+        }
+        return model
+
+    def explanation(self, error: BaseException) -> str:
+        """What filled the memory, and the next things to try."""
+        total, used = self._memory()
+        rest = max(0, used - sum(self.parts.values()))
+        parts = {**self.parts, f"activations of {self._batch()} and all else": rest} if self.parts else {}
+        filled = (
+            ", ".join(f"{name} {_size(count)}" for name, count in parts.items()) or "the model, while it was loaded"
+        )
+        steps = next_steps(self.config, sum(self.parts.values()) > MOSTLY_FIXED * total)
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return (
+            f"out of memory: {_size(used)} of {_size(total)} were in use: {filled}. Try next, in this order: "
+            f"{'; '.join(steps)}. ({first[:300]})"
+        )
+
+    def _batch(self) -> str:
+        training, world = self.config.training, self.config.distributed.world_size
+        micro = training.micro_batch_size or training.batch_size // world
+        return f"{micro} examples of up to {self.config.dataset.max_length} tokens"
+
+    def _memory(self) -> tuple[int, int]:
+        """What there is and what was used at most, in bytes."""
+        if self.device.type == "cuda":
+            total = torch.cuda.get_device_properties(self.device).total_memory
+            return total, torch.cuda.max_memory_allocated(self.device)
+        return host_memory(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@contextmanager
+def explained_memory(config: TrainerConfig, device: torch.device) -> Iterator[MemoryUse]:
+    """Turns an allocator's error into one that says what to do.
+
+    Raises:
+        OutOfMemory: Memory ran out in here.
+    """
+    use = MemoryUse(config, device)
+    try:
+        yield use
+    except Exception as error:
+        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(use.explanation(error)) from error
+
+
+def next_steps(config: TrainerConfig, mostly_fixed: bool) -> list[str]:
+    """What frees most for the least harm first; at most three."""
+    smaller_batch, smaller_state = _for_activations(config), _for_state(config)
+    steps = [*smaller_state, *smaller_batch] if mostly_fixed else [*smaller_batch, *smaller_state]
+    return [*steps, "give each process more memory (resources, or a larger GPU)"][:3]
+
+
+def _for_activations(config: TrainerConfig) -> list[str]:
+    training, world = config.training, config.distributed.world_size
+    micro = training.micro_batch_size or training.batch_size // world
+    steps = []
+    if micro > 1:
+        half = max(size for size in range(1, micro // 2 + 1) if (training.batch_size // world) % size == 0)
+        steps.append(f"set training.microBatchSize to {half} (it is {micro}; the result stays the same)")
+    if not training.gradient_checkpointing and not refusal(config.method.name, "training.gradientCheckpointing"):
+        steps.append("set training.gradientCheckpointing to true")
+    if training.precision == "Float32":
+        steps.append("set training.precision to BFloat16")
+    if config.dataset.max_length > 128:
+        steps.append(f"lower dataset.maxLength (it is {config.dataset.max_length})")
+    return steps
+
+
+def _for_state(config: TrainerConfig) -> list[str]:
+    steps = []
+    if config.method.full:
+        if config.training.optimizer != "AdamW8bit":
+            steps.append("set training.optimizer to AdamW8bit")
+        steps += ["set method.full.frozenLayers", "use method.lora"]
+    elif not config.method.qlora:
+        steps.append("use method.qlora, which holds the base model in 4 bits")
+    return steps
+
+
+def host_memory() -> int:
+    """Bytes that this container may use."""
+    limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.exists() else "max"
+    machine = _machine_memory()
+    return min(machine, int(limit)) if limit.isdigit() else machine
+
+
+def _machine_memory() -> int:
+    line = Path("/proc/meminfo").read_text().splitlines()[0]
+    return int(line.split()[1]) * 1024
+
+
+def _size(count: int) -> str:
+    return f"{count / GIB:.1f} GiB" if count >= GIB / 10 else f"{count / 2**20:.0f} MiB"
