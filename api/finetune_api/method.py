@@ -74,7 +74,7 @@ class Lora(Schema):
 
 
 class QLora(Schema):
-    """LoRA beside a base model whose linear layers are held in 4 bits, NF4 (Dettmers et al. 2023, arXiv:2305.14314)."""
+    """LoRA beside a base model whose linear layers are held in 4 or 8 bits (Dettmers et al. 2023, arXiv:2305.14314)."""
 
     rank: int = Field(8, ge=1, le=1024, description="Rank of the update; more rank, more capacity and memory.")
     alpha: float | None = Field(None, gt=0, description="Scale of the update. Default: twice the rank.")
@@ -83,8 +83,13 @@ class QLora(Schema):
         None,
         description="Names of the layers to adapt. Default: the attention and MLP layers of the model's family.",
     )
+    quantization: Literal["NF4", "Int8"] = Field(
+        "NF4",
+        description="NF4 takes 4 bits a weight; Int8 takes 8, computes in integers (arXiv:2208.07339) and changes the "
+        "base model less.",
+    )
     double_quantization: bool = Field(
-        True, description="Quantize the scales of the 4-bit weights too, which saves 0.4 bits a weight."
+        True, description="NF4: quantize the scales of the weights too, which saves 0.4 bits a weight."
     )
 
 

@@ -56,7 +56,7 @@ POOLED_VIRTUAL_TOKENS = (
 SUPPORT: dict[str, Support] = {
     "full": Support("every weight", "2e-5", "Whole"),
     "lora": Support("two thin matrices beside each layer", "2e-4", "Merged"),
-    "qlora": Support("two thin matrices beside each layer, which is held in 4 bits", "2e-4", "Beside its base"),
+    "qlora": Support("two thin matrices beside each layer, which is held in 4 or 8 bits", "2e-4", "Beside its base"),
     "ia3": Support("a factor for each key, value and MLP activation", "5e-3", "Merged"),
     "promptTuning": Support(
         "input embeddings before each text",

@@ -29,6 +29,7 @@ CASES = {
     "dora": Case({"lora": {"rank": 4, "dora": True}}),
     "pissa": Case({"lora": {"rank": 4, "init": "PiSSA"}}),
     "qlora": Case({"qlora": {"rank": 4, "dropout": 0.1}}),
+    "qlora-int8": Case({"qlora": {"rank": 4, "dropout": 0.1, "quantization": "Int8"}}),
     "ia3": Case({"ia3": {}}, 1e-1),
     "prompt": Case({"promptTuning": {"virtualTokens": 4}}, 1e-1),
     "p": Case({"pTuning": {"virtualTokens": 4}}),

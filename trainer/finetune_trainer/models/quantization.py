@@ -1,4 +1,4 @@
-"""The 4-bit base model of QLoRA, by bitsandbytes."""
+"""The 4-bit or 8-bit base model of QLoRA, by bitsandbytes."""
 
 import importlib.util
 from typing import Any
@@ -16,7 +16,7 @@ OUTPUT_HEADS = ("lm_head", "embed_out", "qa_outputs")
 
 
 def quantization_of(qlora: QLora | None, precision: str) -> BitsAndBytesConfig | None:
-    """NF4 for every linear layer but the heads, which are trained whole or decide the output alone.
+    """For every linear layer but the heads, which are trained whole or decide the output alone.
 
     Raises:
         ConfigurationError: bitsandbytes is not installed.
@@ -28,12 +28,15 @@ def quantization_of(qlora: QLora | None, precision: str) -> BitsAndBytesConfig |
             "method.qlora needs bitsandbytes, which this trainer does not have: use an image with "
             "finetune-operator[qlora], or set method.lora"
         )
+    as_they_are = [*OUTPUT_HEADS, *CLASSIFIER_HEADS, *UNUSED_FROM_PRETRAINING]
+    if qlora.quantization == "Int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=as_they_are)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=qlora.double_quantization,
         bnb_4bit_compute_dtype=compute_dtype(precision),
-        llm_int8_skip_modules=[*OUTPUT_HEADS, *CLASSIFIER_HEADS, *UNUSED_FROM_PRETRAINING],
+        llm_int8_skip_modules=as_they_are,
     )
 
 
@@ -49,7 +52,7 @@ def loading_options(quantization: BitsAndBytesConfig | None, device: torch.devic
 
 
 def keep_format(model: Any) -> Any:
-    """Holds the 4-bit weights as they are read.
+    """Holds quantized weights as they are read.
 
     On processors with AVX512-BF16, bitsandbytes packs a layer anew in its first evaluation, rounds its scales to
     bfloat16 for good, and fails on layers whose width is no multiple of 64: training would go on otherwise after an
