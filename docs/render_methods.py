@@ -37,7 +37,7 @@ def reasons() -> list[str]:
     refused: list[tuple[str, Feature]] = [(name, feature) for name, row in SUPPORT.items() for feature in row.refused]
     return [
         "Merged: the server adds the adapter to its base model once, so it costs nothing more to run. Beside its "
-        "base: it is computed with every text; for qlora on a base model in the same 4 or 8 bits that it was trained on.",
+        "base: it is computed with every text; for qlora on a base model in the bits that it was trained on.",
         "",
         *(f"- {refusal(name, feature)}." for name, feature in refused),
         "",

@@ -11,7 +11,13 @@ from finetune_api.training import Training
 Feature = (
     Task
     | Literal[
-        "TextClassification, decoders", "training.packing", "training.gradientCheckpointing", "training.earlyStopping"
+        "TextClassification, decoders",
+        "training.packing",
+        "training.gradientCheckpointing",
+        "training.earlyStopping",
+        "training.optimizer Muon",
+        "training.layerwiseLearningRateDecay",
+        "training.precision Float16",
     ]
 )
 FEATURES: tuple[Feature, ...] = (
@@ -20,6 +26,9 @@ FEATURES: tuple[Feature, ...] = (
     "training.packing",
     "training.gradientCheckpointing",
     "training.earlyStopping",
+    "training.optimizer Muon",
+    "training.layerwiseLearningRateDecay",
+    "training.precision Float16",
 )
 """Columns of the table. Whether a model is a decoder is known once its config.json is read: the trainer asks then."""
 
@@ -28,6 +37,9 @@ CEL: dict[Feature, str] = {
     "training.packing": "self.training.packing",
     "training.gradientCheckpointing": "self.training.gradientCheckpointing",
     "training.earlyStopping": "has(self.training.earlyStopping)",
+    "training.optimizer Muon": "self.training.optimizer == 'Muon'",
+    "training.layerwiseLearningRateDecay": "has(self.training.layerwiseLearningRateDecay)",
+    "training.precision Float16": "self.training.precision == 'Float16'",
 }
 
 
@@ -53,11 +65,21 @@ POOLED_VIRTUAL_TOKENS = (
     "padding; use prefixTuning or lora, or an encoder such as BERT"
 )
 
+NO_MATRICES: dict[Feature, str] = {
+    "training.optimizer Muon": (
+        "Muon orthogonalises the updates of matrices inside the layers, and the method trains none; use AdamW"
+    )
+}
+BEFORE_THE_LAYERS: dict[Feature, str] = {
+    **NO_MATRICES,
+    "training.layerwiseLearningRateDecay": "what it trains belongs to no layer; remove layerwiseLearningRateDecay",
+}
+
 SUPPORT: dict[str, Support] = {
     "full": Support("every weight", "2e-5", "Whole"),
     "lora": Support("two thin matrices beside each layer", "2e-4", "Merged"),
     "qlora": Support("two thin matrices beside each layer, which is held in 4 or 8 bits", "2e-4", "Beside its base"),
-    "ia3": Support("a factor for each key, value and MLP activation", "5e-3", "Merged"),
+    "ia3": Support("a factor for each key, value and MLP activation", "5e-3", "Merged", NO_MATRICES),
     "promptTuning": Support(
         "input embeddings before each text",
         "3e-2",
@@ -65,6 +87,7 @@ SUPPORT: dict[str, Support] = {
         {
             "TextClassification, decoders": POOLED_VIRTUAL_TOKENS,
             "training.packing": PACKED_VIRTUAL_TOKENS,
+            **BEFORE_THE_LAYERS,
         },
     ),
     "pTuning": Support(
@@ -74,6 +97,7 @@ SUPPORT: dict[str, Support] = {
         {
             "TextClassification, decoders": POOLED_VIRTUAL_TOKENS,
             "training.packing": PACKED_VIRTUAL_TOKENS,
+            **BEFORE_THE_LAYERS,
         },
     ),
     "prefixTuning": Support(
@@ -86,6 +110,7 @@ SUPPORT: dict[str, Support] = {
                 "recomputed layers would find their own keys in the cache that holds the prefix; set "
                 "gradientCheckpointing to false and lower microBatchSize, or use lora"
             ),
+            **BEFORE_THE_LAYERS,
         },
     ),
     "adalora": Support(
@@ -96,6 +121,12 @@ SUPPORT: dict[str, Support] = {
             "training.earlyStopping": (
                 "ranks fall by a plan for the whole run, so weights from the middle have other ranks than were asked "
                 "for; remove earlyStopping, or use lora"
+            ),
+            "training.optimizer Muon": (
+                "its ranks follow the sizes of singular values, which orthogonal updates make alike; use AdamW"
+            ),
+            "training.precision Float16": (
+                "a step whose gradients overflow would spoil the importance of every rank; use BFloat16 or Float32"
             ),
         },
     ),
@@ -115,6 +146,9 @@ def unsupported(method: Method, task: Task, training: Training) -> list[str]:
         "training.packing": training.packing,
         "training.gradientCheckpointing": training.gradient_checkpointing,
         "training.earlyStopping": training.early_stopping is not None,
+        "training.optimizer Muon": training.optimizer == "Muon",
+        "training.layerwiseLearningRateDecay": training.layerwise_learning_rate_decay is not None,
+        "training.precision Float16": training.precision == "Float16",
     }
     asked_for = (feature for feature, asked in features.items() if asked)
     return [reason for feature in asked_for if (reason := refusal(method.name, feature))]

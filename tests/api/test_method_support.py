@@ -23,6 +23,9 @@ ASKING_FOR: dict[Feature, dict[str, Any]] = {
     "training.packing": {"training": {"packing": True}},
     "training.gradientCheckpointing": {"training": {"gradientCheckpointing": True}},
     "training.earlyStopping": {"training": {"earlyStopping": {}}},
+    "training.optimizer Muon": {"training": {"optimizer": "Muon"}},
+    "training.layerwiseLearningRateDecay": {"training": {"layerwiseLearningRateDecay": 0.9}},
+    "training.precision Float16": {"training": {"precision": "Float16"}},
 }
 
 
