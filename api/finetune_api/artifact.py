@@ -13,7 +13,7 @@ from finetune_api.metrics import Task
 from finetune_api.model_reference import ModelReference
 
 DESCRIPTION_FILE = "finetune.json"
-LABELLED = frozenset({"TextClassification", "TokenClassification"})
+LABELLED = frozenset({"TextClassification", "TokenClassification", "ImageClassification"})
 """Tasks whose answers are classes."""
 
 

@@ -8,14 +8,18 @@ from finetune_api.base import Schema, rule, schema_with
 from finetune_api.data_preparation import Cleaning, Sampling, TextAugmentation, preparation_problems
 from finetune_api.sources import Source
 
-DataFormat = Literal["Auto", "Jsonl", "Csv", "Parquet"]
+DataFormat = Literal["Auto", "Jsonl", "Csv", "Parquet", "ClassFolders"]
 
 
 class DataFile(Schema):
     """One file, or a folder of files of one format."""
 
     source: Source
-    format: DataFormat = Field("Auto", description="Auto goes by the file's ending: .jsonl, .csv or .parquet.")
+    format: DataFormat = Field(
+        "Auto",
+        description="Auto goes by the file's ending: .jsonl, .csv or .parquet; folders of images are ClassFolders: "
+        "CLASS/FILE.",
+    )
 
 
 class Split(Schema):
@@ -60,6 +64,9 @@ class Columns(Schema):
     completion: str | None = Field(None, max_length=128, description="Default: completion.")
     messages: str | None = Field(
         None, max_length=128, description="Chat turns, each {role, content}. Default: messages."
+    )
+    image: str | None = Field(
+        None, max_length=128, description="Path of an image, relative to the file that names it. Default: image."
     )
     tokens: str | None = Field(None, max_length=128, description="Words of a text to tag. Default: tokens.")
     tags: str | None = Field(

@@ -74,6 +74,9 @@ BEFORE_THE_LAYERS: dict[Feature, str] = {
     **NO_MATRICES,
     "training.layerwiseLearningRateDecay": "what it trains belongs to no layer; remove layerwiseLearningRateDecay",
 }
+NOT_ON_PIXELS: dict[Feature, str] = {
+    "ImageClassification": "an image has no tokens to put virtual ones before; use lora",
+}
 
 SUPPORT: dict[str, Support] = {
     "full": Support("every weight", "2e-5", "Whole"),
@@ -85,6 +88,7 @@ SUPPORT: dict[str, Support] = {
         "3e-2",
         "Beside its base",
         {
+            **NOT_ON_PIXELS,
             "TextClassification, decoders": POOLED_VIRTUAL_TOKENS,
             "training.packing": PACKED_VIRTUAL_TOKENS,
             **BEFORE_THE_LAYERS,
@@ -95,6 +99,7 @@ SUPPORT: dict[str, Support] = {
         "1e-3",
         "Beside its base",
         {
+            **NOT_ON_PIXELS,
             "TextClassification, decoders": POOLED_VIRTUAL_TOKENS,
             "training.packing": PACKED_VIRTUAL_TOKENS,
             **BEFORE_THE_LAYERS,
@@ -105,6 +110,7 @@ SUPPORT: dict[str, Support] = {
         "1e-2",
         "Beside its base",
         {
+            **NOT_ON_PIXELS,
             "training.packing": PACKED_VIRTUAL_TOKENS,
             "training.gradientCheckpointing": (
                 "recomputed layers would find their own keys in the cache that holds the prefix; set "

@@ -2,12 +2,13 @@
 
 from typing import Literal, get_args
 
-Task = Literal["TextClassification", "TextGeneration", "TokenClassification", "Seq2Seq"]
+Task = Literal["TextClassification", "TextGeneration", "TokenClassification", "Seq2Seq", "ImageClassification"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 METRICS: dict[str, tuple[str, ...]] = {
     "TextClassification": ("accuracy", "precision", "recall", "f1", "auc", "loss"),
     "TextGeneration": ("loss", "perplexity"),
+    "ImageClassification": ("accuracy", "precision", "recall", "f1", "auc", "loss"),
     "Seq2Seq": ("rougeL", "rouge1", "rouge2", "bleu", "chrf", "loss"),
     "TokenClassification": ("f1", "precision", "recall", "accuracy", "loss"),
 }

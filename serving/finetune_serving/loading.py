@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from transformers import (
     AutoConfig,
+    AutoImageProcessor,
     AutoModelForCausalLM,
+    AutoModelForImageClassification,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -28,11 +30,13 @@ from finetune_serving.startup import StartupError
 log = logging.getLogger(__name__)
 
 MODEL_CLASSES: dict[str, Any] = {
+    "ImageClassification": AutoModelForImageClassification,
     "Seq2Seq": AutoModelForSeq2SeqLM,
     "TextClassification": AutoModelForSequenceClassification,
     "TextGeneration": AutoModelForCausalLM,
     "TokenClassification": AutoModelForTokenClassification,
 }
+ON_IMAGES = ("ImageClassification",)
 
 
 @dataclass(frozen=True)
@@ -63,17 +67,17 @@ def load(source: ModelSource, artifact: Artifact) -> LoadedModel:
     return LoadedModel(model, processor, artifact.description, limit)
 
 
-def _load(source: ModelSource, artifact: Artifact) -> tuple[Any, PreTrainedTokenizerBase]:
+def _load(source: ModelSource, artifact: Artifact) -> tuple[Any, Any]:
     if artifact.description.format == "Full":
-        tokenizer = _tokenizer(artifact.folder, source.trust_remote_code)
-        return _model(artifact.folder, artifact.description, source.trust_remote_code), tokenizer
+        processor = _processor(artifact.folder, artifact.description.task, source.trust_remote_code)
+        return _model(artifact.folder, artifact.description, source.trust_remote_code), processor
     base = _base_folder(source, artifact.description)
-    has_tokenizer = (artifact.folder / "tokenizer_config.json").exists()
-    tokenizer = _tokenizer(artifact.folder if has_tokenizer else base, source.trust_remote_code)
+    own = any((artifact.folder / name).exists() for name in ("tokenizer_config.json", "preprocessor_config.json"))
+    processor = _processor(artifact.folder if own else base, artifact.description.task, source.trust_remote_code)
     trained = _modules_of_adapter(artifact.folder)
     model = _model(base, artifact.description, source.trust_remote_code, elsewhere=trained)
     merges = not artifact.description.quantization  # a merged weight would be rounded again
-    return _with_adapter(model, artifact.folder, len(tokenizer), merges), tokenizer
+    return _with_adapter(model, artifact.folder, processor, merges), processor
 
 
 def _modules_of_adapter(folder: Path) -> list[str]:
@@ -99,6 +103,16 @@ def _base_folder(source: ModelSource, description: ArtifactDescription) -> Path:
     if not (folder / "config.json").exists():
         raise StartupError(f"{uri}: the base model has no config.json at {folder}; check --base-model")
     return folder
+
+
+def _processor(folder: Path, task: str, trust_remote_code: bool) -> Any:
+    """What the task's requests go through on their way to the model."""
+    if task in ON_IMAGES:
+        # As the trainer: torchvision would give other pixels.
+        return AutoImageProcessor.from_pretrained(
+            folder, backend="pil", trust_remote_code=trust_remote_code, local_files_only=True
+        )
+    return _tokenizer(folder, trust_remote_code)
 
 
 def _tokenizer(folder: Path, trust_remote_code: bool) -> PreTrainedTokenizerBase:
@@ -151,11 +165,13 @@ def _check_label_count(folder: Path, description: ArtifactDescription, options: 
         )
 
 
-def _with_adapter(model: Any, folder: Path, vocabulary: int, merges: bool) -> Any:
+def _with_adapter(model: Any, folder: Path, processor: Any, merges: bool) -> Any:
     from peft import PeftModel
 
-    if vocabulary > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(vocabulary)
+    if isinstance(processor, PreTrainedTokenizerBase):
+        vocabulary = len(processor)
+        if vocabulary > model.get_input_embeddings().num_embeddings:
+            model.resize_token_embeddings(vocabulary)
     adapted = PeftModel.from_pretrained(model, str(folder))
     if adapted.peft_config["default"].is_prompt_learning or not merges:
         return adapted

@@ -11,6 +11,7 @@ from finetune_serving.batching import Batcher
 from finetune_serving.classification import TextClassifier
 from finetune_serving.compute import Threads
 from finetune_serving.generation import Generator, Sampling
+from finetune_serving.image_classification import ImageClassifier
 from finetune_serving.loading import LoadedModel
 from finetune_serving.metrics import Metrics
 from finetune_serving.model_startup import TaskRuntime
@@ -82,6 +83,7 @@ class GenerationRuntime:
 
 
 PREDICTORS: dict[str, Callable[[LoadedModel], Predictor]] = {
+    "ImageClassification": ImageClassifier,
     "TextClassification": TextClassifier,
     "TokenClassification": EntityFinder,
 }

@@ -15,8 +15,13 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    ResNetConfig,
+    ResNetForImageClassification,
     T5Config,
     T5ForConditionalGeneration,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessorPil,
 )
 
 SPEECH = """my card was charged twice please refund it the parcel never came where is cannot log in password reset
@@ -106,6 +111,24 @@ def t5(folder: Path) -> Path:
     )
     config.pad_token_id, config.eos_token_id = tokens.pad_token_id, tokens.eos_token_id
     return save(folder, T5ForConditionalGeneration(config), tokens)
+
+
+def vit(folder: Path) -> Path:
+    """Patches of 4 pixels, for images of 16."""
+    torch.manual_seed(6)
+    config = ViTConfig(image_size=16, patch_size=4, **SIZES)
+    ViTForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+    return folder
+
+
+def resnet(folder: Path) -> Path:
+    """Convolutions with batch normalisation."""
+    torch.manual_seed(7)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    ResNetForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+    return folder
 
 
 def _with_ends(config: Any, tokens: PreTrainedTokenizerFast) -> Any:

@@ -26,6 +26,7 @@ from finetune_trainer.loop.process_group import device_of, process_group
 from finetune_trainer.loop.train import TrainingLoop
 from finetune_trainer.methods import apply_method
 from finetune_trainer.metrics.scores import Evaluation
+from finetune_trainer.models.batch_statistics import keep_batch_statistics
 from finetune_trainer.models.dropout import set_dropout
 from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.models.quantization import keep_format, loading_options, quantization_of
@@ -175,8 +176,13 @@ def _describe_evaluation(evaluation: Evaluation, baseline: dict[str, Any], run: 
 
 
 def _ready(model: Any, config: TrainerConfig, device: torch.device) -> Any:
-    keep_format(model.to(device))
+    keep_batch_statistics(keep_format(model.to(device)))
     if config.training.gradient_checkpointing:
+        if not getattr(model, "supports_gradient_checkpointing", True):
+            raise ConfigurationError(
+                f"training.gradientCheckpointing: models of the type {model.config.model_type!r} cannot recompute "
+                "activations; set it to false, and lower microBatchSize if memory does not suffice"
+            )
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
 

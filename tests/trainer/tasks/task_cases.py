@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from finetune_api.method import METHODS
 from trainer.jobs import FULL, NUMBERS, write_jsonl
 
 Answer = dict[str, list[Any]]
@@ -28,6 +29,8 @@ class Case:
     """A request to …/infer,"""
     answered: Callable[[Answer], None] = lambda answer: None
     """and what must hold for its answer."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Of other methods this model has no layers for."""
     writes: dict[str, str] = field(default_factory=dict)
     """What /v1/completions must answer to a prompt."""
     method: dict[str, Any] = field(default_factory=lambda: FULL)
@@ -84,7 +87,80 @@ def replies(folder: Path) -> Path:
     return write_jsonl(folder / "train.jsonl", rows)
 
 
+def patches(folder: Path) -> Path:
+    from trainer import tiny_models
+
+    return tiny_models.vit(folder)
+
+
+def convolutions(folder: Path) -> Path:
+    from trainer import tiny_models
+
+    return tiny_models.resnet(folder)
+
+
+def image(bright: bool, seed: int, size: int = 20) -> Any:
+    """Noise, brighter on the left or on the right."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.random.default_rng(seed).integers(0, 120, (size, size, 3), dtype=np.uint8)
+    half = slice(0, size // 2) if bright else slice(size // 2, size)
+    pixels[:, half] += 120
+    return Image.fromarray(pixels)
+
+
+def class_folders(folder: Path) -> Path:
+    for n in range(60):
+        side = ["left", "right"][n % 2]
+        (folder / side).mkdir(parents=True, exist_ok=True)
+        image(side == "left", n).save(folder / side / f"{n}.png")
+    return folder
+
+
+def listed_images(folder: Path) -> Path:
+    class_folders(folder / "images")
+    files = sorted((folder / "images").rglob("*.png"))
+    rows = [{"image": str(file.relative_to(folder)), "label": file.parent.name} for file in files]
+    return write_jsonl(folder / "train.jsonl", rows)
+
+
+def in_base64(seed: int, bright: bool) -> str:
+    import base64
+    from io import BytesIO
+
+    content = BytesIO()
+    image(bright, seed).save(content, "PNG")
+    return base64.b64encode(content.getvalue()).decode()
+
+
+def tells_the_sides(answer: Answer) -> None:
+    assert answer["label"] == ["left", "right", "left"]
+    assert answer["scores"][0] > 0.5
+
+
+IMAGES = {"image": [in_base64(100, True), in_base64(101, False), in_base64(102, True)]}
+
 CASES = {
+    "image-classification-vit": Case(
+        task="ImageClassification",
+        model=patches,
+        data=class_folders,
+        metric="accuracy",
+        reaches=0.9,
+        inputs=IMAGES,
+        answered=tells_the_sides,
+    ),
+    "image-classification-resnet": Case(
+        task="ImageClassification",
+        model=convolutions,
+        data=listed_images,
+        metric="accuracy",
+        reaches=0.9,
+        inputs=IMAGES,
+        answered=tells_the_sides,
+        methods=("lora",),
+    ),
     "seq2seq": Case(
         task="Seq2Seq",
         model=reader_and_writer,

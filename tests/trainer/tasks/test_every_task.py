@@ -76,6 +76,8 @@ def test_every_other_method_trains_it_unless_the_table_refuses(trained: Finished
         with pytest.raises(ValueError, match=f"{method} does not go with {trained.case.task}"):
             job_of(trained.case, tmp_path, trained.model, trained.data, method={method: {}})
         return
+    if method not in trained.case.methods:
+        pytest.skip("another case of this task has it")
     adalora = {"initialRank": 4, "targetRank": 2, "allocateEverySteps": 1}
     settings = {"method": {method: adalora if method == "adalora" else {}}, "maxSteps": 6}
     result, losses = run(job_of(trained.case, tmp_path, trained.model, trained.data, **settings), tmp_path)

@@ -1,18 +1,38 @@
 """Which data it was: a digest of the files' contents."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from finetune_api.dataset import DataFormat
+from finetune_trainer.data.class_folders import media_files
 from finetune_trainer.data.reading import data_files
+from finetune_trainer.data.split import Parts
 
 
 def fingerprint(sources: dict[str, tuple[Path, DataFormat]]) -> str:
     """sha256 over part names and file contents. File names and times do not count, their order does."""
     digest = hashlib.sha256()
     for part, (path, data_format) in sorted(sources.items()):
-        for file, _ in data_files(path, data_format, part):
+        for file in _files(path, data_format, part):
             with file.open("rb") as stream:
                 content = hashlib.file_digest(stream, "sha256").hexdigest()
             digest.update(f"{part}:{content}\n".encode())
     return f"sha256:{digest.hexdigest()}"
+
+
+def with_contents(digest: str, parts: Parts) -> str:
+    """`digest` with the contents of the files that the rows name."""
+    whole = hashlib.sha256(digest.encode())
+    for _, examples in parts.items():
+        for example in examples:
+            whole.update(example.identity)
+    return f"sha256:{whole.hexdigest()}"
+
+
+def _files(path: Path, data_format: DataFormat, part: str) -> Iterator[Path]:
+    for file, form in data_files(path, data_format, part):
+        if form == "ClassFolders":
+            yield from media_files(file)
+        else:
+            yield file

@@ -19,7 +19,7 @@ from finetune_trainer.data.cleaning import duplicates, without_leakage
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.encoding import LengthLimit, encode_part
 from finetune_trainer.data.examples import EmptyTextError, Example, in_group, in_stratum
-from finetune_trainer.data.fingerprint import fingerprint
+from finetune_trainer.data.fingerprint import fingerprint, with_contents
 from finetune_trainer.data.reading import read_rows
 from finetune_trainer.data.report import part_report
 from finetune_trainer.data.split import Parts, split_examples
@@ -81,7 +81,8 @@ def prepare(dataset: Dataset, task: Task, processor: Any, max_length: int, scrat
         parts, leaked = without_leakage(read)
         copies = augmented(parts.train, augmentation, _synonyms(words)) if augmentation else []
         used = Parts([*parts.train, *copies], parts.validation, parts.test)
-        report = {"fingerprint": digest, **cleaned, "augmented": len(copies)}
+        whole = with_contents(digest, read) if task.reads_files else digest
+        report = {"fingerprint": whole, **cleaned, "augmented": len(copies)}
         _write(folder, Selected(read, used, leaked, report), task, processor, limit)
 
     return _load(built_once(scratch / "data" / key, build))

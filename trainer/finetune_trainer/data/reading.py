@@ -2,15 +2,16 @@
 
 import csv
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import pyarrow
 import pyarrow.parquet
 
 from finetune_api.dataset import DataFormat
+from finetune_trainer.data.class_folders import media_files, read_class_folders
+from finetune_trainer.data.row import Row, Where
 from finetune_trainer.errors import DataError
 
 ENDINGS: dict[str, DataFormat] = {
@@ -21,25 +22,6 @@ ENDINGS: dict[str, DataFormat] = {
 }
 LONGEST_CSV_FIELD = 1 << 30
 """Python's own limit of 128 KiB is shorter than a long document."""
-
-
-class Where(NamedTuple):
-    """The place of a row, for error messages."""
-
-    file: str
-    line: int
-    unit: str = "line"
-
-    def __str__(self) -> str:
-        return f"{self.file} {self.unit} {self.line}"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One record, as it stands in the file."""
-
-    values: dict[str, Any]
-    where: Where
 
 
 def read_rows(path: Path, data_format: DataFormat, field: str) -> Iterator[Row]:
@@ -53,10 +35,16 @@ def data_files(path: Path, data_format: DataFormat, field: str) -> list[tuple[Pa
     """The files to read with the format of each."""
     if not path.exists():
         raise DataError(f"{field}: {path} does not exist; correct dataset.{field}.source")
+    if data_format == "ClassFolders":
+        if not path.is_dir():
+            raise DataError(f"{field}: {path.name} is a file; ClassFolders is for a folder with one folder a class")
+        return [(path, "ClassFolders")]
     if path.is_file():
         return [(path, format_of(path, data_format, field))]
     wanted = [ending for ending, form in ENDINGS.items() if data_format in ("Auto", form)]
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in wanted and not _hidden(p, path))
+    if not files and data_format == "Auto" and media_files(path):
+        return [(path, "ClassFolders")]
     if not files:
         raise DataError(f"{field}: no {' or '.join(wanted)} file in the folder {path}")
     formats = {ENDINGS[p.suffix.lower()] for p in files}
@@ -95,7 +83,7 @@ def read_jsonl(file: Path, name: str) -> Iterator[Row]:
             values = _parse_json(line, where)
             if not isinstance(values, dict):
                 raise DataError(f"{where}: a {type(values).__name__} where a JSON object like {{...}} belongs")
-            yield Row(values, where)
+            yield Row(values, where, file.parent)
 
 
 def _parse_json(line: bytes, where: Where) -> Any:
@@ -121,7 +109,7 @@ def read_csv(file: Path, name: str) -> Iterator[Row]:
             where = Where(name, reader.line_num)
             if len(record) != len(header):
                 raise DataError(f"{where}: {len(record)} values, but the header has {len(header)} columns")
-            yield Row(dict(zip(header, record, strict=True)), where)
+            yield Row(dict(zip(header, record, strict=True)), where, file.parent)
 
 
 def _decoded(raw: Any, name: str) -> Iterator[str]:
@@ -154,13 +142,16 @@ def read_parquet(file: Path, name: str) -> Iterator[Row]:
         for batch in pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=4096):
             for values in batch.to_pylist():
                 number += 1
-                yield Row(values, Where(name, number, "row"))
+                yield Row(values, Where(name, number, "row"), file.parent)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{name}: not a readable Parquet file ({error}); it may be half-written or damaged") from None
 
 
 READERS: dict[DataFormat, Callable[[Path, str], Iterator[Row]]] = {
+    "ClassFolders": read_class_folders,
     "Jsonl": read_jsonl,
     "Csv": read_csv,
     "Parquet": read_parquet,
 }
+
+__all__ = ["Row", "Where", "data_files", "read_rows"]

@@ -11,6 +11,7 @@ BERT = ["query", "key", "value", "attention.output.dense", "intermediate.dense",
 LLAMA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 T5 = ["q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo"]
 BART = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
+VIT = ["q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"]
 FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 
 BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie")
@@ -28,6 +29,7 @@ LLAMA_LIKE = (
     "cohere",
 )
 T5_LIKE = ("t5", "mt5", "umt5")
+VIT_LIKE = ("vit", "deit", "swin", "swinv2", "dinov2", "beit", "audio-spectrogram-transformer")
 BART_LIKE = ("bart", "mbart", "marian", "pegasus", "m2m_100")
 """Values of model_type whose layers have the same names."""
 
@@ -48,6 +50,9 @@ FAMILIES: dict[str, list[str]] = {
     "mpnet": ["attn.q", "attn.k", "attn.v", "attn.o", "intermediate.dense", "output.dense"],
     **dict.fromkeys(T5_LIKE, T5),
     **dict.fromkeys(BART_LIKE, BART),
+    **dict.fromkeys(VIT_LIKE, VIT),
+    "resnet": ["convolution"],
+    "convnext": ["pwconv1", "pwconv2"],
     "gpt2": ["c_attn", "c_proj", "c_fc"],
     "gpt_neox": ["query_key_value", "attention.dense", "dense_h_to_4h", "dense_4h_to_h"],
     "opt": BART,
@@ -60,11 +65,11 @@ FAMILIES: dict[str, list[str]] = {
 
 LINEAR: tuple[type, ...] = (torch.nn.Linear, Conv1D)
 """GPT-2's Conv1D is a linear layer with transposed weights."""
+ADAPTED: tuple[type, ...] = (*LINEAR, torch.nn.Embedding, torch.nn.Conv2d)
+"""Layers that LoRA has adapters for."""
 
 
-def target_modules(
-    model: Any, asked_for: list[str] | None, field: str, kinds: tuple[type, ...] = (*LINEAR, torch.nn.Embedding)
-) -> list[str]:
+def target_modules(model: Any, asked_for: list[str] | None, field: str, kinds: tuple[type, ...] = ADAPTED) -> list[str]:
     """Layer names, each of which is in the model; `field` of the job asked for them.
 
     Raises:

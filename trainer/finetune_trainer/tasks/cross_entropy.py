@@ -15,7 +15,7 @@ class CrossEntropy:
     def outputs(self, model: Any, batch: Batch) -> Tensor:
         """Logits of the predictions that count, one a row."""
         logits: Tensor = model(**batch.inputs, **batch.options).logits
-        if logits.ndim == 3:
+        if logits.ndim == 3 and "input_ids" in batch.inputs:
             # Prompt tuning puts tokens of its own before the text; nothing is predicted from all but the last of them.
             text = batch.inputs.get("decoder_input_ids", batch.inputs["input_ids"])
             logits = logits[:, -text.shape[1] :]

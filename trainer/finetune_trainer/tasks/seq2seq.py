@@ -36,11 +36,8 @@ class Seq2Seq(CrossEntropy, TextTask):
         self._start = 0
 
     def read(self, row: Row) -> Example:
-        return Example(
-            content=text_column(row, self._prompt, "dataset.columns.prompt"),
-            where=row.where,
-            target=text_column(row, self._completion, "dataset.columns.completion"),
-        )
+        prompt = text_column(row, self._prompt, "dataset.columns.prompt")
+        return Example((prompt, text_column(row, self._completion, "dataset.columns.completion")), row.where)
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         if tokenizer.eos_token_id is None:
@@ -60,8 +57,8 @@ class Seq2Seq(CrossEntropy, TextTask):
         self._start = start
 
     def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
-        read = processor([e.content for e in examples], verbose=False)["input_ids"]
-        written = processor(text_target=[e.target for e in examples], verbose=False)["input_ids"]
+        read = processor([e.content[0] for e in examples], verbose=False)["input_ids"]
+        written = processor(text_target=[e.content[1] for e in examples], verbose=False)["input_ids"]
         eos = processor.eos_token_id
         return [_features(ids, _ended(target, eos)) for ids, target in zip(read, written, strict=True)]
 
@@ -71,7 +68,7 @@ class Seq2Seq(CrossEntropy, TextTask):
         """Cuts the prompt; the completion only where it takes more than half of the room."""
         target = list(features.columns[WRITTEN])
         room = max(max_length - len(target), max_length // 2)
-        ids = processor(example.content, truncation=True, max_length=room)["input_ids"]
+        ids = processor(example.content[0], truncation=True, max_length=room)["input_ids"]
         return _features(ids, target[: max_length - len(ids)])
 
     def collator(self, processor: Any) -> Collate:

@@ -38,6 +38,10 @@ class Task(Protocol):
         """First parts of the names of modules that may start from random weights; () where none may."""
 
     @property
+    def reads_files(self) -> bool:
+        """Whether rows name further files, whose contents are data too."""
+
+    @property
     def peft_type(self) -> TaskType | None:
         """PEFT's name of the task; None for an adapter around any model."""
 

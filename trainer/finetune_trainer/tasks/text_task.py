@@ -13,6 +13,7 @@ class TextTask:
     """One text a row, of which nothing is a class."""
 
     unit = "tokens"
+    reads_files = False
 
     def load_processor(self, folder: Path, trust_remote_code: bool = False) -> Any:
         tokenizer = load_tokenizer(folder, trust_remote_code)

@@ -1,0 +1,32 @@
+"""One folder a class: `train/cat/1.jpg` is an example of the class `cat`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from finetune_trainer.data.row import Row, Where
+from finetune_trainer.errors import DataError
+
+COLUMNS = dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"), "image")
+"""The column that a file is in, by its ending."""
+
+
+def media_files(folder: Path) -> list[Path]:
+    """Files below the folders of the classes, in the order of their names; what begins with . or _ is left out."""
+    return sorted(
+        path
+        for path in folder.glob("*/**/*")
+        if path.suffix.lower() in COLUMNS and not any(p.startswith((".", "_")) for p in path.relative_to(folder).parts)
+    )
+
+
+def read_class_folders(folder: Path, name: str) -> Iterator[Row]:
+    """One row a file, with its class as `label`."""
+    files = media_files(folder)
+    if not files:
+        raise DataError(
+            f"{folder.name}: no folder of a class with files in it ({', '.join(COLUMNS)}); the layout is CLASS/FILE"
+        )
+    for path in files:
+        relative = path.relative_to(folder)
+        values = {COLUMNS[path.suffix.lower()]: str(relative), "label": relative.parts[0]}
+        yield Row(values, Where(str(relative), 0), folder)
