@@ -35,10 +35,3 @@ def parse_quantity(value: str | int | float) -> Decimal:
     if match is None:
         raise ValueError(f"quantity {value!r}: must be a number with an optional suffix such as m, Ki, Mi or Gi")
     return Decimal(match[1]) * _SUFFIXES[match[2]]
-
-
-def format_quantity(value: Decimal) -> str:
-    """Shortest plain form: whole numbers as such, fractions in thousandths."""
-    if value == value.to_integral_value():
-        return str(int(value))
-    return f"{int((value * 1000).to_integral_value(rounding='ROUND_CEILING'))}m"

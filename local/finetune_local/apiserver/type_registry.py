@@ -32,9 +32,6 @@ class TypeRegistry:
     def find(self, group: str, version: str, plural: str) -> ResourceType | None:
         return self._types.get((group, version, plural))
 
-    def by_kind(self, api_version: str, kind: str) -> ResourceType | None:
-        return next((one for one in self._types.values() if one.api_version == api_version and one.kind == kind), None)
-
     def __iter__(self) -> Iterator[ResourceType]:
         return iter(list(self._types.values()))
 

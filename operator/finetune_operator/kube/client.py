@@ -16,7 +16,6 @@ __all__ = ["ApiError", "HttpKubeApi", "KubeApi", "KubeConfigError", "Object"]
 
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
-STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 

@@ -57,15 +57,11 @@ class Probes:
         self._registry = registry
         self.lag = lag or LoopLag()
         self.shutting_down = False
-        self._live: dict[str, Check] = {"event-loop": self.lag.check}
         self._ready: dict[str, Check] = {"shutdown": self._stopping}
 
     def add_ready_check(self, name: str, check: Check) -> None:
         """E.g. the webhook's certificate is loaded."""
         self._ready[name] = check
-
-    def add_live_check(self, name: str, check: Check) -> None:
-        self._live[name] = check
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -76,7 +72,7 @@ class Probes:
 
     async def _healthz(self, _: web.Request) -> web.Response:
         heard = {f"informer-{i.name}": self._silence(i) for i in self._informers}
-        return _verdict({name: check() for name, check in self._live.items()} | heard)
+        return _verdict({"event-loop": self.lag.check()} | heard)
 
     async def _readyz(self, _: web.Request) -> web.Response:
         synced = {f"informer-{i.name}": self._unsynced(i) for i in self._informers}

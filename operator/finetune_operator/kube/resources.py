@@ -42,23 +42,18 @@ PERSISTENT_VOLUMES = Kind("v1", "PersistentVolume", "persistentvolumes", namespa
 PERSISTENT_VOLUME_CLAIMS = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 PODS = Kind("v1", "Pod", "pods")
 SERVICES = Kind("v1", "Service", "services")
-ENDPOINTS = Kind("v1", "Endpoints", "endpoints")
 CONFIG_MAPS = Kind("v1", "ConfigMap", "configmaps")
 SECRETS = Kind("v1", "Secret", "secrets")
 SERVICE_ACCOUNTS = Kind("v1", "ServiceAccount", "serviceaccounts")
 CORE_EVENTS = Kind("v1", "Event", "events")
 EVENTS = Kind("events.k8s.io/v1", "Event", "events")
 JOBS = Kind("batch/v1", "Job", "jobs")
-CRON_JOBS = Kind("batch/v1", "CronJob", "cronjobs")
 DEPLOYMENTS = Kind("apps/v1", "Deployment", "deployments")
 REPLICA_SETS = Kind("apps/v1", "ReplicaSet", "replicasets")
-STATEFUL_SETS = Kind("apps/v1", "StatefulSet", "statefulsets")
 ENDPOINT_SLICES = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 LEASES = Kind("coordination.k8s.io/v1", "Lease", "leases")
 NETWORK_POLICIES = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 POD_DISRUPTION_BUDGETS = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
-HORIZONTAL_POD_AUTOSCALERS = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
-PRIORITY_CLASSES = Kind("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", namespaced=False)
 VALIDATING_WEBHOOK_CONFIGURATIONS = Kind(
     "admissionregistration.k8s.io/v1",
     "ValidatingWebhookConfiguration",

@@ -6,7 +6,7 @@ import pytest
 
 from finetune_local.kubelet.downward import FieldError, field_value, resource_value
 from finetune_local.kubelet.environment import expand, full_environment
-from finetune_local.quantities import format_quantity, parse_quantity
+from finetune_local.quantities import parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,6 @@ def test_quantities(text: str, number: str) -> None:
 def test_a_bad_quantity_names_itself() -> None:
     with pytest.raises(ValueError, match="'4 GB'"):
         parse_quantity("4 GB")
-
-
-def test_fractions_are_written_in_thousandths() -> None:
-    assert format_quantity(parse_quantity("0.25")) == "250m"
-    assert format_quantity(parse_quantity("2Ki")) == "2048"
 
 
 def test_labels_are_listed_as_the_downward_api_writes_them() -> None:

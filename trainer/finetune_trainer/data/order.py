@@ -16,13 +16,8 @@ class DataOrder:
     batch_size: int
     seed: int
 
-    @property
-    def batches_per_epoch(self) -> int:
-        """The last batch of an epoch may be smaller: no example is left out."""
-        return -(-len(self.lengths) // self.batch_size)
-
     def batches(self, epoch: int) -> list[np.ndarray]:
-        """Every global batch of an epoch, each sorted by length."""
+        """Every global batch of an epoch, each sorted by length; the last may be smaller: no example is left out."""
         generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
         shuffled = generator.permutation(len(self.lengths))
         size = self.batch_size * GROUP

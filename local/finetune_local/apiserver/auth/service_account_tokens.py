@@ -17,7 +17,6 @@ ISSUER = "https://kubernetes.default.svc.cluster.local"
 ALGORITHM = "ES256"
 POD_NAME, POD_UID = "authentication.kubernetes.io/pod-name", "authentication.kubernetes.io/pod-uid"
 CREDENTIAL = "authentication.kubernetes.io/credential-id"
-DELETED_POD_GRACE = 60.0  # seconds that a token outlives the deletion timestamp of its pod
 
 
 def new_key() -> bytes:
