@@ -19,3 +19,9 @@ def test_the_control_loop_is_measured() -> None:
 def test_the_training_loop_is_measured() -> None:
     rows = trainer_loop.run(steps=1, rounds=1)
     assert all("tokens/s" in row.value for row in rows)
+
+
+def test_whole_life_cycles_are_measured() -> None:
+    done = subprocess.run([sys.executable, "-m", "benchmarks.scale", "5"], capture_output=True, text=True)
+    assert "whole life cycles a second" in done.stdout, done.stderr
+    assert "| 5 jobs    | events dropped" in done.stdout

@@ -218,3 +218,14 @@ async def test_a_delay_that_was_taken_back_adds_nothing() -> None:
     assert (len(queue), queue.delayed) == (0, 0)
     queue.add_after("a", 0.001)
     assert await queue.get() == "a"
+
+
+async def test_a_worker_that_is_cancelled_while_a_key_passes_it_over_ends_quietly() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    worker = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    worker.cancel()
+    queue.add("a")  # finds the cancelled worker in the line before that has had its turn
+    with pytest.raises(asyncio.CancelledError):
+        await worker
+    assert await queue.get() == "a"

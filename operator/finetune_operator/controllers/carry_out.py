@@ -137,9 +137,11 @@ class PlanCarrier:
         try:
             made = await self._api.create(kind, body, metadata["namespace"])
         except ApiError as error:
+            if error.already_exists and shared:
+                return None
             if error.already_exists:
                 existing = await self._api.get(kind, metadata["name"], metadata["namespace"])
-                return None if shared or _same_owner(existing, body) else error
+                return None if _same_owner(existing, body) else error
             if error.status in (400, 403, 404, 422):
                 return error
             raise

@@ -181,7 +181,7 @@ class WorkQueue(Generic[K]):
         except asyncio.CancelledError:
             if getter.done() and not getter.cancelled():
                 self._wake_one()  # the key that woke us is another worker's now
-            else:
+            elif getter in self._getters:  # not so when it was passed over as cancelled already
                 self._getters.remove(getter)
             raise
 
