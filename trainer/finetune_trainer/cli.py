@@ -30,6 +30,7 @@ def run(arguments: list[str], stop: StopSignal) -> int:
     """Do what the command line says and return the exit code (`finetune_api.exit_codes`)."""
     options = _parser().parse_args(arguments)
 
+    from finetune_storage.errors import StorageError
     from finetune_trainer import termination
     from finetune_trainer.errors import TrainerError, exit_code_of
     from finetune_trainer.launch import configuration
@@ -41,9 +42,10 @@ def run(arguments: list[str], stop: StopSignal) -> int:
         if topology is None:
             return _work(config, stop)
         return _supervise(config, topology, options.config, stop)
-    except TrainerError as error:
-        print(f"finetune-trainer: {error}", file=sys.stderr)
-        termination.write(termination.message_of(error), termination.termination_file())
+    except (TrainerError, StorageError) as error:
+        message = termination.message_of(error)
+        print(f"finetune-trainer: {message.message}", file=sys.stderr)
+        termination.write(message, termination.termination_file())
         return exit_code_of(error)
 
 
@@ -75,10 +77,13 @@ def _train(config: "TrainerConfig", run: "Run") -> "TrainingResult | None":
 def _supervise(config: "TrainerConfig", topology: "Topology", path: Path, stop: StopSignal) -> int:
     from finetune_trainer import termination
     from finetune_trainer.launch import verdict
+    from finetune_trainer.launch.preflight import preflight
     from finetune_trainer.launch.supervisor import Supervisor, Timing
     from finetune_trainer.launch.worker import configure_logging, scratch_folder
 
     configure_logging(0, 1)
+    if topology.node_rank == 0:
+        preflight(config)
     command = [sys.executable, "-m", "finetune_trainer.cli", "--config", str(path.absolute()), "--worker"]
     run_id = f"{config.job.uid}-{config.job.attempt}"
     message = Supervisor(topology, command, run_id, scratch_folder(), Timing.from_environment(), stop).run()

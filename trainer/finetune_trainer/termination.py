@@ -10,6 +10,7 @@ from finetune_api import names
 from finetune_api.reports import MAX_TERMINATION_BYTES, TerminationMessage, TrainingResult
 from finetune_storage.errors import StorageError
 from finetune_trainer.errors import Preempted, TrainerError, outcome_of
+from finetune_trainer.redaction import redact
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def message_of(error: BaseException, rank: int = 0, step: int | None = None) -> 
     text = str(error) if isinstance(error, (TrainerError, StorageError)) else _with_traceback(error)
     return TerminationMessage(
         outcome=outcome_of(error),
-        message=text,
+        message=redact(text),
         rank=rank,
         step=error.step if isinstance(error, Preempted) else step,
     )

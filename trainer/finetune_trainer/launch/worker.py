@@ -18,6 +18,7 @@ from finetune_api.reports import TerminationMessage, TrainingResult
 from finetune_trainer import termination
 from finetune_trainer.errors import exit_code_of
 from finetune_trainer.launch.stacks import stacks_file
+from finetune_trainer.redaction import RedactingFormatter
 from finetune_trainer.stop import StopSignal
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _home_is_writable() -> bool:
 def configure_logging(rank: int, world_size: int) -> None:
     """Lines on stderr with time in UTC, and the rank where there are several."""
     who = f" rank {rank}" if world_size > 1 else ""
-    formatter = logging.Formatter(
+    formatter = RedactingFormatter(
         f"%(asctime)s.%(msecs)03dZ %(levelname)s{who} %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
     )
     formatter.converter = time.gmtime

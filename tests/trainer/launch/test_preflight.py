@@ -1,0 +1,127 @@
+"""What pod 0 finds out before PyTorch is loaded."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from safetensors.numpy import save_file
+
+from finetune_api.exit_codes import ExitCode
+from finetune_api.trainer_config import TrainerConfig
+from finetune_storage.errors import NotFoundError
+from finetune_trainer.errors import ConfigurationError, DataError
+from finetune_trainer.launch.preflight import memory_estimate, preflight, warn_of_memory
+from trainer.jobs import job, write_jsonl
+
+ROWS = [{"text": "the parcel never came", "label": "delivery"}, {"text": "refund the invoice", "label": "billing"}]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder that has the files of a model, with 600 weights."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    save_file({"a": numpy.zeros((20, 25), "float32"), "b": numpy.zeros(100, "float16")}, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Path:
+    return write_jsonl(tmp_path / "train.jsonl", ROWS)
+
+
+def test_a_job_whose_places_are_there_passes(tmp_path: Path, model: Path, train: Path) -> None:
+    preflight(job(tmp_path, model, train))
+
+
+@pytest.mark.parametrize("missing", ["model", "train"])
+def test_a_place_where_nothing_is_is_named_with_its_field(
+    tmp_path: Path, model: Path, train: Path, missing: str
+) -> None:
+    places = {"model": model, "train": train} | {missing: tmp_path / "nowhere"}
+    with pytest.raises(NotFoundError, match=r"nowhere") as caught:
+        preflight(job(tmp_path, **places))
+    field = {"model": "model.source", "train": "dataset.train.source"}[missing]
+    assert str(caught.value).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("", "train.jsonl is empty"),
+        ("\n\n", "holds no rows"),
+        ('{"text": "a"}\n{"text": ', "line 2"),
+    ],
+)
+def test_data_that_cannot_be_read_is_told_by_its_sample(
+    tmp_path: Path, model: Path, train: Path, content: str, text: str
+) -> None:
+    train.write_text(content)
+    with pytest.raises(DataError, match=text):
+        preflight(job(tmp_path, model, train))
+
+
+def test_a_column_that_no_row_of_the_sample_has_is_told_with_those_that_there_are(
+    tmp_path: Path, model: Path, train: Path
+) -> None:
+    with pytest.raises(DataError) as caught:
+        preflight(job(tmp_path, model, train, dataset={"columns": {"text": "body"}}))
+    assert "dataset.columns.text: none of the first 2 rows" in str(caught.value)
+    assert "'body'; they have label, text" in str(caught.value)
+
+
+def test_a_folder_without_configuration_or_with_a_damaged_file_is_no_model(
+    tmp_path: Path, model: Path, train: Path
+) -> None:
+    (model / "model.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0not json at all!")
+    with pytest.raises(ConfigurationError, match="is no safetensors file"):
+        preflight(job(tmp_path, model, train))
+    (model / "config.json").unlink()
+    with pytest.raises(ConfigurationError, match=r"has no config.json"):
+        preflight(job(tmp_path, model, train))
+
+
+@pytest.mark.parametrize(
+    ("method", "limit", "warned"), [("full", 9599, True), ("full", 9600, False), ("lora", 9599, False)]
+)
+def test_too_little_memory_is_a_warning(
+    tmp_path: Path, model: Path, train: Path, method: str, limit: int, warned: bool
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    config = job(tmp_path, model, train, method={method: {}})
+    told = warn_of_memory(config, 600, tmp_path / "memory.max")
+    assert bool(told) is warned
+    assert memory_estimate(method, 600, 2) == 2 * memory_estimate(method, 600, 1)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert warn_of_memory(config, 10**15, tmp_path / "memory.max") is None
+
+
+RUN = """
+import sys
+from finetune_trainer.cli import run
+from finetune_trainer.stop import StopSignal
+code = run(["--config", sys.argv[1]], StopSignal())
+print("torch" in sys.modules)
+raise SystemExit(code)
+"""
+
+
+def test_a_wrong_path_ends_pod_0_before_pytorch_is_loaded(tmp_path: Path, model: Path) -> None:
+    config: TrainerConfig = job(tmp_path, model, tmp_path / "nowhere.jsonl")
+    file, message = tmp_path / "job.json", tmp_path / "message"
+    file.write_text(json.dumps(config.wire()))
+    environment: dict[str, Any] = os.environ | {
+        "PET_NNODES": "2", "PET_NODE_RANK": "0", "PET_MASTER_ADDR": "localhost", "PET_MASTER_PORT": "1",
+        "FINETUNE_TERMINATION_FILE": str(message),
+    }  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "-c", RUN, str(file)], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (ExitCode.CONFIGURATION, "False\n"), ended.stderr
+    assert "dataset.train.source" in json.loads(message.read_text())["message"]

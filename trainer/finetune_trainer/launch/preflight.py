@@ -1,0 +1,146 @@
+"""What can be known before PyTorch is loaded and the other pods are met: seconds instead of minutes to a wrong path.
+
+Pod 0 looks whether the model and the data are there, reads the first rows of data that is on a volume, and compares a
+rough estimate of the memory with what the pod has. Errors end the job as they would later; an estimate only warns.
+"""
+
+import json
+import logging
+import struct
+from collections.abc import Iterator
+from itertools import islice
+from math import prod
+from pathlib import Path
+
+from finetune_api.dataset import DataFile
+from finetune_api.model_reference import ModelReference
+from finetune_api.trainer_config import TrainerConfig
+from finetune_storage import Storage, open_storage
+from finetune_storage.errors import NotFoundError, UnavailableError
+from finetune_storage.local import LocalStorage
+from finetune_storage.location import Entry
+from finetune_trainer.errors import ConfigurationError, DataError, of_field
+
+log = logging.getLogger(__name__)
+SAMPLE_ROWS = 20
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+BYTES_PER_WEIGHT = {"full": 16.0, "qlora": 0.6}
+"""Full: weights, gradients and two moments of Adam in float32. QLoRA: 4 bits and their scales."""
+FROZEN_BYTES_PER_WEIGHT = 4.0
+"""Of every other method: the base in float32; what is trained is small beside it."""
+
+
+def preflight(config: TrainerConfig) -> None:
+    """Raises ConfigurationError, DataError or a StorageError; what time may mend is only logged."""
+    try:
+        weights = check_model(config.model)
+        for name, part in (("train", config.dataset.train), *_held_out(config)):
+            check_data(name, part, config)
+    except UnavailableError as error:
+        log.warning("preflight: %s; the workers will try again", error)
+        return
+    warn_of_memory(config, weights)
+    log.info("preflight: model and data are there")
+
+
+def _held_out(config: TrainerConfig) -> Iterator[tuple[str, DataFile]]:
+    for name in ("validation", "test"):
+        if (part := getattr(config.dataset, name)) is not None:
+            yield name, part
+
+
+def check_model(model: ModelReference) -> int | None:
+    """Number of weights of a model on a volume; None where only downloading it would tell."""
+    with of_field("model.source"):
+        storage = open_storage(model.source, model.revision)
+        files = {entry.path for entry in _files(storage)}
+    if "config.json" not in files:
+        raise ConfigurationError(f"model.source: {model.source} has no config.json, so it is no model folder")
+    folder = _local_path(storage)
+    if folder is None or not (safetensors := [name for name in files if name.endswith(".safetensors")]):
+        return None
+    return sum(count_weights(folder / name) for name in safetensors)
+
+
+def count_weights(file: Path) -> int:
+    """From the header alone. https://huggingface.co/docs/safetensors#format"""
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, 100 * 2**20)))
+        return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    except (struct.error, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(f"model.source: {file} is no safetensors file: {error}") from error
+
+
+def check_data(name: str, part: DataFile, config: TrainerConfig) -> None:
+    """That it is there, and, on a volume, that its first rows can be read and have the columns that the job names."""
+    field = f"dataset.{name}.source"
+    with of_field(field):
+        storage = open_storage(part.source, kind="dataset")
+        files = _files(storage)
+    if not sum(entry.size for entry in files):
+        raise DataError(f"{field}: {part.source} is empty")
+    path = _local_path(storage)
+    if path is not None:
+        _check_sample(name, part, path, config)
+
+
+def _check_sample(name: str, part: DataFile, path: Path, config: TrainerConfig) -> None:
+    from finetune_trainer.data.reading import read_rows
+
+    rows = [row.values for row in islice(read_rows(path, part.format, name), SAMPLE_ROWS)]
+    if not rows:
+        raise DataError(f"dataset.{name}.source: {part.source} holds no rows")
+    present = {column for row in rows for column in row}
+    columns = config.dataset.columns.model_dump(exclude_none=True, by_alias=True)
+    for role, column in columns.items():
+        if isinstance(column, str) and column not in present:
+            raise DataError(
+                f"dataset.columns.{role}: none of the first {len(rows)} rows of {part.source} has a column "
+                f"{column!r}; they have {', '.join(sorted(present))}"
+            )
+
+
+def _files(storage: Storage) -> list[Entry]:
+    """Raises NotFoundError, in the storage's own words where it has some, when there are none."""
+    files = storage.files()
+    if not files:
+        if isinstance(storage, LocalStorage):
+            storage.fetch(Path())
+        raise NotFoundError(f"{storage.uri}: there are no files; correct the place, or put them there")
+    return files
+
+
+def _local_path(storage: Storage) -> Path | None:
+    return storage.path() if isinstance(storage, LocalStorage) else None
+
+
+def memory_estimate(method: str, weights: int, processes: int) -> int:
+    """Bytes for weights, gradients and optimizer states of a pod's processes; activations come on top."""
+    return round(weights * BYTES_PER_WEIGHT.get(method, FROZEN_BYTES_PER_WEIGHT) * processes)
+
+
+def warn_of_memory(config: TrainerConfig, weights: int | None, limit_file: Path = MEMORY_LIMIT) -> str | None:
+    """Of the pod's own memory: on GPUs the model is loaded there first, on CPUs it stays there."""
+    limit = _memory_limit(limit_file)
+    if weights is None or limit is None:
+        return None
+    needed = memory_estimate(config.method.name, weights, config.distributed.processes_per_node)
+    if needed <= limit:
+        return None
+    text = (
+        f"{weights / 1e6:.0f} million weights with method {config.method.name} need about {needed / 2**30:.1f} GiB in "
+        f"{config.distributed.processes_per_node} processes of a pod that has {limit / 2**30:.1f} GiB; raise "
+        "resources.limits.memory, or use lora or qlora"
+    )
+    log.warning("preflight: %s", text)
+    return text
+
+
+def _memory_limit(file: Path) -> int | None:
+    try:
+        text = file.read_text().strip()
+    except OSError:  # no cgroup v2
+        return None
+    return int(text) if text.isdigit() else None
