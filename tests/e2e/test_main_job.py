@@ -37,6 +37,7 @@ async def test_one_apply_trains_evaluates_publishes_and_serves(user: User) -> No
     status = job["status"]
     assert status["metrics"]["f1"] >= 0.8
     assert status["progress"]["text"] == "80/80"
+    assert status["data"]["train"] > 8 * status["data"]["validation"] > 0
     assert [attempt["number"] for attempt in status["attempts"]] == [1]
     version = await user.get(MODEL_VERSIONS, status["modelVersion"])
     assert version is not None

@@ -88,6 +88,25 @@ def encode(examples: Sequence[Features]) -> Encoded:
     )
 
 
+def joined(parts: Sequence[Encoded]) -> Encoded:
+    """One after the other; they have the same columns."""
+    if not parts:
+        return encode([])
+    names = parts[0].columns
+    return Encoded(
+        columns={name: _joined_column([part[name] for part in parts]) for name in names},
+        lengths=np.concatenate([part.lengths for part in parts]),
+        targets=np.concatenate([part.targets for part in parts]),
+    )
+
+
+def _joined_column(columns: list[Column]) -> Column:
+    sizes = np.concatenate([np.diff(column.offsets) for column in columns])
+    offsets = np.zeros(len(sizes) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    return Column(np.concatenate([column.values for column in columns]), offsets)
+
+
 def _column(stretches: list[Values]) -> Column:
     offsets = np.zeros(len(stretches) + 1, dtype=np.int64)
     np.cumsum([len(stretch) for stretch in stretches], out=offsets[1:])

@@ -1,10 +1,9 @@
 """Encodes a part of the data and deals with what does not fit, counting everything that is lost."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from finetune_trainer.data.encoded import Encoded, Features, encode
+from finetune_trainer.data.encoded import Encoded, Features, encode, joined
 from finetune_trainer.data.examples import Example
 from finetune_trainer.errors import DataError
 from finetune_trainer.tasks.task import Task
@@ -49,21 +48,19 @@ def encode_part(
         DataError: An example is too long and the policy is Error, or too much was lost.
     """
     losses = Losses()
-    kept: list[Features] = []
-    for example, features in _encoded(examples, task, processor, labels):
-        fitting = _fit(example, features, task, processor, limit, labels, losses)
-        if fitting is not None:
-            kept.append(fitting)
-    _refuse_great_loss(part, len(examples), len(kept), losses, limit)
-    return encode(kept), losses
-
-
-def _encoded(
-    examples: list[Example], task: Task, processor: Any, labels: list[str]
-) -> Iterator[tuple[Example, Features]]:
+    chunks: list[Encoded] = []
     for start in range(0, len(examples), AT_ONCE):
         chunk = examples[start : start + AT_ONCE]
-        yield from zip(chunk, task.encode(chunk, processor, labels), strict=True)
+        kept: list[Features] = []
+        for example, features in zip(chunk, task.encode(chunk, processor, labels), strict=True):
+            fitting = _fit(example, features, task, processor, limit, labels, losses)
+            if fitting is not None:
+                kept.append(fitting)
+        # As arrays at once: a token takes four bytes there, and up to 36 in a list.
+        chunks += [encode(kept)] if kept else []
+    encoded = joined(chunks)
+    _refuse_great_loss(part, len(examples), len(encoded), losses, limit)
+    return encoded, losses
 
 
 def _fit(
