@@ -1,6 +1,6 @@
 """What a training pod tells the operator: progress while it runs, one JSON line when it ends."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -9,6 +9,9 @@ from finetune_api.base import Schema
 MAX_REPORT_BYTES = 64 * 1024
 MAX_TERMINATION_BYTES = 4096
 """The kubelet cuts a termination message there."""
+
+
+MetricName = Annotated[str, Field(max_length=64)]
 
 
 class ReportedCheckpoint(Schema):
@@ -46,7 +49,7 @@ class ProgressReport(Schema):
     resumed_from_step: int | None = Field(None, ge=0)
     checkpoint: ReportedCheckpoint | None = None
     data: ReportedData | None = None
-    best_metric: dict[str, float] | None = Field(None, max_length=8)
+    best_metric: dict[MetricName, float] | None = Field(None, max_length=8)
 
 
 class TrainingResult(Schema):

@@ -193,7 +193,17 @@ async def test_an_unknown_job(receiver: ReceiverUnderTest) -> None:
     assert await receiver.post("x", job="nobody") == 404
 
 
-@pytest.mark.parametrize("body", [b"not json", b"[]", b'{"attempt": 0}', b'{"attempt": 1, "step": -1}', b"{}"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"not json",
+        b"[]",
+        b'{"attempt": 0}',
+        b'{"attempt": 1, "step": -1}',
+        b'{"attempt": 1, "bestMetric": {"' + b"x" * 65 + b'": 1}}',
+        b"{}",
+    ],
+)
 async def test_what_is_no_report(user: ClusterUser, receiver: ReceiverUnderTest, body: bytes) -> None:
     job, pod = await running_job(user)
     before = await user.job()
