@@ -44,11 +44,11 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN uv pip install --index-url "${TORCH_INDEX}" "${TORCH}"
 
 FROM torch AS trainer-packages
-RUN uv pip install --requirements pyproject.toml --extra trainer --extra qlora
+RUN uv pip install --requirements pyproject.toml --extra trainer --extra qlora --extra postprocess
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist uv pip install --no-deps /dist/*.whl
 
 FROM torch AS serving-packages
-RUN uv pip install --requirements pyproject.toml --extra serving --extra qlora
+RUN uv pip install --requirements pyproject.toml --extra serving --extra qlora --extra postprocess
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist uv pip install --no-deps /dist/*.whl
 
 # ---- What all three images share: Python, one user without a name to log in by, and nothing to build with.

@@ -4,13 +4,14 @@ The artifact is a folder in Hugging Face's layout (config.json and model.safeten
 its adapter_model.safetensors, and the tokenizer's files) plus finetune.json, and manifest.json written last.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
 from finetune_api.base import Schema
 from finetune_api.metrics import Task
 from finetune_api.model_reference import ModelReference
+from finetune_api.postprocess import ArtifactFormat
 
 DESCRIPTION_FILE = "finetune.json"
 LABELLED = frozenset({"TextClassification", "TokenClassification", "ImageClassification"})
@@ -23,7 +24,7 @@ class ArtifactDescription(Schema):
     model_config = ConfigDict(extra="ignore")
 
     task: Task
-    format: Literal["Full", "Adapter"] = "Full"
+    format: ArtifactFormat = "Full"
     labels: list[str] | None = Field(
         None, description="The classes of a classifier, in the order of the model's outputs."
     )

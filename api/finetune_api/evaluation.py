@@ -9,7 +9,7 @@ from finetune_api.text_forms import ModelName
 
 
 class Gate(Schema):
-    """A fixed bound (`operator`, `value`) or a comparison with the deployed version (`baseline`)."""
+    """A fixed bound (`operator`, `value`) or a comparison with another model (`baseline`)."""
 
     model_config = schema_with(
         x_kubernetes_validations=[
@@ -26,9 +26,10 @@ class Gate(Schema):
     """How value bounds the metric."""
     value: float | None = None
     """The bound."""
-    baseline: Literal["Deployed"] | None = Field(
+    baseline: Literal["Deployed", "Trained"] | None = Field(
         None,
-        description="Compare with the version that the ModelDeployment serves now; passes when there is none.",
+        description="Deployed compares with the version that the ModelDeployment serves now, and passes when there is "
+        "none; Trained compares what postprocess made with the model as it was trained.",
     )
     max_regression: float = Field(0.0, ge=0, description="How much worse than the baseline is still accepted.")
 
@@ -42,7 +43,7 @@ class Gate(Schema):
 
 
 class Evaluation(Schema):
-    """Evaluated on the test data, else on the validation data."""
+    """Evaluated on the test data, else on the validation data: the model, or what the last step of postprocess made."""
 
     gate: list[Gate] = Field(default_factory=list, max_length=32)
     """All must pass, or nothing is published."""

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, model_validator
 from finetune_api.base import Condition, Resource, Schema, rule, schema_with
 from finetune_api.dataset import Dataset
 from finetune_api.errors import Problems
-from finetune_api.evaluation import Evaluation, Publish
+from finetune_api.evaluation import Evaluation, Gate, Publish
 from finetune_api.failure_policy import FailurePolicy
 from finetune_api.method import Method
 from finetune_api.method_support import support_rules, unsupported
@@ -16,6 +16,7 @@ from finetune_api.metrics import METRICS, RATIOS, Task
 from finetune_api.model_deployment import DeploymentTemplate
 from finetune_api.model_reference import ModelReference
 from finetune_api.pods import Credentials, PodTemplate, Resources
+from finetune_api.postprocess import MAX_STEPS, ArtifactFormat, PostprocessedArtifact, PostprocessStep, step_problems
 from finetune_api.text_forms import DeploymentName
 from finetune_api.training import Checkpoint, Distributed, Training
 from finetune_api.training_runtime import OutputStorage, RuntimeReference
@@ -77,6 +78,12 @@ class FineTuneJobSpec(Schema):
     output: OutputStorage | None = Field(None, description="Required here or in the runtime.")
     evaluation: Evaluation = Field(default_factory=Evaluation)
     """What the model must reach before it is published."""
+    postprocess: list[PostprocessStep] = Field(
+        default_factory=list,
+        max_length=MAX_STEPS,
+        description="What is done to the model after training, each step to the result of the one before. What the "
+        "last one makes is gated and published.",
+    )
     publish: Publish | None = None
     """Record the result as a ModelVersion."""
     deploy: Deploy | None = None
@@ -116,7 +123,7 @@ class FineTuneJobSpec(Schema):
 
     def _unknown_metrics(self) -> Iterator[str]:
         known = METRICS[self.task]
-        named = {f"evaluation.gate[{i}].metric": gate.metric for i, gate in enumerate(self.evaluation.gate)}
+        named = {f"{path}.metric": gate.metric for path, gate in self._gates()}
         if self.training.early_stopping:
             named["training.earlyStopping.metric"] = self.training.early_stopping.metric
         if self.training.plateau:
@@ -125,12 +132,17 @@ class FineTuneJobSpec(Schema):
             if metric not in known:
                 yield f"{path}: {self.task} has no metric {metric!r}; use one of {', '.join(known)}"
 
+    def _gates(self) -> Iterator[tuple[str, Gate]]:
+        """Every gate with its path."""
+        yield from ((f"evaluation.gate[{i}]", gate) for i, gate in enumerate(self.evaluation.gate))
+        for place, step in enumerate(self.postprocess):
+            yield from ((f"postprocess[{place}].gate[{i}]", gate) for i, gate in enumerate(step.gate))
+
     def _impossible_gates(self) -> Iterator[str]:
-        for index, gate in enumerate(self.evaluation.gate):
-            path = f"evaluation.gate[{index}]"
+        for path, gate in self._gates():
             if gate.value is not None and gate.metric in RATIOS and not 0 <= gate.value <= 1:
                 yield f"{path}.value: {gate.metric} lies between 0 and 1, got {gate.value:g}; for 85 % write 0.85"
-            if gate.baseline and not self.publish:
+            if gate.baseline == "Deployed" and not self.publish:
                 yield f"{path}.baseline: which model is deployed is said by publish.modelName; set it"
 
     def _misfits(self) -> Iterator[str]:
@@ -154,8 +166,12 @@ class FineTuneJobSpec(Schema):
                 "training.scheduler ReduceOnPlateau watches the validation data: set dataset.validation or "
                 "dataset.split.validation, or take another scheduler"
             )
-        if self.evaluation.gate and not self._has_held_out():
-            yield "evaluation.gate needs held-out data: dataset.test, dataset.validation or dataset.split"
+        yield from step_problems(self.postprocess, self.method, self.task)
+        for path, gate in self._gates():
+            if not self._has_held_out():
+                yield f"{path} needs held-out data: dataset.test, dataset.validation or dataset.split"
+            if gate.baseline == "Trained" and not self.postprocess:
+                yield f"{path}.baseline: Trained is for what postprocess makes, and there is none; remove the gate"
 
     def _has_validation(self) -> bool:
         split = self.dataset.split
@@ -271,7 +287,7 @@ class Artifact(StatusSchema):
     uri: str
     """Its folder."""
     digest: str = Field(description="sha256 of the manifest, which holds the sha256 of every file.")
-    format: Literal["Full", "Adapter"] = "Full"
+    format: ArtifactFormat = "Full"
     """An adapter is served together with its base model."""
     dataset_fingerprint: str | None = None
     """Of the data that it was trained on."""
@@ -284,6 +300,8 @@ class GateResult(StatusSchema):
 
     metric: str
     """Name of the metric."""
+    step: str | None = None
+    """Step of postprocess whose own gate it is; unset for those of evaluation.gate."""
     passed: bool
     """Whether the model may be published."""
     message: str
@@ -346,6 +364,10 @@ class FineTuneJobStatus(StatusSchema):
     """Of the finished model, on held-out data."""
     gates: list[GateResult] | None = None
     """Verdict of each evaluation gate."""
+    trained_metrics: dict[str, float] | None = None
+    """Of the model as it was trained, when postprocess changed it."""
+    postprocess: list[PostprocessedArtifact] | None = None
+    """What each step of postprocess made."""
     artifact: Artifact | None = None
     """The exported model."""
     model_version: str | None = None

@@ -8,6 +8,7 @@ from finetune_api.base import Condition, Resource, Schema, rule, schema_with
 from finetune_api.metrics import Task
 from finetune_api.model_reference import ModelReference
 from finetune_api.pods import Credentials
+from finetune_api.postprocess import ArtifactFormat
 
 
 class JobReference(Schema):
@@ -36,7 +37,9 @@ class ModelVersionSpec(Schema):
     """What ModelDeployments follow."""
     artifact: ModelArtifact
     """The exported files."""
-    format: Literal["Full", "Adapter"] = Field("Full", description="An adapter needs its base model to be served.")
+    format: ArtifactFormat = Field(
+        "Full", description="An adapter needs its base model to be served; only a Full one can be trained further."
+    )
     base_model: ModelReference | None = None
     """What an adapter was trained on."""
     task: Task

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from finetune_api.base import Schema
+from finetune_api.postprocess import MAX_STEPS, ArtifactFormat
 
 MAX_REPORT_BYTES = 64 * 1024
 MAX_TERMINATION_BYTES = 4096
@@ -52,18 +53,29 @@ class ProgressReport(Schema):
     best_metric: dict[MetricName, float] | None = Field(None, max_length=8)
 
 
+class StepResult(Schema):
+    """What a step of postprocess made; its URI follows from the name."""
+
+    name: str = Field(max_length=20)
+    artifact_digest: str = Field(max_length=128)
+    format: ArtifactFormat
+    metrics: dict[str, float] = Field(default_factory=dict, max_length=32)
+
+
 class TrainingResult(Schema):
     """What a finished run made."""
 
     artifact_uri: str = Field(max_length=1024)
     artifact_digest: str = Field(max_length=128)
-    format: Literal["Full", "Adapter"] = "Full"
+    format: ArtifactFormat = "Full"
     metrics: dict[str, float] = Field(default_factory=dict, max_length=32)
     not_computed: dict[str, str] = Field(default_factory=dict, max_length=8)
     """Metrics of the task that this held-out data does not allow, and why."""
     evaluated_on: Literal["test", "validation", "none"] = "none"
     dataset_fingerprint: str = Field("", max_length=128)
     versions: dict[str, str] = Field(default_factory=dict, max_length=16)
+    postprocess: list[StepResult] = Field(default_factory=list, max_length=MAX_STEPS)
+    """What each step after the training made, in order."""
 
 
 class RankStack(Schema):

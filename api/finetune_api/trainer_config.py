@@ -9,6 +9,7 @@ from finetune_api.method import Method
 from finetune_api.method_support import unsupported
 from finetune_api.metrics import Task
 from finetune_api.model_reference import ModelReference
+from finetune_api.postprocess import PostprocessStep, step_problems
 from finetune_api.training import Checkpoint, Distributed, Training
 
 
@@ -35,8 +36,10 @@ class TrainerConfig(Schema):
     output: str
     hang_timeout_seconds: int | None = Field(None, ge=1)
     """`failurePolicy.hangTimeoutSeconds`."""
+    postprocess: list[PostprocessStep] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def method_is_supported(self) -> "TrainerConfig":
-        Problems.check(unsupported(self.method, self.task, self.training))
+        chain = step_problems(self.postprocess, self.method, self.task)
+        Problems.check((*unsupported(self.method, self.task, self.training), *chain))
         return self

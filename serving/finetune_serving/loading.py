@@ -1,5 +1,6 @@
 """From a verified artifact to a model in memory that answers."""
 
+import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from transformers.utils.logging import disable_progress_bar
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.exit_codes import ExitCode
 from finetune_serving.artifact import Artifact, base_folder, local_folder, verify
+from finetune_serving.onnx_model import OnnxModel
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
 
@@ -37,6 +39,9 @@ MODEL_CLASSES: dict[str, Any] = {
     "TokenClassification": AutoModelForTokenClassification,
 }
 ON_IMAGES = ("ImageClassification",)
+
+RUNTIMES = {"Onnx": "onnxruntime", "Quantized": "torchao"}
+"""What runs formats that PyTorch alone cannot."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,9 @@ def load(source: ModelSource, artifact: Artifact) -> LoadedModel:
 
 
 def _load(source: ModelSource, artifact: Artifact) -> tuple[Any, Any]:
-    if artifact.description.format == "Full":
+    if artifact.description.format != "Adapter":
         processor = _processor(artifact.folder, artifact.description.task, source.trust_remote_code)
-        return _model(artifact.folder, artifact.description, source.trust_remote_code), processor
+        return _whole_model(source, artifact), processor
     base = _base_folder(source, artifact.description)
     own = any((artifact.folder / name).exists() for name in ("tokenizer_config.json", "preprocessor_config.json"))
     processor = _processor(artifact.folder if own else base, artifact.description.task, source.trust_remote_code)
@@ -78,6 +83,18 @@ def _load(source: ModelSource, artifact: Artifact) -> tuple[Any, Any]:
     model = _model(base, artifact.description, source.trust_remote_code, elsewhere=trained)
     merges = not artifact.description.quantization  # a merged weight would be rounded again
     return _with_adapter(model, artifact.folder, processor, merges), processor
+
+
+def _whole_model(source: ModelSource, artifact: Artifact) -> Any:
+    needed = RUNTIMES.get(artifact.description.format)
+    if needed and importlib.util.find_spec(needed) is None:
+        raise StartupError(
+            f"{source.uri}: a model of the format {artifact.description.format} needs {needed}, which this server does "
+            "not have; use an image with finetune-operator[postprocess]"
+        )
+    if artifact.description.format == "Onnx":
+        return OnnxModel(artifact.folder, source.trust_remote_code)
+    return _model(artifact.folder, artifact.description, source.trust_remote_code)
 
 
 def _modules_of_adapter(folder: Path) -> list[str]:

@@ -14,7 +14,11 @@ from finetune_operator.operator import Options
 from images.dockerfile import DOCKERFILE, ROOT, Stage, exec_form, inherited, lineage, stages
 
 TARGETS = {"operator": "finetune-operator", "trainer": "finetune-trainer", "serving": "finetune-serving"}
-EXTRAS = {"operator": ["operator"], "trainer": ["trainer", "qlora"], "serving": ["serving", "qlora"]}
+EXTRAS = {
+    "operator": ["operator"],
+    "trainer": ["trainer", "qlora", "postprocess"],
+    "serving": ["serving", "qlora", "postprocess"],
+}
 BUILD_TOOLS = re.compile(r"\b(apt-get|apt|pip|uv|gcc|g\+\+|make|git|curl|wget|build-essential)\b")
 FLOATING = re.compile(r"(:latest|:stable|^[^:@]+)$")
 

@@ -128,7 +128,7 @@ def test_a_model_version_is_waited_for_then_resolved() -> None:
 def test_an_adapter_cannot_be_trained_further() -> None:
     plan = plan_job(world(job(model={"source": "modelversion://v1"}), source_version=version("Adapter")))
     assert condition(plan, "Failed") == ("True", "InvalidSpec")
-    assert "adapter" in message(plan, "Failed")
+    assert "has the format Adapter, which cannot be trained further" in message(plan, "Failed")
 
 
 def test_conditions_keep_their_transition_time() -> None:

@@ -2,12 +2,13 @@
 
 import hashlib
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 
-from finetune_api.reports import TrainingResult
+from finetune_api.reports import StepResult, TrainingResult
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
 from finetune_trainer.checkpoint.pinned_model import pin_model
@@ -33,8 +34,11 @@ from finetune_trainer.models.quantization import keep_format, loading_options, q
 from finetune_trainer.models.quiet import quiet_libraries
 from finetune_trainer.models.suitability import check_method, longest_input
 from finetune_trainer.parallel.replicated import Replicated
+from finetune_trainer.postprocess.chain import Postprocessing
+from finetune_trainer.postprocess.suitability import check_layers, check_packages
 from finetune_trainer.processors import set_threads
 from finetune_trainer.ranks import Ranks
+from finetune_trainer.report.files import ReportContext
 from finetune_trainer.run import Run
 from finetune_trainer.sources import fetch_data, fetch_model
 from finetune_trainer.stop import StepAgreement
@@ -64,6 +68,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     base = fetch_model(config.model, run)
     model_config = load_config(base, task, trust := config.model.trust_remote_code)
     check_method(model_config, config.task, config.method)
+    check_packages(config.postprocess)
     set_dropout(model_config, config.training.dropout)
     options = loading_options(quantization_of(config.method.qlora, config.training.precision), device)
     processor = task.load_processor(base, trust)
@@ -73,12 +78,13 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     _describe(data, config, max_length, run)
 
     feed = _feed(config, task, processor, data, max_length, run)
-    plan, seed = feed.plan, config.training.seed
+    plan = feed.plan
     with process_group(run.world_size, device), explained_memory(config, device) as memory:
         ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
         # The same seed on every rank: a new head and new adapters start out equal.
-        seed_everything(seed)
+        seed_everything(config.training.seed)
         loaded = load_model(base, model_config, task, data.labels, processor, trust, options)
+        check_layers(config.postprocess, loaded.model, task.heads)
         adaptation = apply_method(loaded, config.method, processor, plan.total_steps)
         strategy = Replicated(
             _ready(memory.watched(adaptation.model), config, device), config.training, run.world_size, device
@@ -111,11 +117,13 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
         run.reporter.update(stage="Exporting")
         exporter = Exporter(config, task, processor, base, max_length, run.scratch / "artifact")
-        history = loop.history.wire()
-        digest = ranks.broadcast(
-            exporter.export(adaptation, data, evaluation, loop.baseline, history) if run.rank == 0 else ""
-        )
-    return _result(config, data, evaluation, digest)
+        reports = ReportContext(config, data.report, loop.history.wire(), package_versions())
+        made = exporter.export(adaptation, data, evaluation, loop.baseline, reports) if run.rank == 0 else ""
+        digest = ranks.broadcast(made)
+        del loaded, adaptation, strategy, loop, evaluate  # the steps read the model from its files
+        chain = Postprocessing(exporter, data, replace(evaluator, ranks=Ranks()), evaluation, reports)
+        steps = ranks.broadcast(chain.run(run.scratch / "postprocess") if run.rank == 0 else [])
+    return _result(config, data, evaluation, digest, steps)
 
 
 def _feed(config: TrainerConfig, task: Task, processor: Any, data: PreparedData, max_length: int, run: Run) -> Feed:
@@ -126,7 +134,9 @@ def _feed(config: TrainerConfig, task: Task, processor: Any, data: PreparedData,
     return Feed(collate, data.train, rows, plan, training.batch_size, training.seed, run.rank)
 
 
-def _result(config: TrainerConfig, data: PreparedData, evaluation: Evaluation, digest: str) -> TrainingResult:
+def _result(
+    config: TrainerConfig, data: PreparedData, evaluation: Evaluation, digest: str, steps: list[StepResult]
+) -> TrainingResult:
     return TrainingResult(
         artifact_uri=config.output,
         artifact_digest=digest,
@@ -136,6 +146,7 @@ def _result(config: TrainerConfig, data: PreparedData, evaluation: Evaluation, d
         evaluated_on=data.held_out[0] if data.held_out else "none",
         dataset_fingerprint=data.fingerprint,
         versions=package_versions(),
+        postprocess=steps,
     )
 
 

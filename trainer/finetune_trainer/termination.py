@@ -62,7 +62,7 @@ def encode(message: TerminationMessage, limit: int = MAX_TERMINATION_BYTES) -> b
     while len(line) > limit and message.stacks:
         message = message.model_copy(update={"stacks": message.stacks[:-1]})
         line = _line(message)
-    while len(line) > limit and message.result and (message.result.metrics or message.result.versions):
+    while len(line) > limit and message.result and _droppable(message.result):
         message = message.model_copy(update={"result": _shorter(message.result)})
         line = _line(message)
     return line
@@ -79,10 +79,21 @@ def _cut(text: str, keep: int) -> str:
     return text[:head] + CUT + text[len(text) - (keep - head) :]
 
 
+def _droppable(result: TrainingResult) -> bool:
+    return bool(result.versions or result.metrics or any(step.metrics for step in result.postprocess))
+
+
 def _shorter(result: TrainingResult) -> TrainingResult:
     if result.versions:
         return result.model_copy(update={"versions": {}})
-    return result.model_copy(update={"metrics": dict(list(result.metrics.items())[:-1])})
+    if result.metrics:
+        return result.model_copy(update={"metrics": _without_last(result.metrics)})
+    steps = [step.model_copy(update={"metrics": _without_last(step.metrics)}) for step in result.postprocess]
+    return result.model_copy(update={"postprocess": steps})
+
+
+def _without_last(metrics: dict[str, float]) -> dict[str, float]:
+    return dict(list(metrics.items())[:-1])
 
 
 def write(message: TerminationMessage, path: Path) -> None:

@@ -25,6 +25,21 @@ class Baseline:
     metrics: dict[str, float] | None
     """None when the version no longer exists."""
 
+    @property
+    def title(self) -> str:
+        return f"the deployed ModelVersion {self.name}"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The model before postprocess changed it."""
+
+    metrics: dict[str, float] | None
+    name = title = "the model as trained"
+
+
+AnyBaseline = Baseline | TrainedModel
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -40,15 +55,18 @@ def decide_gates(
     metrics: dict[str, float],
     baseline: Baseline | None,
     not_computed: Mapping[str, str] = MappingProxyType({}),
+    trained: TrainedModel | None = None,
 ) -> list[Verdict]:
     """In the order of the spec. A metric that is missing or not a number never passes.
 
-    `not_computed` says why the held-out data does not allow a metric.
+    `not_computed` says why the held-out data does not allow a metric; `trained` is what gates with the baseline
+    Trained compare with.
     """
-    return [_decide(gate, metrics.get(gate.metric), baseline, not_computed) for gate in gates]
+    baselines = {"Deployed": baseline, "Trained": trained}
+    return [_decide(g, metrics.get(g.metric), baselines.get(g.baseline or ""), not_computed) for g in gates]
 
 
-def _decide(gate: Gate, value: float | None, baseline: Baseline | None, not_computed: Mapping[str, str]) -> Verdict:
+def _decide(gate: Gate, value: float | None, baseline: AnyBaseline | None, not_computed: Mapping[str, str]) -> Verdict:
     if value is None:
         why = not_computed.get(gate.metric)
         missing = f"could not be computed: {why}" if why else "was not reported by the evaluation"
@@ -63,16 +81,14 @@ def _decide(gate: Gate, value: float | None, baseline: Baseline | None, not_comp
     return Verdict(gate.metric, passed, _text(gate.metric, value, gate.operator, gate.value, passed))
 
 
-def _against_baseline(gate: Gate, value: float, baseline: Baseline | None) -> Verdict:
+def _against_baseline(gate: Gate, value: float, baseline: AnyBaseline | None) -> Verdict:
     if baseline is None:
         return Verdict(gate.metric, True, f"{gate.metric} is {value:.4g}; nothing is deployed to compare it with")
     if baseline.metrics is None:
-        return Verdict(
-            gate.metric, False, f"the deployed ModelVersion {baseline.name} no longer exists to compare with"
-        )
+        return Verdict(gate.metric, False, f"{baseline.title} no longer exists to compare with")
     deployed = baseline.metrics.get(gate.metric)
     if deployed is None or deployed != deployed:
-        return Verdict(gate.metric, False, f"the deployed ModelVersion {baseline.name} has no metric {gate.metric}")
+        return Verdict(gate.metric, False, f"{baseline.title} has no metric {gate.metric}")
     lower = gate.metric in LOWER_IS_BETTER
     bound = deployed + gate.max_regression if lower else deployed - gate.max_regression
     sign = "<=" if lower else ">="

@@ -147,8 +147,8 @@ def served_model(record: VersionRecord, spec: ModelDeploymentSpec, records: Reco
         return Problem("BaseModelUnknown", f"ModelVersion {record.name!r} is an adapter without spec.baseModel")
     if uri and uri.startswith("modelversion://"):
         parent = records.get(uri.removeprefix("modelversion://"))
-        if parent is None or parent.spec.format == "Adapter":
-            state = "does not exist" if parent is None else "is an adapter itself"
+        if parent is None or parent.spec.format != "Full":
+            state = "does not exist" if parent is None else f"has the format {parent.spec.format}, not Full"
             return Problem("BaseModelUnknown", f"the base model {uri} of {record.name!r} {state}")
         uri, digest = parent.spec.artifact.uri, parent.spec.artifact.digest
     credentials = [c.secret_name for c in (record.spec.credentials, spec.credentials) if c]

@@ -5,10 +5,11 @@ from finetune_api.reports import TrainingResult
 from finetune_operator.plan.basis import Basis
 from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.endings import fail
-from finetune_operator.plan.gates import Baseline, decide_gates
+from finetune_operator.plan.gates import Baseline, Verdict
 from finetune_operator.plan.names import model_version_names, short_name
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.status_draft import StatusDraft
+from finetune_operator.plan.training_result import gate_result, keep_result, verdicts_on
 from finetune_operator.plan.world import Create, Resource, World
 
 
@@ -16,17 +17,10 @@ def evaluate(draft: StatusDraft, base: Basis, result: TrainingResult) -> None:
     """Keeps the result in the status, and decides the gates by it."""
     draft.end_attempt(Cause.SUCCEEDED, "trained, evaluated and exported")
     draft.set("Running", False, Reason.SUCCEEDED, "")
-    draft.status["metrics"] = dict(result.metrics)
-    draft.status["artifact"] = {
-        "uri": result.artifact_uri,
-        "digest": result.artifact_digest,
-        "format": result.format,
-        "datasetFingerprint": result.dataset_fingerprint,
-        "versions": dict(result.versions),
-    }
-    gates = base.job.spec.evaluation.gate
-    verdicts = decide_gates(gates, result.metrics, baseline_of(draft.world), result.not_computed)
-    draft.status["gates"] = [{"metric": one.metric, "passed": one.passed, "message": one.message} for one in verdicts]
+    keep_result(draft.status, result)
+    judged = verdicts_on(base.job.spec, result, baseline_of(draft.world))
+    draft.status["gates"] = [gate_result(step, one) for step, one in judged]
+    verdicts = [Verdict(o.metric, o.passed, f"{step}: {o.message}" if step else o.message) for step, o in judged]
     missed = "; ".join(one.message for one in verdicts if not one.passed)
     if missed:
         draft.set("Evaluated", False, Reason.GATE_FAILED, missed)

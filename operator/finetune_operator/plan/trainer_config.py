@@ -18,4 +18,5 @@ def trainer_config(job: ResolvedJob, attempt: int) -> TrainerConfig:
         checkpoint=job.checkpoint,
         output=job.output,
         hang_timeout_seconds=job.failure_policy.hang_timeout_seconds,
+        postprocess=spec.postprocess,
     )

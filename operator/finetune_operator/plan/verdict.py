@@ -42,9 +42,12 @@ def judge(name: str, namespace: str, spec: Resource, around: Surroundings) -> Ve
 
 def _version_errors(valid: Validated, around: Surroundings) -> list[str]:
     version, source = around.source_version, valid.spec.model.source
-    if version is None or not source.startswith(MODEL_VERSION) or version["spec"].get("format") != "Adapter":
+    if version is None or not source.startswith(MODEL_VERSION):
+        return []
+    form = version["spec"].get("format", "Full")
+    if form == "Full":
         return []
     return [
-        f"spec.model.source: ModelVersion {source.removeprefix(MODEL_VERSION)!r} is an adapter, which cannot be "
-        "trained further; start from its base model, or from a version of format Full"
+        f"spec.model.source: ModelVersion {source.removeprefix(MODEL_VERSION)!r} has the format {form}, which cannot "
+        "be trained further; start from its base model, or from a version of format Full"
     ]

@@ -42,7 +42,7 @@ class Exporter:
         data: PreparedData,
         evaluation: Evaluation,
         baseline: dict[str, Any],
-        history: dict[str, Any],
+        reports: ReportContext,
     ) -> str:
         """Publishes the artifact at `output` and returns its digest.
 
@@ -54,9 +54,8 @@ class Exporter:
         model = adaptation.model.eval()  # P-tuning runs its network once more to save what it makes
         write_artifact(self.scratch, model, self.processor, self._description(data, model))
         adaptation.complete_export(self.scratch)
-        context = ReportContext(self.config, data.report, history, package_versions())
         report = self._evaluation_report(data, evaluation, baseline)
-        write_reports(self.scratch, context, report, "peft" if self.config.method.makes_adapter else "transformers")
+        write_reports(self.scratch, reports, report, "peft" if self.config.method.makes_adapter else "transformers")
         self._verify(model, data)
         digest = seal(self.scratch)
         open_storage(self.config.output).upload(self.scratch)

@@ -1,0 +1,173 @@
+"""What is done to a model after training: a chain of steps, each of which makes an artifact of its own."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from finetune_api.base import Schema, rule, schema_with
+from finetune_api.evaluation import Gate
+from finetune_api.method import Method
+from finetune_api.method_support import SUPPORT
+from finetune_api.metrics import Task
+
+ArtifactFormat = Literal["Full", "Adapter", "Quantized", "Onnx"]
+KINDS = ("merge", "prune", "quantize", "onnx")
+"""Names on the wire; a step sets exactly one."""
+ONE_OF = f"set exactly one of {', '.join(KINDS)}"
+MAX_STEPS = 4
+"""Their results must fit into one termination message."""
+ONNX_TASKS: tuple[Task, ...] = ("TextClassification",)
+MAKES: dict[str, ArtifactFormat] = {"merge": "Full", "prune": "Full", "quantize": "Quantized", "onnx": "Onnx"}
+
+
+class Merge(Schema):
+    """Add the adapter to its base model: a whole model, which needs no base beside it.
+
+    The 4-bit base of qlora is widened to float32 first, so that nothing is rounded a second time.
+    """
+
+
+class Prune(Schema):
+    """Set the smallest weights of the linear layers to zero (magnitude pruning, Han et al. 2015, arXiv:1506.02626).
+
+    Zeroes take as much room and time as other numbers, unless something uses them: compressed transfer, or the
+    sparse tensor cores of GPUs for the pattern TwoOfFour.
+    """
+
+    model_config = schema_with(
+        x_kubernetes_validations=[
+            rule(
+                "self.pattern == 'Unstructured' || !has(self.sparsity)",
+                "sparsity is that of pattern Unstructured: TwoOfFour always is 0.5; remove it",
+            ),
+        ]
+    )
+    sparsity: float | None = Field(
+        None, gt=0, lt=1, description="Share of the weights set to zero, over all linear layers together. Default 0.3."
+    )
+    pattern: Literal["Unstructured", "TwoOfFour"] = Field(
+        "Unstructured", description="TwoOfFour sets the two smallest of each four neighbours to zero."
+    )
+
+    @model_validator(mode="after")
+    def sparsity_of_the_pattern(self) -> "Prune":
+        if self.sparsity is not None and self.pattern == "TwoOfFour":
+            raise ValueError("sparsity is that of pattern Unstructured: TwoOfFour always is 0.5; remove it")
+        return self
+
+
+class Quantize(Schema):
+    """Hold the weights of the linear layers in 8 bits, by torchao."""
+
+    scheme: Literal["Int8Dynamic", "Int8WeightOnly"] = Field(
+        "Int8Dynamic",
+        description="Int8Dynamic computes in 8 bits too, which is faster; Int8WeightOnly is more exact, only smaller.",
+    )
+
+
+class Onnx(Schema):
+    """Convert to ONNX, and check with onnxruntime that it answers as before."""
+
+    tolerance: float = Field(1e-3, gt=0, le=1, description="Greatest difference of a logit that is accepted.")
+
+
+class PostprocessStep(Schema):
+    """One step. Its artifact is `OUTPUT-NAME`, evaluated on the same held-out data as the trained model."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[
+            rule(f"[{', '.join(f'has(self.{kind})' for kind in KINDS)}].exists_one(chosen, chosen)", ONE_OF),
+        ]
+    )
+    name: str | None = Field(
+        None,
+        max_length=20,
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        description="Of the artifact. Default: the kind of the step.",
+    )
+    merge: Merge | None = None
+    prune: Prune | None = None
+    quantize: Quantize | None = None
+    onnx: Onnx | None = None
+    gate: list[Gate] = Field(
+        default_factory=list, max_length=8, description="What the result of this very step must reach."
+    )
+
+    @model_validator(mode="after")
+    def exactly_one(self) -> "PostprocessStep":
+        chosen = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(chosen) != 1:
+            raise ValueError(f"{ONE_OF}; got {', '.join(chosen) or 'none'}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The step that is set, as on the wire."""
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def title(self) -> str:
+        """Name of the step and of its artifact."""
+        return self.name or self.kind
+
+
+class PostprocessedArtifact(Schema):
+    """What a step of postprocess made, in the status of the job."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    """Of the step."""
+    uri: str
+    """Its folder."""
+    digest: str = Field(description="sha256 of the manifest, which holds the sha256 of every file.")
+    format: ArtifactFormat = "Full"
+    """Quantized and Onnx ones can be served, but not trained further."""
+    metrics: dict[str, float] | None = None
+    """On held-out data."""
+
+
+def artifact_uri(output: str, step: str) -> str:
+    """Where the artifact of a step goes, beside that of the training."""
+    return f"{output}-{step}"
+
+
+def step_problems(steps: Sequence[PostprocessStep], method: Method, task: Task) -> Iterator[str]:
+    """Why a chain cannot work, before anything is started: the step, the reason and the mend."""
+    format: ArtifactFormat = "Adapter" if method.makes_adapter else "Full"
+    names: set[str] = set()
+    for place, step in enumerate(steps):
+        path = f"postprocess[{place}]"
+        if step.title in names:
+            yield f"{path}.name: there are two steps {step.title!r}; name one of them otherwise"
+        names.add(step.title)
+        if reason := _refusal(step.kind, format, method.name, task):
+            yield f"{path}.{step.kind}: {reason}"
+        format = MAKES[step.kind]
+
+
+def _refusal(kind: str, before: ArtifactFormat, method: str, task: Task) -> str | None:
+    """Why the step cannot follow what comes before it."""
+    if kind == "merge":
+        return _no_merge(before, method)
+    if before == "Adapter":
+        mend = _no_merge(before, method)
+        return f"needs whole weights, and method.{method} makes an adapter; " + (
+            "use lora or full" if mend else "put merge before it"
+        )
+    if before != "Full":
+        return f"needs float weights, and the step before makes the format {before}; put it last"
+    if kind == "onnx" and task not in ONNX_TASKS:
+        return f"is for {', '.join(ONNX_TASKS)}, not {task}; remove it"
+    return None
+
+
+def _no_merge(before: ArtifactFormat, method: str) -> str | None:
+    if method == "full" or before != "Adapter":
+        return "there is no adapter to merge; remove it"
+    if method != "qlora" and SUPPORT[method].served != "Merged":
+        return (
+            f"what method.{method} learns is no part of a weight, so it stays beside its base; use lora, or remove it"
+        )
+    return None

@@ -1,0 +1,86 @@
+"""A chain of steps that cannot work is refused when the job is applied, with the mend."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from finetune_api.errors import field_errors
+from finetune_api.fine_tune_job import FineTuneJobSpec
+
+LORA: dict[str, Any] = {"lora": {}}
+MERGE: dict[str, Any] = {"merge": {}}
+
+
+def spec(steps: list[dict[str, Any]], method: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {
+        "model": {"source": "hf://org/model"},
+        "task": "TextClassification",
+        "dataset": {"train": {"source": "s3://data/train.jsonl"}, "split": {"test": 0.1}},
+        "method": method,
+        "postprocess": steps,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("steps", "method"),
+    [
+        ([MERGE], LORA),
+        ([MERGE, {"prune": {"sparsity": 0.5}}, {"quantize": {}}], LORA),
+        ([MERGE, {"onnx": {"tolerance": 1e-4}}], {"qlora": {}}),
+        ([{"quantize": {"scheme": "Int8WeightOnly"}}], {"full": {}}),
+        ([{"prune": {}}, {"name": "again", "prune": {"pattern": "TwoOfFour"}}], {"full": {}}),
+    ],
+)
+def test_a_chain_that_works_is_accepted(steps: list[dict[str, Any]], method: dict[str, Any]) -> None:
+    assert len(FineTuneJobSpec.model_validate(spec(steps, method)).postprocess) == len(steps)
+
+
+@pytest.mark.parametrize(
+    ("steps", "method", "expected"),
+    [
+        ([MERGE], {"full": {}}, "postprocess[0].merge: there is no adapter to merge; remove it"),
+        ([MERGE, {"name": "b", "merge": {}}], LORA, "postprocess[1].merge: there is no adapter to merge"),
+        ([MERGE], {"prefixTuning": {}}, "what method.prefixTuning learns is no part of a weight"),
+        (
+            [{"quantize": {}}],
+            LORA,
+            "postprocess[0].quantize: needs whole weights, and method.lora makes an adapter; put",
+        ),
+        ([{"onnx": {}}], {"pTuning": {}}, "method.pTuning makes an adapter; use lora or full"),
+        ([{"quantize": {}}, {"onnx": {}}], {"full": {}}, "the step before makes the format Quantized; put it last"),
+        ([{"prune": {}}, {"prune": {}}], {"full": {}}, "postprocess[1].name: there are two steps 'prune'"),
+        ([{}], {"full": {}}, "postprocess[0]: set exactly one of merge, prune, quantize, onnx; got none"),
+        ([{"merge": {}, "onnx": {}}], LORA, "got merge, onnx"),
+        ([{"prune": {"sparsity": 1.0}}], {"full": {}}, "less than 1"),
+        ([{"prune": {"sparsity": 0.2, "pattern": "TwoOfFour"}}], {"full": {}}, "TwoOfFour always is 0.5; remove it"),
+        ([{"name": "Big Name", "prune": {}}], {"full": {}}, "postprocess[0].name"),
+        ([{"prune": {}, "gate": [{"metric": "bleu", "operator": ">", "value": 1}]}], {"full": {}}, "no metric 'bleu'"),
+    ],
+)
+def test_a_chain_that_cannot_work_is_refused(
+    steps: list[dict[str, Any]], method: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        FineTuneJobSpec.model_validate(spec(steps, method))
+    assert expected in "\n".join(map(str, field_errors(caught.value)))
+
+
+def test_a_conversion_that_the_server_could_not_use_is_refused() -> None:
+    with pytest.raises(ValidationError, match="onnx: is for TextClassification, not TextGeneration"):
+        FineTuneJobSpec.model_validate(spec([{"onnx": {}}], {"full": {}}, task="TextGeneration"))
+
+
+def test_a_gate_against_the_trained_model_needs_a_step_after_it() -> None:
+    gate = {"gate": [{"metric": "f1", "baseline": "Trained"}]}
+    FineTuneJobSpec.model_validate(spec([MERGE], LORA, evaluation=gate))
+    with pytest.raises(ValidationError, match=r"evaluation.gate\[0\].baseline: Trained is for what postprocess makes"):
+        FineTuneJobSpec.model_validate(spec([], LORA, evaluation=gate))
+
+
+def test_a_gate_of_a_step_needs_held_out_data() -> None:
+    step = {"merge": {}, "gate": [{"metric": "f1", "operator": ">", "value": 0.5}]}
+    alone = {"train": {"source": "s3://data/train.jsonl"}}
+    with pytest.raises(ValidationError, match=r"postprocess\[0\].gate\[0\] needs held-out data"):
+        FineTuneJobSpec.model_validate(spec([step], LORA, dataset=alone))

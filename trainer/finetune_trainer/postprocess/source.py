@@ -1,0 +1,66 @@
+"""What a step starts from: the artifact of the step before, read from its files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import BitsAndBytesConfig
+
+from finetune_api.artifact import ArtifactDescription
+from finetune_serving.onnx_model import OnnxModel
+from finetune_trainer.data.batches import Batch
+from finetune_trainer.models.quantization import keep_format
+from finetune_trainer.tasks.task import Task
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An artifact, and what its run knows."""
+
+    folder: Path
+    description: ArtifactDescription
+    base: Path
+    """The base model's folder, for an adapter."""
+    task: Task
+    processor: Any
+    examples: list[Batch]
+    """Held-out examples to compare answers on, in batches of different sizes."""
+    trust_remote_code: bool = False
+
+    def model(self) -> Any:
+        """What answers as the artifact does: read from its files alone, on the host."""
+        if self.description.format == "Onnx":
+            return OnnxModel(self.folder, self.trust_remote_code)
+        return self.adapted_model() if self.description.format == "Adapter" else self.whole_model()
+
+    def whole_model(self) -> Any:
+        """A model that is no adapter, in float32 where it is not quantized."""
+        return self.task.model_class.from_pretrained(str(self.folder), **self._options()).eval()
+
+    def adapted_model(self) -> Any:
+        """The base model with the adapter beside it; a base that was held in 4 bits is widened to float32."""
+        options = self._options()
+        if self.description.labels:
+            options["num_labels"] = len(self.description.labels)
+        quantization = self.description.quantization
+        if quantization:
+            options |= {
+                "quantization_config": BitsAndBytesConfig.from_dict(quantization),
+                "device_map": {"": CPU},
+            }
+        # The head may have been one of other classes: the adapter brings its own.
+        base = self.task.model_class.from_pretrained(str(self.base), ignore_mismatched_sizes=True, **options)
+        if quantization:
+            base = keep_format(base).dequantize(dtype=torch.float32)
+        return PeftModel.from_pretrained(base, str(self.folder)).eval()
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "dtype": torch.float32,
+            "local_files_only": True,
+            "trust_remote_code": self.trust_remote_code,
+        }

@@ -1,0 +1,106 @@
+"""The steps: each writes the files of a model, and says in one sentence what it did."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TorchAoConfig
+
+from finetune_api.postprocess import PostprocessStep, Prune, Quantize
+from finetune_trainer.postprocess.onnx_export import to_onnx
+from finetune_trainer.postprocess.source import Source
+from finetune_trainer.postprocess.suitability import linear_layers
+
+DEFAULT_SPARSITY = 0.3
+
+Write = Callable[[PostprocessStep, Source, Path], str]
+
+
+def write_step(step: PostprocessStep, source: Source, target: Path) -> str:
+    """Writes model and processor into `target`; the sentence is for the model card.
+
+    Raises:
+        ConfigurationError: What was written answers otherwise than it may, or cannot be written.
+    """
+    target.mkdir(parents=True)
+    if source.processor is not None:
+        source.processor.save_pretrained(str(target))
+    return STEPS[step.kind](step, source, target)
+
+
+def merge(step: PostprocessStep, source: Source, target: Path) -> str:
+    """The adapter's update is added to each weight."""
+    merged = source.adapted_model().merge_and_unload(safe_merge=True)
+    # A config that still tells of 4 bits would make the next reader round the weights again.
+    if getattr(merged.config, "quantization_config", None) is not None:
+        del merged.config.quantization_config
+    merged.save_pretrained(str(target))
+    widened = ", which was widened from 4 bits to float32 first" if source.description.quantization else ""
+    return f"The adapter was merged into its base model{widened}."
+
+
+def prune(step: PostprocessStep, source: Source, target: Path) -> str:
+    """The smallest weights become zero."""
+    assert step.prune is not None
+    model = source.whole_model()
+    layers = linear_layers(model, source.task.heads)
+    prune_layers(layers, step.prune)
+    model.save_pretrained(str(target))
+    zeroes = sum(int((layer.weight == 0).sum()) for layer in layers)
+    share = zeroes / sum(layer.weight.numel() for layer in layers)
+    how = "the two smallest of each four" if step.prune.pattern == "TwoOfFour" else "the smallest over all layers"
+    return f"Pruned by magnitude: {share:.1%} of the weights of {len(layers)} linear layers are zero ({how})."
+
+
+def prune_layers(layers: list[nn.Linear], wanted: Prune) -> None:
+    """In place."""
+    from torch.nn.utils import prune as pruning
+
+    if wanted.pattern == "Unstructured":
+        chosen = [(layer, "weight") for layer in layers]
+        amount = wanted.sparsity or DEFAULT_SPARSITY
+        pruning.global_unstructured(chosen, pruning_method=pruning.L1Unstructured, amount=amount)
+        for layer in layers:
+            pruning.remove(layer, "weight")
+        return
+    for layer in layers:
+        with torch.no_grad():
+            fours = layer.weight.view(layer.out_features, -1, 4)
+            smallest = fours.abs().topk(2, dim=-1, largest=False).indices
+            fours.scatter_(-1, smallest, 0.0)
+
+
+def quantize(step: PostprocessStep, source: Source, target: Path) -> str:
+    """Loaded anew through transformers, which writes into config.json how to read it again."""
+    assert step.quantize is not None
+    config = TorchAoConfig(quant_type=torchao_config(step.quantize))
+    options = {"quantization_config": config, "dtype": torch.float32, "local_files_only": True}
+    options["trust_remote_code"] = source.trust_remote_code
+    model = source.task.model_class.from_pretrained(str(source.folder), **options).eval()
+    count = sum(_is_quantized(module) for module in model.modules())
+    model.save_pretrained(str(target))
+    return f"{count} linear layers are held in 8 bits ({step.quantize.scheme}, torchao)."
+
+
+def torchao_config(wanted: Quantize) -> Any:
+    """torchao's name of the scheme."""
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig
+
+    return Int8DynamicActivationInt8WeightConfig() if wanted.scheme == "Int8Dynamic" else Int8WeightOnlyConfig()
+
+
+def onnx(step: PostprocessStep, source: Source, target: Path) -> str:
+    """One graph, compared with the model on held-out examples."""
+    assert step.onnx is not None
+    model = source.whole_model()
+    difference = to_onnx(model, source.examples, target, step.onnx.tolerance)
+    return f"Converted to ONNX; the greatest difference of a logit was {difference:.1e}."
+
+
+def _is_quantized(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) and type(module.weight.data).__module__.startswith("torchao.")
+
+
+STEPS: dict[str, Write] = {"merge": merge, "prune": prune, "quantize": quantize, "onnx": onnx}

@@ -1,0 +1,53 @@
+"""Whether the steps can be done at all, asked before anything is trained."""
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from finetune_api.postprocess import PostprocessStep
+from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.models.quantization import OUTPUT_HEADS
+
+NEEDS = {"quantize": ("torchao",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
+"""Packages of the extra `postprocess`."""
+
+
+def check_packages(steps: Sequence[PostprocessStep]) -> None:
+    """Raises ConfigurationError when this trainer lacks what a step needs."""
+    for place, step in enumerate(steps):
+        missing = [name for name in NEEDS.get(step.kind, ()) if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ConfigurationError(
+                f"postprocess[{place}].{step.kind} needs {', '.join(missing)}, which this trainer does not have: use "
+                "an image with finetune-operator[postprocess], or remove the step"
+            )
+
+
+def check_layers(steps: Sequence[PostprocessStep], model: Any, heads: Sequence[str]) -> None:
+    """Raises ConfigurationError when the model has no layers that a step works on."""
+    layers = linear_layers(model, heads)
+    for place, step in enumerate(steps):
+        path = f"postprocess[{place}].{step.kind}"
+        if step.kind in ("prune", "quantize") and not layers:
+            raise ConfigurationError(
+                f"{path}: a model of the type {model.config.model_type!r} holds its weights otherwise than in linear "
+                "layers; remove the step"
+            )
+        if step.prune and step.prune.pattern == "TwoOfFour":
+            odd = next((layer.in_features for layer in layers if layer.in_features % 4), None)
+            if odd:
+                raise ConfigurationError(
+                    f"{path}.pattern: TwoOfFour needs layers with a multiple of 4 inputs, and one has {odd}; set "
+                    "Unstructured"
+                )
+
+
+def linear_layers(model: Any, heads: Sequence[str]) -> list[nn.Linear]:
+    """But for the heads: they decide the output, and language models share theirs with the embeddings."""
+    return [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not set(name.split(".")) & {*heads, *OUTPUT_HEADS}
+    ]
