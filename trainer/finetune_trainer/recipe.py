@@ -63,8 +63,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     task = task_of(config)
 
     # The model's own files first: they are small to check, and decide how the data is tokenised.
-    pinned = pin_model(config.model, config.checkpoint.storage, run)
-    config = config.model_copy(update={"model": pinned})
+    config = config.model_copy(update={"model": pin_model(config.model, config.checkpoint.storage, run)})
     base = fetch_model(config.model, run)
     model_config = load_config(base, task, trust := config.model.trust_remote_code)
     check_method(model_config, config.task, config.method)
@@ -86,9 +85,8 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         loaded = load_model(base, model_config, task, data.labels, processor, trust, options)
         check_layers(config.postprocess, loaded.model, task.heads)
         adaptation = apply_method(loaded, config.method, processor, plan.total_steps)
-        strategy = Replicated(
-            _ready(memory.watched(adaptation.model), config, device), config.training, run.world_size, device
-        )
+        ready = _ready(memory.watched(adaptation.model), config, device)
+        strategy = Replicated(ready, config.training, run.world_size, device)
         precision, micro = config.training.precision, plan.micro_batch_size
         evaluator = Evaluator(task, data.labels, processor, max_length, micro, precision, device, ranks)
         evaluate = partial(evaluator.evaluate, strategy.module)
@@ -120,7 +118,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         reports = ReportContext(config, data.report, loop.history.wire(), package_versions())
         made = exporter.export(adaptation, data, evaluation, loop.baseline, reports) if run.rank == 0 else ""
         digest = ranks.broadcast(made)
-        del loaded, adaptation, strategy, loop, evaluate  # the steps read the model from its files
+        del loaded, adaptation, ready, strategy, loop, evaluate  # the steps read the model from its files
         chain = Postprocessing(exporter, data, replace(evaluator, ranks=Ranks()), evaluation, reports)
         steps = ranks.broadcast(chain.run(run.scratch / "postprocess") if run.rank == 0 else [])
     return _result(config, data, evaluation, digest, steps)
