@@ -65,6 +65,11 @@ class Columns(Schema):
     messages: str | None = Field(
         None, max_length=128, description="Chat turns, each {role, content}. Default: messages."
     )
+    question: str | None = Field(None, max_length=128, description="Default: question.")
+    context: str | None = Field(None, max_length=128, description="Text that holds the answer. Default: context.")
+    answers: str | None = Field(
+        None, max_length=128, description="Right answers, {text: [...], answer_start: [...]}. Default: answers."
+    )
     image: str | None = Field(
         None, max_length=128, description="Path of an image, relative to the file that names it. Default: image."
     )

@@ -2,13 +2,16 @@
 
 from typing import Literal, get_args
 
-Task = Literal["TextClassification", "TextGeneration", "TokenClassification", "Seq2Seq", "ImageClassification"]
+Task = Literal[
+    "TextClassification", "TextGeneration", "TokenClassification", "Seq2Seq", "ImageClassification", "QuestionAnswering"
+]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 METRICS: dict[str, tuple[str, ...]] = {
     "TextClassification": ("accuracy", "precision", "recall", "f1", "auc", "loss"),
     "TextGeneration": ("loss", "perplexity"),
     "ImageClassification": ("accuracy", "precision", "recall", "f1", "auc", "loss"),
+    "QuestionAnswering": ("f1", "exactMatch", "loss"),
     "Seq2Seq": ("rougeL", "rouge1", "rouge2", "bleu", "chrf", "loss"),
     "TokenClassification": ("f1", "precision", "recall", "accuracy", "loss"),
 }

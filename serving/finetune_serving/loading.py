@@ -13,6 +13,7 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
+    AutoModelForQuestionAnswering,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 MODEL_CLASSES: dict[str, Any] = {
     "ImageClassification": AutoModelForImageClassification,
+    "QuestionAnswering": AutoModelForQuestionAnswering,
     "Seq2Seq": AutoModelForSeq2SeqLM,
     "TextClassification": AutoModelForSequenceClassification,
     "TextGeneration": AutoModelForCausalLM,

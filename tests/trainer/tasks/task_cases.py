@@ -141,7 +141,38 @@ def tells_the_sides(answer: Answer) -> None:
 
 IMAGES = {"image": [in_base64(100, True), in_base64(101, False), in_base64(102, True)]}
 
+
+def questions_on_texts(folder: Path) -> Path:
+    """The answer is the one number of the context."""
+    rows = []
+    for n in range(80):
+        before, after = ["hello", "my", "please", "the"][: n % 5], ["is", "broken", "where"][: n % 4]
+        number = NUMBERS[n % 10]
+        context = " ".join([*before, number, *after])
+        answers = {"text": [number], "answer_start": [len(" ".join([*before, ""]))]}
+        rows.append({"question": f"what {NUMBERS[n // 10]} question", "context": context, "answers": answers})
+    return write_jsonl(folder / "train.jsonl", rows)
+
+
+def finds_the_number(answer: Answer) -> None:
+    assert answer["answer"] == ["seven", "two"]
+    assert answer["span"] == [9, 14, 6, 9]
+    assert all(0.2 < score <= 1 for score in answer["score"])
+
+
 CASES = {
+    "question-answering": Case(
+        task="QuestionAnswering",
+        model=encoder,
+        data=questions_on_texts,
+        metric="f1",
+        reaches=0.9,
+        inputs={
+            "question": ["what five question", "what six question"],
+            "context": ["hello my seven is broken", "hello two is"],
+        },
+        answered=finds_the_number,
+    ),
     "image-classification-vit": Case(
         task="ImageClassification",
         model=patches,

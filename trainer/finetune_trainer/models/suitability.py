@@ -32,7 +32,7 @@ def check_suitable(config: Any, task: Task, trust_remote_code: bool) -> None:
 
 def check_method(config: Any, task: str, method: Method) -> None:
     """Raises ConfigurationError for a method that the model would not take, or take wrongly."""
-    if task not in ("TextClassification", "TokenClassification"):
+    if task not in ("TextClassification", "TokenClassification", "QuestionAnswering"):
         return
     reason = refusal(method.name, "TextClassification, decoders") if task == "TextClassification" else None
     if reason and not is_encoder(config):

@@ -1,0 +1,196 @@
+"""Finds the answer to a question in a text."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+import torch
+from peft import TaskType
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoModelForQuestionAnswering
+from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
+
+from finetune_api.dataset import Columns
+from finetune_trainer.data.batches import Batch, Collate, padded_ids
+from finetune_trainer.data.encoded import Encoded, Features
+from finetune_trainer.data.examples import Example, column, text_column
+from finetune_trainer.data.reading import Row
+from finetune_trainer.errors import ConfigurationError, DataError
+from finetune_trainer.metrics.answers import AnswerScores
+from finetune_trainer.tasks.text_task import TextTask
+
+LONGEST_ANSWER = 30
+"""In tokens, as in BERT's own script."""
+
+
+class QuestionAnswering(TextTask):
+    """Columns `question`, `context` and `answers`, as in SQuAD: {text: [...], answer_start: [...]}."""
+
+    name = "QuestionAnswering"
+    model_class = AutoModelForQuestionAnswering
+    model_types = MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
+    heads = ("qa_outputs",)
+    peft_type = TaskType.QUESTION_ANS
+
+    def __init__(self, columns: Columns) -> None:
+        self._question, self._context = columns.question or "question", columns.context or "context"
+        self._answers = columns.answers or "answers"
+
+    def read(self, row: Row) -> Example:
+        question = text_column(row, self._question, "dataset.columns.question")
+        context = text_column(row, self._context, "dataset.columns.context")
+        answers = column(row, self._answers, "dataset.columns.answers")
+        return Example((question, context), row.where, target=checked_answers(context, answers, row, self._answers))
+
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        if not tokenizer.is_fast:
+            raise ConfigurationError(
+                "model.source: the tokenizer cannot tell which characters a token stands for; use a model with a "
+                "tokenizer.json"
+            )
+
+    def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
+        """Two outputs a token: how well the answer begins there, and ends."""
+        super().configure(config, processor, labels)
+        config.num_labels = 2
+
+    def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
+        return _with_places(examples, processor)
+
+    def truncate(
+        self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
+    ) -> Features:
+        """Cuts the end of the context; an example that loses its answer has nothing left to learn."""
+        taken = features.length - sum(features.columns["within"])
+        if taken >= max_length:
+            raise DataError(
+                f"{example.where}: the question alone takes {taken} tokens of dataset.maxLength ({max_length}); raise "
+                "it or shorten the question"
+            )
+        return _with_places([example], processor, truncation="only_second", max_length=max_length)[0]
+
+    def collator(self, processor: Any) -> Collate:
+        def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
+            examples = [row[0] for row in rows]
+            ids, mask = padded_ids(encoded, examples, processor.pad_token_id)
+            inputs = {"input_ids": ids, "attention_mask": mask}
+            if "token_type_ids" in encoded.columns:
+                inputs["token_type_ids"], _ = padded_ids(encoded, examples, 0, "token_type_ids")
+            within, _ = padded_ids(encoded, examples, 0, "within")
+            spans = torch.from_numpy(np.stack([encoded["span"][i] for i in examples]).astype(np.int64))
+            return Batch(inputs, torch.arange(len(examples)), spans, extras={"within": within.bool()})
+
+        return collate
+
+    def outputs(self, model: Any, batch: Batch) -> Tensor:
+        """Logits of the tokens of the contexts, (tokens, 2)."""
+        return _logits(model, batch)[batch.extras["within"]]
+
+    def loss_sum(self, model: Any, batch: Batch, label_smoothing: float) -> Tensor:
+        return _losses(_logits(model, batch), batch, label_smoothing).sum()
+
+    def predictions(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        """First and last token of the likeliest answers, and the losses of the right ones."""
+        logits = _logits(model, batch)
+        return likeliest_spans(_masked(logits, batch)), _losses(logits, batch, 0.0)
+
+    def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> AnswerScores:
+        return AnswerScores(encoded)
+
+
+def checked_answers(context: str, answers: Any, row: Row, name: str) -> list[tuple[int, str]]:
+    """First character and text of each right answer; the first is learnt.
+
+    Raises:
+        DataError: There is none, or one is not where it says.
+    """
+    texts = answers.get("text") if isinstance(answers, dict) else None
+    starts = answers.get("answer_start") if isinstance(answers, dict) else None
+    if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+        raise DataError(f"{row.where}: column {name!r} must be {{text: [...], answer_start: [...]}} of equal lengths")
+    if not texts:
+        raise DataError(
+            f"{row.where}: column {name!r} has no answer; questions without one are not supported: remove it"
+        )
+    for start, text in zip(starts, texts, strict=True):
+        if not isinstance(text, str) or not isinstance(start, int) or not text.strip():
+            raise DataError(f"{row.where}: {name} holds {text!r} at {start!r}; an answer is a text and a number")
+        if context[start : start + len(text)] != text:
+            raise DataError(
+                f"{row.where}: {name} says that {text!r} begins at character {start}, where the context has "
+                f"{context[start : start + len(text)]!r}"
+            )
+    return list(zip(starts, texts, strict=True))
+
+
+def likeliest_spans(logits: Tensor) -> Tensor:
+    """First and last token of the best answer of at most LONGEST_ANSWER tokens, (rows, 2); `logits` (rows, tokens, 2).
+
+    What is not context has logits of minus infinity.
+    """
+    starts, ends = torch.log_softmax(logits, dim=1).unbind(-1)
+    together = starts.unsqueeze(2) + ends.unsqueeze(1)
+    allowed = torch.ones_like(together[0], dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
+    best = together.masked_fill(~allowed, -torch.inf).flatten(1).argmax(dim=1)
+    tokens = logits.shape[1]
+    return torch.stack([best // tokens, best % tokens], dim=1)
+
+
+def _logits(model: Any, batch: Batch) -> Tensor:
+    found = model(**batch.inputs)
+    length = batch.inputs["input_ids"].shape[1]  # virtual tokens come before
+    return torch.stack([found.start_logits[:, -length:], found.end_logits[:, -length:]], dim=-1).float()
+
+
+def _masked(logits: Tensor, batch: Batch) -> Tensor:
+    return logits.masked_fill(~batch.extras["within"].unsqueeze(-1), -torch.inf)
+
+
+def _losses(logits: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
+    """Mean of the losses of beginning and end, one a row; the classes are the tokens of the context."""
+    # Finite, so that label smoothing does not multiply infinity with nothing.
+    scores = logits.masked_fill(~batch.extras["within"].unsqueeze(-1), -1e4)
+    right = -functional.log_softmax(scores, dim=1).gather(1, batch.targets.unsqueeze(1)).squeeze(1)
+    if not label_smoothing:
+        return right.mean(dim=1)
+    within = batch.extras["within"].unsqueeze(-1)
+    spread = (-functional.log_softmax(scores, dim=1) * within).sum(dim=1) / within.sum(dim=1)
+    return ((1 - label_smoothing) * right + label_smoothing * spread).mean(dim=1)
+
+
+def _with_places(examples: list[Example], tokenizer: Any, **options: Any) -> list[Features]:
+    encoded = tokenizer(
+        [e.content[0] for e in examples],
+        [e.content[1] for e in examples],
+        return_offsets_mapping=True,
+        verbose=False,
+        **options,
+    )
+    features = []
+    for number, example in enumerate(examples):
+        ids, offsets = encoded["input_ids"][number], encoded["offset_mapping"][number]
+        within = [
+            part == 1 and end > start for part, (start, end) in zip(encoded.sequence_ids(number), offsets, strict=True)
+        ]
+        span = _span(example.target[0], offsets, within)
+        columns = {
+            "input_ids": ids,
+            "within": within,
+            "span": list(span or (0, 0)),
+            "offsets": [character for pair in offsets for character in pair],
+            "context": example.content[1].encode(),
+            "answers": orjson.dumps([text for _, text in example.target]),
+        }
+        if "token_type_ids" in encoded:
+            columns["token_type_ids"] = encoded["token_type_ids"][number]
+        features.append(Features(columns, len(ids), int(span is not None)))
+    return features
+
+
+def _span(answer: tuple[int, str], offsets: list[tuple[int, int]], within: list[bool]) -> tuple[int, int] | None:
+    """First and last token of the answer; None when it was cut off."""
+    start, end = answer[0], answer[0] + len(answer[1])
+    inside = [i for i, (a, b) in enumerate(offsets) if within[i] and a < end and b > start]
+    whole = inside and offsets[inside[-1]][1] >= end
+    return (inside[0], inside[-1]) if whole else None
