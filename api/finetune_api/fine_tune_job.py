@@ -188,6 +188,15 @@ class StatusSchema(Schema):
     model_config = ConfigDict(extra="ignore")
 
 
+class Straggler(StatusSchema):
+    """A rank that holds the others up."""
+
+    rank: int
+    """Global rank of the process."""
+    slowdown: float
+    """Its own time for a step (data and forward pass), as a multiple of the others'."""
+
+
 class Progress(StatusSchema):
     """What rank 0 last reported."""
 
@@ -213,6 +222,7 @@ class Progress(StatusSchema):
     """Over all processes."""
     eta_seconds: int | None = None
     """Estimated seconds to the last step."""
+    stragglers: list[Straggler] | None = Field(None, max_length=8, description="Ranks that hold the others up.")
     text: str = Field("", description="step/totalSteps, for the printer column.")
     percent_text: str = Field("", description="percent with its sign, for the printer column.")
     updated_at: str = ""

@@ -8,6 +8,7 @@ from finetune_api.base import Schema
 from finetune_api.postprocess import MAX_STEPS, ArtifactFormat
 
 MAX_REPORT_BYTES = 64 * 1024
+MAX_STRAGGLERS = 8
 MAX_TERMINATION_BYTES = 4096
 """The kubelet cuts a termination message there."""
 
@@ -33,6 +34,14 @@ class ReportedData(Schema):
     redacted: int = Field(0, ge=0)
 
 
+class ReportedStraggler(Schema):
+    """A rank that holds the others up."""
+
+    rank: int = Field(ge=0)
+    slowdown: float = Field(gt=0)
+    """Its own time for a step, as a multiple of the others'."""
+
+
 class ProgressReport(Schema):
     """Posted by rank 0 to `FINETUNE_PROGRESS_URL` with its projected token."""
 
@@ -48,6 +57,7 @@ class ProgressReport(Schema):
     tokens_per_second: float | None = Field(None, ge=0)
     eta_seconds: int | None = Field(None, ge=0)
     resumed_from_step: int | None = Field(None, ge=0)
+    stragglers: list[ReportedStraggler] = Field(default_factory=list, max_length=MAX_STRAGGLERS)
     checkpoint: ReportedCheckpoint | None = None
     data: ReportedData | None = None
     best_metric: dict[MetricName, float] | None = Field(None, max_length=8)

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from finetune_operator.plan.causes import Cause, class_of
-from finetune_operator.plan.evidence import Evidence, node_facts
+from finetune_operator.plan.evidence import Evidence, Questions, event_facts, node_facts, questions
 from finetune_operator.plan.observation import AttemptFacts, observe_attempts, parse_termination
 from finetune_operator.plan.root_cause import find_ending
-from finetune_operator.plan.starting import start_overdue
+from finetune_operator.plan.starting import find_hindrance, start_overdue
 from finetune_operator.plan.status_draft import StatusDraft
 from plan.builders import NOW, done_pod, failed_pod, indexed_job, job, last_words, pod, world
 from plan.recorded import around, attempt_of, cases
@@ -147,6 +147,11 @@ def test_of_a_hung_gang_the_rank_that_does_not_answer_is_the_root() -> None:
     assert ending([hung(0, 40), hung(1, 40, state="stopped (T)", at=NOW + timedelta(seconds=3))]).pod.rank == 1
 
 
+def test_also_when_the_job_has_told_its_pod_to_stop() -> None:
+    pods = [hung(0, 40), hung(1, 40, state="stopped (T)", deleting=NOW)]
+    assert ending(pods, FailureTarget="PodFailurePolicy: exit code 76").pod.rank == 1
+
+
 def test_of_a_hung_gang_the_rank_that_is_behind_is_the_root() -> None:
     assert ending([hung(0, 41), hung(1, 40, at=NOW + timedelta(seconds=3))]).pod.rank == 1
 
@@ -164,3 +169,42 @@ def test_what_the_peers_of_a_silent_node_die_of_is_not_the_root(echo: dict) -> N
 def test_a_silent_node_alone_ends_nothing() -> None:
     evidence = Evidence({"node-1": node_facts("node-1", None)})
     assert find_ending(observe_attempts([indexed_job()], [pod(0), pod(1)])[1], evidence) is None
+
+
+STARTING = pod(1, phase="Pending")
+
+
+@pytest.mark.parametrize(
+    ("pods", "after", "asked"),
+    [
+        pytest.param([pod(0), pod(1)], 600, Questions(), id="all is well"),
+        pytest.param([], 10, Questions(), id="soon after the start"),
+        pytest.param([], 20, Questions((("Job", "tickets-1"),)), id="no pods come"),
+        pytest.param([pod(0), STARTING], 20, Questions((("Pod", "tickets-1-1-abcde"),)), id="a pod does not start"),
+        pytest.param([pod(0), pod(1, phase="Pending", unschedulable="full")], 20, Questions(), id="and says why"),
+        pytest.param(
+            [pod(0), failed_pod(1, 1, "x")],
+            1,
+            Questions((("Pod", "tickets-1-1-abcde"),), ("node-0", "node-1")),
+            id="a pod fails, perhaps for its peer's node",
+        ),
+        pytest.param([pod(0), pod(1, disruption="EvictionByEvictionAPI")], 1, Questions(), id="it says itself why"),
+    ],
+)
+def test_only_what_the_pods_do_not_say_themselves_is_asked_for(pods: list, after: int, asked: Questions) -> None:
+    attempt = observe_attempts([indexed_job()], pods)[1]
+    assert questions(attempt, NOW + timedelta(seconds=after)) == asked
+
+
+def test_a_gang_whose_pods_may_not_be_made_says_so() -> None:
+    refused = {
+        "reason": "FailedCreate",
+        "note": "pods forbidden: exceeded quota",
+        "regarding": {"kind": "Job", "name": "j"},
+    }
+    found = find_hindrance(observe_attempts([indexed_job()], [])[1], Evidence(events=(event_facts(refused),)))
+    assert (found.cause, found.reason, found.message) == (
+        "CannotStart",
+        "FailedCreate",
+        "pods forbidden: exceeded quota",
+    )

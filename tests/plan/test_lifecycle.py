@@ -1,3 +1,4 @@
+import json
 import math
 from datetime import timedelta
 from typing import Any
@@ -225,6 +226,26 @@ def test_a_failed_job_keeps_its_pods_for_their_logs() -> None:
 
 def test_a_failed_job_stops_a_gang_that_would_run_on() -> None:
     assert deleted(step(running(), [indexed_job()], [pod(0), failed_pod(1, 3)])) == ["Job/tickets-1"]
+
+
+def hung(rank: int, state: str = "") -> dict:
+    stacks = [{"rank": rank, "state": state, "text": "" if state else "ranks.py:54 maximum"}]
+    words = {"outcome": "Hang", "message": "no step", "rank": rank, "step": 40, "stacks": stacks}
+    return failed_pod(rank, 76, json.dumps(words))
+
+
+def test_after_a_hang_the_status_shows_what_every_rank_was_at() -> None:
+    """Also when the pods end one after the other, and the first is gone by then."""
+    item = running()
+    item = follow(item, step(item, [indexed_job()], [hung(0), pod(1)], after=2))
+    assert step(item, [indexed_job()], [hung(0), pod(1)], after=30).writes == ()  # rank 1 is still to tell
+    plan = step(item, [indexed_job(Failed="x: y")], [hung(1, "stopped by a signal (T)")], after=4)
+    record = plan.status["attempts"][0]
+    assert (record["cause"], record["rank"], plan.status["phase"]) == ("Hang", 1, "Restarting")
+    assert record["stacks"] == [
+        {"rank": 1, "state": "stopped by a signal (T)"},
+        {"rank": 0, "text": "ranks.py:54 maximum"},
+    ]
 
 
 # Restart

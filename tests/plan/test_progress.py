@@ -54,6 +54,23 @@ def test_what_is_over_is_not_touched(change: dict) -> None:
     assert reported_status(status(**change), report(), NOW) == {}
 
 
+def test_the_last_checkpoint_of_an_attempt_counts_when_it_has_ended_already() -> None:
+    over = status(
+        attempts=[{"number": 1, "startedAt": "2026-11-22T08:00:00Z", "endedAt": "2026-11-22T08:30:00Z"}],
+        lastCheckpoint={"step": 30, "uri": "s3://c/30", "verifiedAt": "2026-11-22T08:20:00Z"},
+    )
+    saved = report(checkpoint={"step": 40, "uri": "s3://c/40"}, bestMetric={"f1": 0.9})
+    assert list(reported_status(over, saved, NOW)) == ["lastCheckpoint"]
+    assert reported_status(over, report(checkpoint={"step": 20, "uri": "s3://c/20"}), NOW) == {}
+
+
+def test_stragglers_are_named_and_forgotten() -> None:
+    slow = report(stragglers=[{"rank": 3, "slowdown": 2.1}])
+    shown = reported_status(status(), slow, NOW)["progress"]
+    assert Progress.model_validate(shown).stragglers[0].rank == 3
+    assert reported_status(status(progress=shown), report(), NOW)["progress"]["stragglers"] is None
+
+
 def test_a_checkpoint_keeps_the_time_when_it_was_verified() -> None:
     reported = report(checkpoint={"step": 40, "uri": "s3://c/40"})
     first = reported_status(status(), reported, NOW)["lastCheckpoint"]

@@ -40,6 +40,12 @@ class TrainingMetrics:
             buckets=CHECKPOINT_BUCKETS,
             registry=self.registry,
         )
+        self.rank_slowdown = Gauge(
+            "finetune_training_rank_slowdown",
+            "Times the others' own time for a step; only of ranks that hold the others up.",
+            ["rank"],
+            registry=self.registry,
+        )
         self.resumed_step = gauge("resumed_from_step", "Step that this attempt started from.")
         for unknown in (self.loss, self.learning_rate, self.gradient_norm, self.tokens_per_second):
             unknown.set(math.nan)  # a loss of 0 before the first step would be the best one ever seen
@@ -55,6 +61,12 @@ class TrainingMetrics:
             log.warning("no metrics: port %d: %s; set %s to another port or 0", port, error, ENV_METRICS_PORT)
             return 0
         return int(server.server_port)
+
+    def show_stragglers(self, slowdowns: Mapping[int, float]) -> None:
+        """These ranks and no others."""
+        self.rank_slowdown.clear()
+        for rank, slowdown in slowdowns.items():
+            self.rank_slowdown.labels(rank).set(slowdown)
 
     def _gauge(self, name: str, documentation: str) -> Gauge:
         return Gauge(f"finetune_training_{name}", documentation, registry=self.registry)

@@ -145,4 +145,7 @@ admissionReviewVersions: [v1]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list] # why pods do not start
 {{- end -}}

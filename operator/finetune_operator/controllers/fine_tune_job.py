@@ -7,6 +7,7 @@ from typing import Any
 
 from finetune_api.names import GROUP, MANAGER
 from finetune_operator.controllers.carry_out import CannotCreate, PlanCarrier, StaleCache
+from finetune_operator.controllers.evidence import EvidenceReader
 from finetune_operator.controllers.job_caches import JobCaches, cache_of
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
@@ -37,9 +38,11 @@ class FineTuneJobReconciler:
         carrier: PlanCarrier,
         expectations: Expectations,
         settings: Settings,
+        evidence: EvidenceReader,
         clock: Clock = utc_now,
     ) -> None:
         self._caches = caches
+        self._evidence = evidence
         self._carrier = carrier
         self._expectations = expectations
         self._settings = settings
@@ -56,7 +59,7 @@ class FineTuneJobReconciler:
             return None  # its children go by their owner references
         if managed_elsewhere(job):
             return None
-        world = cache.world(job, self._settings, self._clock())
+        world = await self._evidence.with_evidence(cache.world(job, self._settings, self._clock()))
         plan = plan_job(world)
         try:
             await self._carrier.carry_out(key, job, plan)
@@ -97,7 +100,7 @@ def build_controller(
         for informer in cache.all():
             expectations.watch(informer)
     carrier = PlanCarrier(api, expectations, recorder)
-    reconciler = FineTuneJobReconciler(caches, carrier, expectations, settings, clock)
+    reconciler = FineTuneJobReconciler(caches, carrier, expectations, settings, EvidenceReader(api), clock)
     controller = Controller("finetunejob", reconciler.reconcile, workers=workers, expectations=expectations)
     for cache in caches:
         _watch(controller, cache)

@@ -15,6 +15,8 @@ from finetune_operator.plan.world import Delete, Resource
 
 SETTLE = timedelta(seconds=10)
 """How long the other pods of a failed gang may take to show that they are the root cause."""
+HANG_SETTLE = timedelta(seconds=60)
+"""After a hang every pod keeps the stacks of its ranks before it ends."""
 STUCK = timedelta(seconds=60)
 """Past its grace period, a pod on a lost node is deleted by force."""
 
@@ -29,7 +31,8 @@ def is_settled(facts: AttemptFacts, ending: Ending, draft: StatusDraft) -> bool:
     seen = pod and (pod.deleting_at or pod.finished_at)
     if not seen:
         return True
-    wait = (seen + SETTLE - draft.now).total_seconds()
+    patience = HANG_SETTLE if ending.cause == Cause.HANG else SETTLE
+    wait = (seen + patience - draft.now).total_seconds()
     if wait > 0:
         draft.wake_after(wait)
     return wait <= 0
@@ -40,7 +43,8 @@ def describe_root(draft: StatusDraft, ending: Ending) -> None:
     record = draft.record or {}
     known = record.get("cause")
     disrupted = bool(ending.pod and ending.pod.disruption)
-    if not known or root_place(ending.cause, disrupted=disrupted) < root_place(known):
+    nearer = not known or root_place(ending.cause, disrupted=disrupted) < root_place(known)
+    if nearer or (known == ending.cause == Cause.HANG and ending.mute):
         draft.describe_ending(ending)
 
 

@@ -3,9 +3,11 @@ takes rights that a namespaced installation does not have."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from finetune_operator.plan.conditions import find_condition
+from finetune_operator.plan.observation import AttemptFacts
 
 Resource = dict[str, Any]
 
@@ -66,3 +68,34 @@ def event_facts(event: Resource) -> EventFacts:
     about = event.get("regarding") or event.get("involvedObject") or {}
     note = event.get("note") or event.get("message") or ""
     return EventFacts(event.get("reason", ""), note, about.get("kind", ""), about.get("name", ""))
+
+
+LOOK_AFTER = timedelta(seconds=20)
+"""Pods that start as they should have started by then."""
+MOST_PODS = 4
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is worth asking the API server, for the pods' own statuses do not say it."""
+
+    events_about: tuple[tuple[str, str], ...] = ()
+    """(kind, name)"""
+    nodes: tuple[str, ...] = ()
+
+
+def questions(attempt: AttemptFacts, now: datetime) -> Questions:
+    """Empty while all is well: a job that starts and ends as it should is never asked about."""
+    if attempt.job is None or attempt.deleting:
+        return Questions()
+    ending = [pod for pod in attempt.pods if (pod.failed or pod.deleting_at) and not pod.disruption]
+    if ending:
+        nodes = {pod.node: None for pod in attempt.pods if pod.node and (pod in ending or not pod.ended)}
+        return Questions(tuple(("Pod", pod.name) for pod in ending[:MOST_PODS]), tuple(nodes)[:MOST_PODS])
+    since = attempt.waiting_since
+    if since is None or now < since + LOOK_AFTER:
+        return Questions()
+    if not attempt.pods:
+        return Questions((("Job", attempt.job["metadata"]["name"]),))
+    mute = [pod for pod in attempt.pods if not (pod.running or pod.ended or pod.waiting_reason)]
+    return Questions(tuple(("Pod", pod.name) for pod in mute[:MOST_PODS]))

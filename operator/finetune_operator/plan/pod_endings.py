@@ -58,6 +58,11 @@ class Ending:
         """Nothing that another pod may still tell can change this cause."""
         return self.cause in USER or self.cause in OUT_OF_MEMORY
 
+    @property
+    def mute(self) -> bool:
+        """A rank of this pod did not even answer when it was asked for its stack."""
+        return any(one.state for one in self.pod.message.stacks) if self.pod and self.pod.message else False
+
 
 def pod_ending(pod: PodFacts, attempt: AttemptFacts, around: Evidence) -> Ending | None:
     """How a pod ended, or is about to; None while nothing has gone wrong with it."""

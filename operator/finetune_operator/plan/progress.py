@@ -17,15 +17,18 @@ def is_news(known: ProgressReport, report: ProgressReport) -> bool:
 
 
 def reported_status(status: Resource, report: ProgressReport, now: datetime) -> Resource:
-    """The fields to write; empty when the report is of no use: finished job, other attempt, step behind."""
+    """The fields to write; empty when the report is of no use: finished job, other attempt, nothing new."""
     conditions = status.get("conditions")
     if is_true(conditions, "Succeeded") or is_true(conditions, "Failed"):
         return {}
-    if report.attempt != status.get("attempt") or _ended(status) or _behind(status, report):
+    if report.attempt != status.get("attempt"):
         return {}
-    fields: Resource = {"progress": progress(report, now)}
+    # A gang that was told to stop saves a last checkpoint when its attempt has ended for us.
+    fields: Resource = {} if _ended(status) or _behind(status, report) else {"progress": progress(report, now)}
     if report.checkpoint and not _older_checkpoint(status, report.checkpoint.step):
         fields["lastCheckpoint"] = _checkpoint(status, report, now)
+    if "progress" not in fields:
+        return fields
     if report.data is not None:
         fields["data"] = report.data.wire()
     if report.best_metric is not None:
@@ -49,6 +52,7 @@ def progress(report: ProgressReport, now: datetime) -> Resource:
         "learningRate": _rounded(report.learning_rate),
         "tokensPerSecond": _rounded(report.tokens_per_second),
         "etaSeconds": report.eta_seconds,
+        "stragglers": [one.wire() for one in report.stragglers] or None,
         "text": f"{report.step}/{report.total_steps}" if known else "",
         "percentText": f"{int(min(share, 100.0))}%" if known else "",
         "updatedAt": rfc3339(now),

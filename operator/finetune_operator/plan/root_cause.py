@@ -34,13 +34,13 @@ def _silent_node(attempt: AttemptFacts, around: Evidence) -> Ending | None:
     return None
 
 
-def _root_order(ending: Ending) -> tuple[int, bool, tuple[bool, int], datetime, int]:
+def _root_order(ending: Ending) -> tuple[int, tuple[bool, int], bool, datetime, int]:
     pod = ending.pod
     when = (pod and pod.finished_at) or datetime.max.replace(tzinfo=UTC)
     # What ends while it is deleted was told to: after a failure the Job controller stops the other pods.
     told = bool(pod and pod.deleting_at)
     place = root_place(ending.cause, disrupted=bool(pod and pod.disruption))
-    return place, told, _stuck_first(ending), when, pod.rank if pod else 0
+    return place, _stuck_first(ending), told, when, pod.rank if pod else 0
 
 
 def _stuck_first(ending: Ending) -> tuple[bool, int]:
@@ -48,4 +48,4 @@ def _stuck_first(ending: Ending) -> tuple[bool, int]:
     words = ending.pod.message if ending.pod and ending.cause == Cause.HANG else None
     if words is None:
         return False, 0
-    return not any(one.state for one in words.stacks), words.step or 0
+    return not ending.mute, words.step or 0

@@ -19,6 +19,7 @@ from finetune_operator.plan.publication import evaluate
 from finetune_operator.plan.queueing import show_admission, withdrawn
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.root_cause import find_ending
+from finetune_operator.plan.stacks import note_stacks
 from finetune_operator.plan.starting import find_hindrance, start_overdue
 from finetune_operator.plan.status_draft import StatusDraft
 from finetune_operator.plan.world import Create, Resource
@@ -74,6 +75,7 @@ def _known_ending(draft: StatusDraft, facts: AttemptFacts) -> Ending | None:
 
 def _ended(draft: StatusDraft, base: Basis, facts: AttemptFacts, ending: Ending) -> None:
     describe_root(draft, ending)
+    note_stacks(draft, facts)
     _mark_started(draft, facts)
     delete_stuck_pods(draft)
     if is_settled(facts, ending, draft):
@@ -129,7 +131,7 @@ def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None
             draft.event(Reason.ATTEMPT_RUNNING, f"attempt {draft.attempt}: {nodes} of {nodes} pods run")
         evaluating = _reported(draft).get("stage") in ("Evaluating", "Exporting")
         draft.status["phase"] = "Evaluating" if evaluating else "Running"
-        draft.set("Running", True, Reason.ATTEMPT_RUNNING, f"{nodes} of {nodes} pods run")
+        draft.set("Running", True, Reason.ATTEMPT_RUNNING, f"{nodes} of {nodes} pods run{_stragglers(draft)}")
         return
     if draft.is_true("Running"):
         return  # pods that end one after the other
@@ -139,6 +141,11 @@ def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None
     else:
         draft.set("Running", False, "Starting", "")
     draft.status["phase"] = "Starting"
+
+
+def _stragglers(draft: StatusDraft) -> str:
+    ranks = [str(one["rank"]) for one in _reported(draft).get("stragglers") or []]
+    return f"; slower than the others: rank {', '.join(ranks)}" if ranks else ""
 
 
 def _mend_parts(draft: StatusDraft, base: Basis) -> None:

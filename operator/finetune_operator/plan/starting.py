@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from finetune_operator.plan.causes import Cause
-from finetune_operator.plan.evidence import Evidence
+from finetune_operator.plan.evidence import LOOK_AFTER, Evidence
 from finetune_operator.plan.observation import AttemptFacts, PodFacts
 from finetune_operator.plan.pod_endings import Ending
 from finetune_operator.plan.status_draft import StatusDraft
 
 PATIENCE = timedelta(minutes=15)
 """How long pods may occupy nodes, and their GPUs, while a container of theirs cannot be started."""
+LOOK_AGAIN_SECONDS = 60.0
 IMAGE_WAITS = (
     "ErrImagePull",
     "ImagePullBackOff",
@@ -53,6 +54,10 @@ def find_hindrance(facts: AttemptFacts, around: Evidence) -> Hindrance | None:
 def start_overdue(draft: StatusDraft, facts: AttemptFacts, limit: int | None) -> Ending | None:
     """The end of an attempt whose pods do not get to run; if it is not there yet, the draft wakes up when it is."""
     hindrance = find_hindrance(facts, draft.world.evidence)
+    if hindrance is None and facts.waiting_since:
+        # Events wake nobody: look whether there are any, at first soon.
+        waited = (draft.now - facts.waiting_since).total_seconds()
+        draft.wake_after(LOOK_AGAIN_SECONDS if waited > LOOK_AFTER.seconds else LOOK_AFTER.seconds - waited + 1)
     if limit is not None and facts.waiting_since:
         wait = (facts.waiting_since + timedelta(seconds=limit) - draft.now).total_seconds()
         if wait <= 0:

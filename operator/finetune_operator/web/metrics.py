@@ -73,6 +73,7 @@ class JobMetrics(Collector):
         unfinished = [job for job in jobs if _status(job).get("phase") not in FINISHED]
         for name, (text, field, scale) in GAUGES.items():
             yield _by_job(name, text, _values(unfinished, field, scale))
+        yield _by_job("finetune_job_stragglers", "Ranks that hold the others up.", _stragglers(unfinished))
         text = "Unix time at which rank 0 was last heard, of jobs whose pods run."
         yield _by_job("finetune_job_last_report_timestamp_seconds", text, _last_reports(unfinished))
 
@@ -160,6 +161,12 @@ def _values(jobs: Iterable[Resource], field: str, scale: float) -> Iterator[tupl
         value = (_status(job).get("progress") or {}).get(field)
         if value is not None:
             yield job, value * scale
+
+
+def _stragglers(jobs: Iterable[Resource]) -> Iterator[tuple[Resource, float]]:
+    for job in jobs:
+        if progress := _status(job).get("progress"):
+            yield job, float(len(progress.get("stragglers") or []))
 
 
 def _last_reports(jobs: Iterable[Resource]) -> Iterator[tuple[Resource, float]]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from finetune_api.optimization import Plateau
+from finetune_api.reports import MAX_STRAGGLERS
 from finetune_api.training import Training
 from finetune_trainer.checkpoint import CheckpointStore
 from finetune_trainer.errors import Preempted
@@ -22,6 +23,7 @@ from finetune_trainer.loop.plan import StepPlan
 from finetune_trainer.loop.plateau import PlateauFactor
 from finetune_trainer.loop.process_group import sum_over_ranks
 from finetune_trainer.loop.schedule import schedule_of
+from finetune_trainer.loop.stragglers import OwnTime, Stragglers, of_every_rank
 from finetune_trainer.loop.throughput import Throughput
 from finetune_trainer.loop.watchdog import FiniteWatchdog
 from finetune_trainer.methods.adaptation import Adaptation
@@ -76,6 +78,8 @@ class TrainingLoop:
         self.watchdog = FiniteWatchdog(self.device, scaled=training.precision == "Float16")
         self.spikes = LossSpikeWatchdog(training.loss_spike)
         self.throughput = Throughput()
+        self.own_time = OwnTime(self.device)
+        self.stragglers = Stragglers()
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.targets = self.tokens = 0
         self.gradient_norm = torch.zeros((), device=self.device)
@@ -103,6 +107,7 @@ class TrainingLoop:
         """
         self.throughput.read()
         while self.step < self.plan.total_steps and not self.best.exhausted:
+            self.own_time.begin()
             self._take_step(self.batches.at(self.step))
             if self._logs_at(self.step):
                 self._log()
@@ -131,6 +136,8 @@ class TrainingLoop:
             with self.strategy.micro_batch(last):
                 with precision_context(self.training.precision, self.device):
                     loss = loss_sum(self.task, self.strategy.model, batch, self.training.label_smoothing)
+                if last:
+                    self.own_time.end()
                 # Gradients are averaged over ranks; times world_size makes it the sum that the division expects.
                 objective = loss * (self.plan.world_size / max(1, data.targets))
                 if last and (penalty := self.adaptation.penalty()) is not None:
@@ -168,6 +175,7 @@ class TrainingLoop:
         self.history.log(
             self.step, loss=loss, learningRate=rate, gradientNorm=norm, tokensPerSecond=round(tokens_per_second)
         )
+        self._note_stragglers()
         left = round((self.plan.total_steps - self.step) * self.throughput.seconds_per_step)
         epoch = self.step / self.plan.steps_per_epoch
         metrics = self.run.metrics
@@ -194,6 +202,18 @@ class TrainingLoop:
                 "step %d/%d  epoch %.2f  loss %.4f  lr %.2e  grad %.2f  %.0f %s/s  %ds left",
                 *(self.step, self.plan.total_steps, epoch, loss, rate, norm, tokens_per_second, self.task.unit, left),
             )
+
+    def _note_stragglers(self) -> None:
+        run = self.run
+        own = of_every_rank(self.own_time.read(), run.rank, run.world_size, self.device)
+        named = self.stragglers.note(own, self.throughput.seconds_per_step)
+        run.metrics.show_stragglers({one.rank: one.slowdown for one in named})
+        run.reporter.update(
+            stragglers=[{"rank": one.rank, "slowdown": round(one.slowdown, 1)} for one in named[:MAX_STRAGGLERS]]
+        )
+        if run.rank == 0:
+            for one in named:
+                log.warning("rank %d holds the others up: %.1f times slower than they", one.rank, one.slowdown)
 
     def _evaluate(self) -> None:
         assert self.evaluate is not None
