@@ -25,6 +25,7 @@ KEYS: dict[str, Key] = {
     "Pod": POD,
     "Service": ("", "services"),
     "ConfigMap": ("", "configmaps"),
+    "NetworkPolicy": ("networking.k8s.io", "networkpolicies"),
     "ModelVersion": ("finetune-operator.io", "modelversions"),
     "ModelDeployment": ("finetune-operator.io", "modeldeployments"),
 }
