@@ -37,7 +37,7 @@ def merge(step: PostprocessStep, source: Source, target: Path) -> str:
     if getattr(merged.config, "quantization_config", None) is not None:
         del merged.config.quantization_config
     merged.save_pretrained(str(target))
-    widened = ", which was widened from 4 bits to float32 first" if source.description.quantization else ""
+    widened = ", whose quantized weights were widened to float32 first" if source.description.quantization else ""
     return f"The adapter was merged into its base model{widened}."
 
 
