@@ -37,7 +37,7 @@ class Finished:
 def job_of(case: Case, root: Path, model: Path, data: Path, **changes: Any) -> TrainerConfig:
     """Checkpoints every eight steps; a fifth of the data is held out."""
     training = {"maxSteps": STEPS, "learningRate": 1e-2, "microBatchSize": 4, **case.training, **changes}
-    dataset = {"split": {"validation": 0.1, "test": 0.2}, **case.dataset}
+    dataset = {"split": {"validation": 0.1, "test": 0.2}, **case.dataset, **training.pop("dataset", {})}
     method = training.pop("method", case.method)
     checkpoint = {"everySteps": 8}
     return job(root, model, data, task=case.task, method=method, dataset=dataset, checkpoint=checkpoint, **training)
@@ -79,7 +79,7 @@ def test_every_other_method_trains_it_unless_the_table_refuses(trained: Finished
     if method not in trained.case.methods:
         pytest.skip("another case of this task has it")
     adalora = {"initialRank": 4, "targetRank": 2, "allocateEverySteps": 1}
-    settings = {"method": {method: adalora if method == "adalora" else {}}, "maxSteps": 6}
+    settings = {"method": {method: adalora if method == "adalora" else {}}, "maxSteps": 6, "dataset": {"split": None}}
     result, losses = run(job_of(trained.case, tmp_path, trained.model, trained.data, **settings), tmp_path)
     assert result.format == "Adapter"
     assert losses[6] != losses[1]
