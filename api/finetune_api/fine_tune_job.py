@@ -7,6 +7,8 @@ from pydantic import ConfigDict, Field, ValidationInfo, model_validator
 
 from finetune_api.base import Condition, Resource, Schema, rule, schema_with
 from finetune_api.dataset import Dataset
+from finetune_api.distributed import Distributed
+from finetune_api.engine_support import shard_rules, unshardable
 from finetune_api.errors import Problems
 from finetune_api.evaluation import Evaluation, Gate, Publish
 from finetune_api.failure_policy import FailurePolicy
@@ -18,7 +20,7 @@ from finetune_api.model_reference import ModelReference
 from finetune_api.pods import Credentials, PodTemplate, Resources
 from finetune_api.postprocess import MAX_STEPS, ArtifactFormat, PostprocessedArtifact, PostprocessStep, step_problems
 from finetune_api.text_forms import DeploymentName
-from finetune_api.training import Checkpoint, Distributed, Training
+from finetune_api.training import Checkpoint, Training
 from finetune_api.training_runtime import OutputStorage, RuntimeReference
 
 MUTABLE_AFTER_START = ("suspend", "ttlSecondsAfterFinished", "activeDeadlineSeconds")
@@ -50,6 +52,7 @@ class FineTuneJobSpec(Schema):
                 "(!has(self.managedBy) || self.managedBy == oldSelf.managedBy)",
                 "managedBy is fixed at creation",
             ),
+            *shard_rules(),
         ]
     )
     runtime_ref: RuntimeReference | None = None
@@ -153,7 +156,8 @@ class FineTuneJobSpec(Schema):
                 f"training.batchSize ({self.training.batch_size}) must be a multiple of distributed.nodes × "
                 f"distributed.processesPerNode × training.microBatchSize ({world} × {micro})"
             )
-        yield from unsupported(self.method, self.task, self.training)
+        yield from unsupported(self.method, self.task, self.training, self.distributed)
+        yield from unshardable(self.task, self.training, self.distributed)
         yield from self.dataset.problems_with(self.task)
         if self.deploy and not self.publish:
             yield "deploy needs publish: set publish.modelName"

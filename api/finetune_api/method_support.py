@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from finetune_api.base import rule
+from finetune_api.distributed import Distributed
 from finetune_api.method import Method
 from finetune_api.metrics import TASKS, Task
 from finetune_api.training import Training
@@ -18,6 +19,8 @@ Feature = (
         "training.optimizer Muon",
         "training.layerwiseLearningRateDecay",
         "training.precision Float16",
+        "distributed.fsdp",
+        "distributed.deepspeed",
     ]
 )
 FEATURES: tuple[Feature, ...] = (
@@ -29,6 +32,8 @@ FEATURES: tuple[Feature, ...] = (
     "training.optimizer Muon",
     "training.layerwiseLearningRateDecay",
     "training.precision Float16",
+    "distributed.fsdp",
+    "distributed.deepspeed",
 )
 """Columns of the table. Whether a model is a decoder is known once its config.json is read: the trainer asks then."""
 
@@ -40,6 +45,8 @@ CEL: dict[Feature, str] = {
     "training.optimizer Muon": "self.training.optimizer == 'Muon'",
     "training.layerwiseLearningRateDecay": "has(self.training.layerwiseLearningRateDecay)",
     "training.precision Float16": "self.training.precision == 'Float16'",
+    "distributed.fsdp": "has(self.distributed.fsdp)",
+    "distributed.deepspeed": "(self.distributed.engine == 'DeepSpeed' || has(self.distributed.deepspeed))",
 }
 
 
@@ -77,11 +84,23 @@ BEFORE_THE_LAYERS: dict[Feature, str] = {
 NOT_ON_PIXELS: dict[Feature, str] = {
     "ImageClassification": "an image has no tokens to put virtual ones before; use lora",
 }
+SHARDED_RANKS = (
+    "ranks are given out by the gradients and weights of whole layers, of which each process has only a part; "
+    "use engine Torchrun without fsdp, or use lora"
+)
+SHARDED_QUANTIZED = (
+    "packed 4-bit and 8-bit weights cannot be cut into shards; use engine Torchrun without fsdp, or use lora"
+)
 
 SUPPORT: dict[str, Support] = {
     "full": Support("every weight", "2e-5", "Whole"),
     "lora": Support("two thin matrices beside each layer", "2e-4", "Merged"),
-    "qlora": Support("two thin matrices beside each layer, which is held in 4 or 8 bits", "2e-4", "Beside its base"),
+    "qlora": Support(
+        "two thin matrices beside each layer, which is held in 4 or 8 bits",
+        "2e-4",
+        "Beside its base",
+        {"distributed.fsdp": SHARDED_QUANTIZED, "distributed.deepspeed": SHARDED_QUANTIZED},
+    ),
     "ia3": Support("a factor for each key, value and MLP activation", "5e-3", "Merged", NO_MATRICES),
     "promptTuning": Support(
         "input embeddings before each text",
@@ -124,6 +143,8 @@ SUPPORT: dict[str, Support] = {
         "1e-3",
         "Merged",
         {
+            "distributed.fsdp": SHARDED_RANKS,
+            "distributed.deepspeed": SHARDED_RANKS,
             "training.earlyStopping": (
                 "ranks fall by a plan for the whole run, so weights from the middle have other ranks than were asked "
                 "for; remove earlyStopping, or use lora"
@@ -145,7 +166,7 @@ def refusal(method: str, feature: Feature) -> str | None:
     return f"method.{method} does not go with {feature}: {reason}" if reason else None
 
 
-def unsupported(method: Method, task: Task, training: Training) -> list[str]:
+def unsupported(method: Method, task: Task, training: Training, distributed: Distributed) -> list[str]:
     """What cannot work, before anything is started: each names the pair, the reason and the mend."""
     features: dict[Feature, bool] = {
         task: True,
@@ -155,6 +176,8 @@ def unsupported(method: Method, task: Task, training: Training) -> list[str]:
         "training.optimizer Muon": training.optimizer == "Muon",
         "training.layerwiseLearningRateDecay": training.layerwise_learning_rate_decay is not None,
         "training.precision Float16": training.precision == "Float16",
+        "distributed.fsdp": distributed.fsdp is not None,
+        "distributed.deepspeed": distributed.zero is not None,
     }
     asked_for = (feature for feature, asked in features.items() if asked)
     return [reason for feature in asked_for if (reason := refusal(method.name, feature))]

@@ -4,13 +4,15 @@ from pydantic import Field, model_validator
 
 from finetune_api.base import Schema
 from finetune_api.dataset import Dataset
+from finetune_api.distributed import Distributed
+from finetune_api.engine_support import unshardable
 from finetune_api.errors import Problems
 from finetune_api.method import Method
 from finetune_api.method_support import unsupported
 from finetune_api.metrics import Task
 from finetune_api.model_reference import ModelReference
 from finetune_api.postprocess import PostprocessStep, step_problems
-from finetune_api.training import Checkpoint, Distributed, Training
+from finetune_api.training import Checkpoint, Training
 
 
 class JobIdentity(Schema):
@@ -40,6 +42,8 @@ class TrainerConfig(Schema):
 
     @model_validator(mode="after")
     def method_is_supported(self) -> "TrainerConfig":
+        supported = unsupported(self.method, self.task, self.training, self.distributed)
+        sharded = unshardable(self.task, self.training, self.distributed)
         chain = step_problems(self.postprocess, self.method, self.task)
-        Problems.check((*unsupported(self.method, self.task, self.training), *chain))
+        Problems.check((*supported, *sharded, *chain))
         return self

@@ -132,20 +132,6 @@ class Training(Schema):
         return self
 
 
-class Distributed(Schema):
-    """One pod a node, `processesPerNode` processes in each; every pod gets the same resources."""
-
-    engine: Literal["Torchrun"] = "Torchrun"
-    """How processes find each other."""
-    nodes: int = Field(1, ge=1, le=1024)
-    """Pods."""
-    processes_per_node: int = Field(1, ge=1, le=64, description="Usually the number of GPUs of a pod.")
-
-    @property
-    def world_size(self) -> int:
-        return self.nodes * self.processes_per_node
-
-
 class Checkpoint(Schema):
     """When a verified checkpoint is written, where, and how many are kept."""
 

@@ -26,6 +26,8 @@ ASKING_FOR: dict[Feature, dict[str, Any]] = {
     "training.optimizer Muon": {"training": {"optimizer": "Muon"}},
     "training.layerwiseLearningRateDecay": {"training": {"layerwiseLearningRateDecay": 0.9}},
     "training.precision Float16": {"training": {"precision": "Float16"}},
+    "distributed.fsdp": {"distributed": {"fsdp": {}}},
+    "distributed.deepspeed": {"distributed": {"engine": "DeepSpeed"}},
 }
 
 
@@ -92,6 +94,42 @@ def test_what_the_table_refuses_is_refused_with_its_reason_and_nothing_else_is(
 )
 def test_the_crd_refuses_what_the_model_refuses(schema: Any, method: dict[str, Any], message: str) -> None:
     for verdict in (by_the_model(job(method)), by_the_crd(schema, job(method))):
+        assert len(verdict) == 1, verdict
+        assert message in verdict[0]
+
+
+@pytest.mark.parametrize("distributed", [{"fsdp": {}}, {"engine": "DeepSpeed"}])
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("training.optimizer", {"training": {"optimizer": "Muon"}}),
+        ("training.precision", {"training": {"precision": "Float16"}}),
+        ("training.l1", {"training": {"l1": 0.1}}),
+        ("task", {"task": "Seq2Seq"}),
+    ],
+)
+def test_what_cannot_be_sharded_is_refused(
+    schema: Any, field: str, changes: dict[str, Any], distributed: dict[str, Any]
+) -> None:
+    body = job({"full": {}}, distributed=distributed, **changes)
+    for verdict in (by_the_model(body), by_the_crd(schema, body)):
+        assert len(verdict) == 1, verdict
+        assert f"{field}: " in verdict[0]
+
+
+@pytest.mark.parametrize(
+    ("distributed", "message"),
+    [
+        ({"engine": "Torchrun", "deepspeed": {}}, "deepspeed is for engine DeepSpeed"),
+        ({"engine": "DeepSpeed", "fsdp": {}}, "fsdp is for engine Torchrun"),
+        ({"engine": "DeepSpeed", "deepspeed": {"zeroStage": 2, "offloadParameters": True}}, "zeroStage 3"),
+    ],
+)
+def test_ways_to_shard_that_do_not_go_together_are_refused(
+    schema: Any, distributed: dict[str, Any], message: str
+) -> None:
+    body = job({"full": {}}, distributed=distributed)
+    for verdict in (by_the_model(body), by_the_crd(schema, body)):
         assert len(verdict) == 1, verdict
         assert message in verdict[0]
 

@@ -37,7 +37,7 @@ def test_the_rendezvous_port_is_open() -> None:
 def test_every_engine_of_the_api_is_there() -> None:
     from typing import get_args
 
-    from finetune_api.training import Distributed
+    from finetune_api.distributed import Distributed
 
     engines: dict[str, Engine] = ENGINES
     assert set(engines) == set(get_args(Distributed.model_fields["engine"].annotation))

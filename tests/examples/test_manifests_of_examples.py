@@ -1,13 +1,14 @@
 """Every manifest under examples/ is one that the operator would accept."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from pydantic import BaseModel
 
 from finetune_api import ClusterTrainingRuntime, FineTuneJob, ModelDeployment, ModelVersion, TrainingRuntime
+from finetune_api.distributed import Distributed
 from finetune_api.method import METHODS
 from finetune_api.metrics import TASKS
 from finetune_api.names import API_VERSION
@@ -62,3 +63,9 @@ def test_every_method_has_an_example() -> None:
 def test_every_task_has_an_example() -> None:
     jobs = [FineTuneJob.model_validate(documents(path)[0]) for path in EXAMPLES.rglob("*.yaml")]
     assert {job.spec.task for job in jobs} == set(TASKS)
+
+
+def test_every_engine_has_an_example() -> None:
+    jobs = [FineTuneJob.model_validate(documents(path)[0]) for path in (EXAMPLES / "engines").glob("*.yaml")]
+    assert {job.spec.distributed.engine for job in jobs} == set(get_args(Distributed.model_fields["engine"].annotation))
+    assert any(job.spec.distributed.fsdp for job in jobs)

@@ -8,6 +8,9 @@ from typing import Any
 
 from trainer.jobs import free_port
 
+SECONDS = 900
+"""For all that a gang does; machines may be busy."""
+
 
 def gang(body: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What `body(ranks, *arguments)` returns on each of two ranks; an exception comes as its traceback."""
@@ -17,7 +20,7 @@ def gang(body: Callable[..., Any], *arguments: Any) -> list[Any]:
     processes = [context.Process(target=_rank, args=(body, arguments, rank, port, queue)) for rank in range(2)]
     for process in processes:
         process.start()
-    answers = dict(queue.get(timeout=120) for _ in processes)
+    answers = dict(queue.get(timeout=SECONDS) for _ in processes)
     for process in processes:
         process.join(30)
     return [answers[rank] for rank in range(2)]

@@ -4,6 +4,7 @@ import hashlib
 import logging
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,10 +23,10 @@ from finetune_trainer.loop.evaluation import Evaluator
 from finetune_trainer.loop.feed import Feed
 from finetune_trainer.loop.generators import seed_everything
 from finetune_trainer.loop.memory import explained_memory
-from finetune_trainer.loop.plan import plan_steps
+from finetune_trainer.loop.plan import StepPlan, plan_steps
 from finetune_trainer.loop.process_group import device_of, process_group
 from finetune_trainer.loop.train import TrainingLoop
-from finetune_trainer.methods import apply_method
+from finetune_trainer.methods import Adaptation, apply_method
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.batch_statistics import keep_batch_statistics
 from finetune_trainer.models.dropout import set_dropout
@@ -33,7 +34,8 @@ from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.models.quantization import keep_format, loading_options, quantization_of
 from finetune_trainer.models.quiet import quiet_libraries
 from finetune_trainer.models.suitability import check_method, longest_input
-from finetune_trainer.parallel.replicated import Replicated
+from finetune_trainer.parallel.consolidation import whole_model
+from finetune_trainer.parallel.selection import strategy_of
 from finetune_trainer.postprocess.chain import Postprocessing
 from finetune_trainer.postprocess.suitability import check_layers, check_packages
 from finetune_trainer.processors import set_threads
@@ -77,16 +79,13 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     _describe(data, config, max_length, run)
 
     feed = _feed(config, task, processor, data, max_length, run)
-    plan = feed.plan
-    with process_group(run.world_size, device), explained_memory(config, device) as memory:
+    plan, sharded = feed.plan, config.distributed.shards
+    make = partial(_adapted, config, base, model_config, task, data, processor, options, plan)
+    with process_group(run.world_size, device, sharded), explained_memory(config, device) as memory:
         ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
-        # The same seed on every rank: a new head and new adapters start out equal.
-        seed_everything(config.training.seed)
-        loaded = load_model(base, model_config, task, data.labels, processor, trust, options)
-        check_layers(config.postprocess, loaded.model, task.heads)
-        adaptation = apply_method(loaded, config.method, processor, plan.total_steps)
+        adaptation = make()
         ready = _ready(memory.watched(adaptation.model), config, device)
-        strategy = Replicated(ready, config.training, run.world_size, device)
+        strategy = strategy_of(config, ready, plan, device)
         precision, micro = config.training.precision, plan.micro_batch_size
         evaluator = Evaluator(task, data.labels, processor, max_length, micro, precision, device, ranks)
         evaluate = partial(evaluator.evaluate, strategy.module)
@@ -114,14 +113,33 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         _describe_evaluation(evaluation, loop.baseline, run)
 
         run.reporter.update(stage="Exporting")
+        trained = whole_model(strategy, adaptation, make, run.rank)
         exporter = Exporter(config, task, processor, base, max_length, run.scratch / "artifact")
         reports = ReportContext(config, data.report, loop.history.wire(), package_versions())
-        made = exporter.export(adaptation, data, evaluation, loop.baseline, reports) if run.rank == 0 else ""
+        made = exporter.export(trained, data, evaluation, loop.baseline, reports) if run.rank == 0 else ""
         digest = ranks.broadcast(made)
-        del loaded, adaptation, ready, strategy, loop, evaluate  # the steps read the model from its files
+        del adaptation, trained, ready, strategy, loop, evaluate  # the steps read the model from its files
         chain = Postprocessing(exporter, data, replace(evaluator, ranks=Ranks()), evaluation, reports)
         steps = ranks.broadcast(chain.run(run.scratch / "postprocess") if run.rank == 0 else [])
     return _result(config, data, evaluation, digest, steps)
+
+
+def _adapted(
+    config: TrainerConfig,
+    base: Path,
+    model_config: Any,
+    task: Task,
+    data: PreparedData,
+    processor: Any,
+    options: dict[str, Any],
+    plan: StepPlan,
+) -> Adaptation:
+    # The same seed on every rank: a new head and new adapters start out equal.
+    seed_everything(config.training.seed)
+    trust = config.model.trust_remote_code
+    loaded = load_model(base, model_config, task, data.labels, processor, trust, options)
+    check_layers(config.postprocess, loaded.model, task.heads)
+    return apply_method(loaded, config.method, processor, plan.total_steps)
 
 
 def _feed(config: TrainerConfig, task: Task, processor: Any, data: PreparedData, max_length: int, run: Run) -> Feed:

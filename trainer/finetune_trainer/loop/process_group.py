@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,18 +22,20 @@ def device_of(local_rank: int) -> torch.device:
 
 
 @contextmanager
-def process_group(world_size: int, device: torch.device) -> Iterator[None]:
+def process_group(world_size: int, device: torch.device, always: bool = False) -> Iterator[None]:
     """Joins torch.distributed by the environment that torchrun sets (RANK, MASTER_ADDR …).
 
-    Tensors on the host go over gloo and tensors on a GPU over NCCL, in one group.
+    Tensors on the host go over gloo and tensors on a GPU over NCCL, in one group. A world of one has none, unless it is
+    `always` wanted.
     """
-    if world_size == 1 or dist.is_initialized():
+    if (world_size == 1 and not always) or dist.is_initialized():
         yield
         return
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     # Without a GPU to bind to, device_id must stay unset.
     bound = device if device.type == "cuda" else None
-    dist.init_process_group(backend, timeout=TIMEOUT, device_id=bound)
+    alone: dict[str, Any] = {"store": dist.HashStore(), "rank": 0, "world_size": 1} if world_size == 1 else {}
+    dist.init_process_group(backend, timeout=TIMEOUT, device_id=bound, **alone)
     try:
         yield
     finally:

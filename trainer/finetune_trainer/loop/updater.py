@@ -16,7 +16,7 @@ class Updater:
     def __init__(self, model: nn.Module, training: Training, device: torch.device) -> None:
         self.named = trained_parameters(model)
         self._training = training
-        self._optimizer = build_optimizer(model, self.named, training)
+        self.optimizer = build_optimizer(model, self.named, training)
         self._matrices = [p for p in self.named.values() if p.ndim >= 2]
         # Float16 has few small numbers: gradients are computed of a multiple of the loss (arXiv:1710.03740).
         self._scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "Float16")
@@ -27,18 +27,18 @@ class Updater:
 
     def step(self, learning_rate: float) -> Tensor:
         """Changes the weights, unless gradients overflowed in Float16; returns the norm of the gradients."""
-        for group in self._optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["scale"]
-        self._scaler.unscale_(self._optimizer)
+        self._scaler.unscale_(self.optimizer)
         self._add_l1()
         norm = self._clip()
-        self._scaler.step(self._optimizer)
+        self._scaler.step(self.optimizer)
         self._scaler.update()
         return norm
 
     def forget(self) -> None:
         """Frees the gradients."""
-        self._optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _add_l1(self) -> None:
         if not self._training.l1:
@@ -58,11 +58,11 @@ class Updater:
 
     def state(self) -> dict[str, Tensor]:
         """The optimizer's state, by parameter."""
-        return optimizer_tensors(self._optimizer, self.named)
+        return optimizer_tensors(self.optimizer, self.named)
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
         """Goes on from the optimizer's state in a checkpoint."""
-        restore_optimizer(self._optimizer, self.named, saved)
+        restore_optimizer(self.optimizer, self.named, saved)
 
     def loss_scaling(self) -> dict[str, Any]:
         """JSON; empty outside Float16. Waits for the device."""

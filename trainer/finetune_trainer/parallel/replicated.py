@@ -46,6 +46,9 @@ class Replicated:
     def weights(self) -> dict[str, Tensor]:
         return {name: parameter.detach() for name, parameter in self._named.items()}
 
+    def consolidated(self) -> dict[str, Tensor]:
+        return self.weights()
+
     def optimizer_state(self) -> dict[str, Tensor]:
         return self._updater.state()
 

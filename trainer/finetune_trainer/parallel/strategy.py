@@ -40,6 +40,9 @@ class Strategy(Protocol):
     def weights(self) -> dict[str, Tensor]:
         """The trained weights, whole and in float32: all of them, or this rank's share."""
 
+    def consolidated(self) -> dict[str, Tensor]:
+        """All trained weights on rank 0, for the export; other ranks may get none."""
+
     def optimizer_state(self) -> dict[str, Tensor]:
         """`PARAMETER/exp_avg` and so on, likewise; empty before the first step."""
 

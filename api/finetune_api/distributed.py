@@ -1,0 +1,91 @@
+"""How a run is spread over pods and processes, and what each of them holds of the model."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from finetune_api.base import Schema, rule, schema_with
+from finetune_api.errors import Problems
+
+BOTH_SHARD = "deepspeed and fsdp both shard the model; keep one of them"
+NEEDS_ENGINE = "deepspeed is for engine DeepSpeed; set engine, or remove deepspeed"
+OTHER_ENGINE = "fsdp is for engine Torchrun; remove it, or set engine to Torchrun"
+STAGE_3_ONLY = "offloadParameters needs zeroStage 3, which alone shards the parameters; set zeroStage to 3"
+
+
+class DeepSpeed(Schema):
+    """ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054): no process holds everything."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[rule("!self.offloadParameters || self.zeroStage == 3", STAGE_3_ONLY)]
+    )
+    zero_stage: int = Field(
+        2, ge=1, le=3, description="1 shards the optimizer state, 2 also the gradients, 3 also the parameters."
+    )
+    offload_optimizer: bool = False
+    """Keep the optimizer state in host memory, and update the weights there."""
+    offload_parameters: bool = False
+    """Keep the shards of the parameters in host memory; stage 3 only."""
+
+    @model_validator(mode="after")
+    def offloads_what_it_shards(self) -> "DeepSpeed":
+        if self.offload_parameters and self.zero_stage != 3:
+            raise ValueError(STAGE_3_ONLY)
+        return self
+
+
+class Fsdp(Schema):
+    """PyTorch's fully_shard (FSDP2): parameters, gradients and optimizer state are sharded, layer by layer."""
+
+    reshard_after_forward: bool = Field(
+        True, description="Free a layer's parameters between forward and backward; false trades memory for speed."
+    )
+
+
+class Distributed(Schema):
+    """One pod a node, `processesPerNode` processes in each; every pod gets the same resources."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[
+            rule("!(has(self.deepspeed) && has(self.fsdp))", BOTH_SHARD),
+            rule("!has(self.deepspeed) || self.engine != 'Torchrun'", NEEDS_ENGINE),
+            rule("!has(self.fsdp) || self.engine != 'DeepSpeed'", OTHER_ENGINE),
+        ]
+    )
+    engine: Literal["Torchrun", "DeepSpeed"] = "Torchrun"
+    """What runs the processes. Torchrun gives each a copy of the model, or shards it with fsdp; DeepSpeed shards it."""
+    nodes: int = Field(1, ge=1, le=1024)
+    """Pods."""
+    processes_per_node: int = Field(1, ge=1, le=64, description="Usually the number of GPUs of a pod.")
+    deepspeed: DeepSpeed | None = Field(
+        None, description="How DeepSpeed shards; its defaults when engine is DeepSpeed."
+    )
+    fsdp: Fsdp | None = Field(None, description="Shard the model; without it every process holds a copy.")
+
+    @property
+    def world_size(self) -> int:
+        return self.nodes * self.processes_per_node
+
+    @property
+    def zero(self) -> DeepSpeed | None:
+        """How DeepSpeed shards the model, if it does."""
+        return self.deepspeed or (DeepSpeed() if self.engine == "DeepSpeed" else None)
+
+    @property
+    def shards(self) -> bool:
+        """Whether no process holds the whole model and its optimizer state."""
+        return self.fsdp is not None or self.zero is not None
+
+    @model_validator(mode="after")
+    def one_way_to_shard(self) -> "Distributed":
+        Problems.check(self._problems())
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        if self.deepspeed and self.fsdp:
+            yield BOTH_SHARD
+        if self.deepspeed and self.engine == "Torchrun":
+            yield NEEDS_ENGINE
+        if self.fsdp and self.engine == "DeepSpeed":
+            yield OTHER_ENGINE

@@ -1,0 +1,39 @@
+"""What a sharded model does not go with, with any method: validation and the CRD's rules are made from it."""
+
+from collections.abc import Iterator
+
+from finetune_api.base import rule
+from finetune_api.distributed import Distributed
+from finetune_api.metrics import Task
+from finetune_api.training import Training
+
+MEND = "or use engine Torchrun without distributed.fsdp"
+OPTIMIZER = f"training.optimizer: its state cannot be cut into shards; set AdamW, {MEND}"
+FLOAT16 = f"training.precision: the scale of the loss would differ between shards; set BFloat16, {MEND}"
+L1 = f"training.l1: it is added to whole gradients, and here each process has a part; remove it, {MEND}"
+SEQ2SEQ = f"task: Seq2Seq writes texts to evaluate, and processes that hold parts would wait for each other; {MEND[3:]}"
+SHARDS = "(has(self.distributed.fsdp) || self.distributed.engine == 'DeepSpeed' || has(self.distributed.deepspeed))"
+
+
+def unshardable(task: Task, training: Training, distributed: Distributed) -> Iterator[str]:
+    """What cannot be trained in shards: each names the field, the reason and the mend."""
+    if not distributed.shards:
+        return
+    if task == "Seq2Seq":
+        yield SEQ2SEQ
+    if training.optimizer != "AdamW":
+        yield OPTIMIZER
+    if training.precision == "Float16":
+        yield FLOAT16
+    if training.l1:
+        yield L1
+
+
+def shard_rules() -> list[dict[str, str]]:
+    """The same as CEL rules of a FineTuneJob's spec."""
+    return [
+        rule(f"!({SHARDS} && self.task == 'Seq2Seq')", SEQ2SEQ),
+        rule(f"!({SHARDS} && self.training.optimizer != 'AdamW')", OPTIMIZER),
+        rule(f"!({SHARDS} && self.training.precision == 'Float16')", FLOAT16),
+        rule(f"!({SHARDS} && self.training.l1 > 0.0)", L1),
+    ]

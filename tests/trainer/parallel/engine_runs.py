@@ -1,0 +1,82 @@
+"""Jobs on every engine, run one after another by the same two processes."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from finetune_api.trainer_config import TrainerConfig
+from finetune_trainer.ranks import Ranks
+from trainer.jobs import FULL, job
+from trainer.methods.method_runs import Killed, KillingRecorder
+
+ENGINES: dict[str, dict[str, Any]] = {
+    "ddp": {"engine": "Torchrun"},
+    "fsdp": {"engine": "Torchrun", "fsdp": {}},
+    "zero-1": {"engine": "DeepSpeed", "deepspeed": {"zeroStage": 1}},
+    "zero-2-offload": {"engine": "DeepSpeed", "deepspeed": {"zeroStage": 2, "offloadOptimizer": True}},
+    "zero-3": {"engine": "DeepSpeed", "deepspeed": {"zeroStage": 3, "offloadParameters": True}},
+}
+STEPS = 5
+SAVED, KILLED = 2, 3
+"""Steps: of the checkpoint, and at which the processes die."""
+
+
+def job_of(root: Path, model: Path, data: Path, engine: str, **settings: Any) -> TrainerConfig:
+    """Two micro-batches a step, weight decay, a checkpoint at step 2, and early stopping, which keeps best weights."""
+    settings = {
+        "task": "TextGeneration",
+        "maxSteps": STEPS,
+        "batchSize": 12,
+        "microBatchSize": 3,
+        "learningRate": 1e-2,
+        "weightDecay": 0.1,
+        "evaluateEverySteps": 2,
+        "earlyStopping": {"metric": "loss", "patience": 5},
+        **settings,
+    }
+    config = job(root, model, data, dataset={"split": {"validation": 0.1}}, checkpoint={"everySteps": 2}, **settings)
+    body = config.model_dump(by_alias=True, exclude_none=True)
+    return TrainerConfig.model_validate({**body, "distributed": {**ENGINES[engine], "processesPerNode": 2}})
+
+
+def run(config: TrainerConfig, root: Path, ranks: Ranks, end_at: int | None = None) -> tuple[dict[int, float], Any]:
+    """Losses and metrics; every rank calls it. At step `end_at` every process loses all that it had in memory."""
+    from finetune_trainer.recipe import train
+    from finetune_trainer.run import Run
+
+    recorder = KillingRecorder(end_at=end_at)
+    size = ranks.world_size
+    this = Run(root / "scratch", ranks.rank, ranks.rank, size, size, reporter=recorder)  # type: ignore[arg-type]
+    try:
+        metrics = train(config, this).metrics
+    except Killed:
+        metrics = None
+    return recorder.losses, metrics
+
+
+def unbroken_and_resumed(ranks: Ranks, root: Path, model: Path, data: Path, resumed: list[str]) -> Any:
+    """For each engine: losses and metrics of a run; for some, also of one that is killed and started again."""
+    found = {}
+    for name in ENGINES:
+        unbroken, broken = root / f"{name}-unbroken", root / f"{name}-resumed"
+        runs = [run(job_of(unbroken, model, data, name, method=FULL), unbroken, ranks)]
+        if name in resumed:
+            config = job_of(broken, model, data, name, method=FULL)
+            runs += [run(config, broken, ranks, end_at=KILLED), run(config, broken, ranks)]
+        found[name] = runs
+    return found
+
+
+def every_method(ranks: Ranks, root: Path, model: Path, data: Path, methods: dict[str, Any]) -> Any:
+    """Losses of a few steps by (method, engine), for whatever the support table allows; an error comes as its text."""
+    found = {}
+    for (name, method), engine in itertools.product(methods.items(), ("ddp", "fsdp", "zero-3")):
+        folder = root / f"{name}-{engine}-{ranks.world_size}"
+        settings = {"method": method.method, "learningRate": method.learning_rate, "maxSteps": 2, "earlyStopping": None}
+        try:
+            found[name, engine] = run(job_of(folder, model, data, engine, **settings), folder, ranks)
+        except ValidationError as error:
+            found[name, engine] = str(error)
+    return found

@@ -1,0 +1,46 @@
+"""Every method trains on several processes as on one, on every engine that the support table allows."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune_api.method_support import SUPPORT, Feature
+from finetune_trainer.ranks import Ranks
+from trainer.gangs import gang
+from trainer.methods.method_runs import CASES
+from trainer.parallel.engine_runs import every_method, job_of, run
+
+pytestmark = pytest.mark.timeout(1200)  # one fixture runs every method
+FEATURE: dict[str, Feature | None] = {"ddp": None, "fsdp": "distributed.fsdp", "zero-3": "distributed.deepspeed"}
+# Dropout differs between ranks, so it is left out.
+METHODS = {
+    name: type(case)({kind: {**fields, "dropout": 0.0} if "dropout" in fields else fields}, case.learning_rate)
+    for name, case in CASES.items()
+    if name not in ("p-lstm", "prefix-projected")
+    for kind, fields in case.method.items()
+}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path, questions: Path) -> Any:
+    answers = gang(every_method, tmp_path_factory.mktemp("methods"), tiny_llama, questions, METHODS)
+    assert isinstance(answers[0], dict), answers[0]
+    return answers[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_losses_are_those_of_one_process(
+    name: str, found: Any, tiny_llama: Path, questions: Path, tmp_path: Path
+) -> None:
+    method = METHODS[name]
+    settings = {"method": method.method, "learningRate": method.learning_rate, "maxSteps": 2, "earlyStopping": None}
+    alone, metrics = run(job_of(tmp_path, tiny_llama, questions, "ddp", **settings), tmp_path, Ranks())
+    refused = SUPPORT[next(iter(method.method))].refused
+    for engine, feature in FEATURE.items():
+        if feature in refused:
+            assert refused[feature] in found[name, engine]
+            continue
+        losses, measured = found[name, engine]
+        assert losses == pytest.approx(alone, rel=1e-4), engine
+        assert measured == pytest.approx(metrics, rel=1e-3), engine
