@@ -1,4 +1,4 @@
-"""What a sharded model does not go with, with any method: validation and the CRD's rules are made from it."""
+"""What does not go with several processes or a sharded model, whatever the method: validation and the CRD's rules are made from it."""
 
 from collections.abc import Iterator
 
@@ -27,6 +27,16 @@ def unshardable(task: Task, training: Training, distributed: Distributed) -> Ite
         yield FLOAT16
     if training.l1:
         yield L1
+
+
+def uneven_batch(training: Training, distributed: Distributed) -> Iterator[str]:
+    """Every process takes as many micro-batches as the others."""
+    world, micro = distributed.world_size, training.micro_batch_size or 1
+    if training.batch_size % (world * micro):
+        yield (
+            f"training.batchSize ({training.batch_size}) must be a multiple of distributed.nodes × "
+            f"distributed.processesPerNode × training.microBatchSize ({world} × {micro})"
+        )
 
 
 def shard_rules() -> list[dict[str, str]]:

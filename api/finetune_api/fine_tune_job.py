@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, model_validator
 from finetune_api.base import Condition, Resource, Schema, rule, schema_with
 from finetune_api.dataset import Dataset
 from finetune_api.distributed import Distributed
-from finetune_api.engine_support import shard_rules, unshardable
+from finetune_api.engine_support import shard_rules, uneven_batch, unshardable
 from finetune_api.errors import Problems
 from finetune_api.evaluation import Evaluation, Gate, Publish
 from finetune_api.failure_policy import FailurePolicy
@@ -149,13 +149,7 @@ class FineTuneJobSpec(Schema):
                 yield f"{path}.baseline: which model is deployed is said by publish.modelName; set it"
 
     def _misfits(self) -> Iterator[str]:
-        world = self.distributed.world_size
-        micro = self.training.micro_batch_size or 1
-        if self.training.batch_size % (world * micro):
-            yield (
-                f"training.batchSize ({self.training.batch_size}) must be a multiple of distributed.nodes × "
-                f"distributed.processesPerNode × training.microBatchSize ({world} × {micro})"
-            )
+        yield from uneven_batch(self.training, self.distributed)
         yield from unsupported(self.method, self.task, self.training, self.distributed)
         yield from unshardable(self.task, self.training, self.distributed)
         yield from self.dataset.problems_with(self.task)
