@@ -1,4 +1,7 @@
-"""What does not go with several processes or a sharded model, whatever the method: validation and the CRD's rules are made from it."""
+"""What does not go with several processes or a sharded model, whatever the method.
+
+Validation and the CRD's rules are made from it.
+"""
 
 from collections.abc import Iterator
 
