@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.ranks import Ranks
 from trainer.jobs import FULL, job
-from trainer.methods.method_runs import Killed, KillingRecorder
+from trainer.methods.method_runs import Case, Killed, KillingRecorder
 
 ENGINES: dict[str, dict[str, Any]] = {
     "ddp": {"engine": "Torchrun"},
@@ -69,12 +69,18 @@ def unbroken_and_resumed(ranks: Ranks, root: Path, model: Path, data: Path, resu
     return found
 
 
+def settings_of(method: Case) -> dict[str, Any]:
+    """A few steps; AdaLoRA needs some for its ranks to fall."""
+    steps = 6 if "adalora" in method.method else 2
+    return {"method": method.method, "learningRate": method.learning_rate, "maxSteps": steps, "earlyStopping": None}
+
+
 def every_method(ranks: Ranks, root: Path, model: Path, data: Path, methods: dict[str, Any]) -> Any:
     """Losses of a few steps by (method, engine), for whatever the support table allows; an error comes as its text."""
     found = {}
     for (name, method), engine in itertools.product(methods.items(), ("ddp", "fsdp", "zero-3")):
         folder = root / f"{name}-{engine}-{ranks.world_size}"
-        settings = {"method": method.method, "learningRate": method.learning_rate, "maxSteps": 2, "earlyStopping": None}
+        settings = settings_of(method)
         try:
             found[name, engine] = run(job_of(folder, model, data, engine, **settings), folder, ranks)
         except ValidationError as error:

@@ -9,7 +9,7 @@ from finetune_api.method_support import SUPPORT, Feature
 from finetune_trainer.ranks import Ranks
 from trainer.gangs import gang
 from trainer.methods.method_runs import CASES
-from trainer.parallel.engine_runs import every_method, job_of, run
+from trainer.parallel.engine_runs import every_method, job_of, run, settings_of
 
 pytestmark = pytest.mark.timeout(1200)  # one fixture runs every method
 FEATURE: dict[str, Feature | None] = {"ddp": None, "fsdp": "distributed.fsdp", "zero-3": "distributed.deepspeed"}
@@ -34,8 +34,7 @@ def test_the_losses_are_those_of_one_process(
     name: str, found: Any, tiny_llama: Path, questions: Path, tmp_path: Path
 ) -> None:
     method = METHODS[name]
-    settings = {"method": method.method, "learningRate": method.learning_rate, "maxSteps": 2, "earlyStopping": None}
-    alone, metrics = run(job_of(tmp_path, tiny_llama, questions, "ddp", **settings), tmp_path, Ranks())
+    alone, metrics = run(job_of(tmp_path, tiny_llama, questions, "ddp", **settings_of(method)), tmp_path, Ranks())
     refused = SUPPORT[next(iter(method.method))].refused
     for engine, feature in FEATURE.items():
         if feature in refused:
