@@ -37,6 +37,7 @@ async def post_with_kubernetes(url: str, requests: Requests) -> None:
             "ConfigMap": core.create_namespaced_config_map,
             "Service": core.create_namespaced_service,
             "Job": kubernetes_client.BatchV1Api(api).create_namespaced_job,
+            "NetworkPolicy": kubernetes_client.NetworkingV1Api(api).create_namespaced_network_policy,
             "Event": kubernetes_client.EventsV1Api(api).create_namespaced_event,
         }
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,9 @@ from finetune_local.apiserver.http.application import Application
 from finetune_operator.kube.client import HttpKubeApi
 from finetune_operator.kube.resources import CUSTOM_RESOURCE_DEFINITIONS
 
+JOB = re.compile(rb"job-\d{4}")
+"""Name of a FineTuneJob of the benchmark."""
+
 
 class CountingServer:
     """`GET /bench` tells how many objects there are and who asked for what."""
@@ -23,13 +27,23 @@ class CountingServer:
         self._cluster = Cluster()
         self._application = Application(self._cluster)
         self._requests: Counter[tuple[str, str]] = Counter()
+        self._to_start: Counter[str] = Counter()
+        """Requests for each job until its Job exists, by client."""
+        self._started: set[bytes] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/bench":
             return web.json_response(self._state())
         verb = "WATCH" if request.query.get("watch") == "true" else request.method
-        self._requests[request.headers.get("User-Agent", ""), verb] += 1
-        return await self._application.handle(request)
+        agent = request.headers.get("User-Agent", "")
+        self._requests[agent, verb] += 1
+        job = JOB.search(request.path.encode()) or JOB.search(await request.read())
+        if job and job[0] not in self._started:
+            self._to_start[agent] += 1
+        answer = await self._application.handle(request)
+        if job and verb == "POST" and request.path.endswith("/jobs"):
+            self._started.add(job[0])  # its other objects were created before
+        return answer
 
     def _state(self) -> dict[str, Any]:
         store = self._cluster.store
@@ -39,7 +53,7 @@ class CountingServer:
             for plural, group in groups.items()
         }
         requests = [[agent, verb, count] for (agent, verb), count in self._requests.items()]
-        return {"objects": counts, "requests": requests}
+        return {"objects": counts, "requests": requests, "toStart": dict(self._to_start)}
 
 
 def write_kubeconfig(path: Path, url: str) -> None:
