@@ -169,7 +169,7 @@ def our_loop(case: Case, training: Training, plan: Any, feed: Feed, folder: Path
 def bare_loop(model: Any, training: Training) -> Callable[[list[tuple[Batch, int]]], None]:
     """The shortest loop that trains the same."""
     named = trained_parameters(model)
-    optimizer = build_optimizer(named, training.learning_rate, training.weight_decay)
+    optimizer = build_optimizer(model, named, training)
     model.train()
 
     def turn(batches: list[tuple[Batch, int]]) -> None:
