@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PYTEST_ARGS ?=
 
-.PHONY: install demo test chaos lint format bench crds manifests docs clean
+.PHONY: install demo test test-exhaustive chaos lint format bench crds manifests docs clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +34,10 @@ test: install
 	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/e2e --ignore tests/chaos $(PYTEST_ARGS) || status=1; \
 	$(BIN)/python -m pytest tests/e2e tests/chaos $(PYTEST_ARGS) || status=1; \
 	exit $$status
+
+# Every pair of the matrices of which `make test` runs a part.
+test-exhaustive: export FINETUNE_EXHAUSTIVE_TESTS = 1
+test-exhaustive: test
 
 # The same as in `make test`, bigger: 200 jobs, the lease as shipped. Seeds are printed; CHAOS_ARGS="--chaos-seed N" repeats.
 CHAOS_ARGS ?=

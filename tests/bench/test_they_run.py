@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from benchmarks import trainer_loop
+from exhaustive import exhaustive
 
 
 def test_the_control_loop_is_measured() -> None:
@@ -22,6 +23,7 @@ def test_the_training_loop_is_measured() -> None:
     assert all("tokens/s" in row.value for row in rows)
 
 
+@exhaustive
 def test_whole_life_cycles_are_measured() -> None:
     done = subprocess.run([sys.executable, "-m", "benchmarks.scale", "5"], capture_output=True, text=True)
     assert "whole life cycles a second" in done.stdout, done.stderr

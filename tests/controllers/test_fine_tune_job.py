@@ -276,7 +276,7 @@ async def test_a_runtime_is_waited_for_and_then_kept(user: ClusterUser, operator
 
 
 async def test_the_deadline_ends_the_job(user: ClusterUser, operator: OperatorUnderTest) -> None:
-    await attempt_runs(user, activeDeadlineSeconds=2)
+    await user.apply(activeDeadlineSeconds=2)
     job = await user.phase("Failed")
     assert conditions(job)["Failed"] == ("True", "DeadlineExceeded")
     await user.gone(JOBS, "tickets-1")

@@ -71,6 +71,7 @@ def test_a_report_arrives_as_the_operator_reads_it(inbox: Inbox) -> None:
             "totalSteps": 10,
             "epoch": 0.0,
             "loss": 0.5,
+            "stragglers": [],
             "checkpoint": {"step": 2, "uri": "s3://c/step-2"},
         }
     ]

@@ -82,11 +82,12 @@ def _supervise(config: "TrainerConfig", topology: "Topology", path: Path, stop: 
     from finetune_trainer.launch.worker import configure_logging, scratch_folder
 
     configure_logging(0, 1)
+    timing = Timing.from_environment()
     if topology.node_rank == 0:
         preflight(config)
     command = [sys.executable, "-m", "finetune_trainer.cli", "--config", str(path.absolute()), "--worker"]
     run_id = f"{config.job.uid}-{config.job.attempt}"
-    message = Supervisor(topology, command, run_id, scratch_folder(), Timing.from_environment(), stop).run()
+    message = Supervisor(topology, command, run_id, scratch_folder(), timing, stop).run()
     termination.write(message, termination.termination_file())
     print(f"finetune-trainer: {message.outcome}. {message.message}".rstrip(), file=sys.stderr)
     return verdict.exit_code(message)

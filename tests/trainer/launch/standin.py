@@ -74,7 +74,7 @@ def train(config, run):
 def resume(store, trained, momentum):
     import torch
 
-    state = store.restore(trained)
+    state = store.restore({name: tuple(parameter.shape) for name, parameter in trained.items()})
     if state is None:
         return 0
     for name, parameter in trained.items():

@@ -121,7 +121,7 @@ def test_each_layer_learns_more_slowly_than_the_one_above(bert: Any) -> None:
     assert scales["bert.embeddings.word_embeddings.weight"] == 0.0625
     made = updater(bert, layerwiseLearningRateDecay=0.5)
     made.step(0.8)
-    rates = {group["lr"] for group in made._optimizer.param_groups}
+    rates = {group["lr"] for group in made.optimizer.param_groups}
     assert rates == {0.8, 0.4, 0.2, 0.1, 0.05}
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import BitsAndBytesConfig
 
+from exhaustive import some_of
 from finetune_api.method_support import refusal
 from finetune_serving.artifact import open_artifact
 from finetune_serving.generation import Generator, Sampling
@@ -36,7 +37,10 @@ class Finished:
         return dict(report["baselineMetrics"])
 
 
-@pytest.fixture(scope="module", params=CASES)
+USUAL = ("dora", "qlora", "ia3", "prompt", "p", "prefix", "adalora")
+
+
+@pytest.fixture(scope="module", params=some_of(CASES, USUAL))
 def generator(
     request: pytest.FixtureRequest, tiny_gpt2: Path, questions: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Finished:
@@ -88,7 +92,7 @@ def test_it_writes_what_it_was_trained_to_write(generator: Finished) -> None:
     assert answer.allclose(expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in ("rslora", "p-lstm")])
+@pytest.mark.parametrize("name", [name for name in some_of(CASES, USUAL) if name not in ("rslora", "p-lstm")])
 def test_it_classifies(name: str, wild_bert: Path, tickets: Path, tmp_path: Path) -> None:
     """Better than untrained, and served alike."""
     config = job_of(CASES[name], tmp_path, wild_bert, tickets, learningRate=CASES[name].learning_rate / 2, maxSteps=16)

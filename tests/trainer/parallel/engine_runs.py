@@ -6,18 +6,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from exhaustive import some_of
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.ranks import Ranks
 from trainer.jobs import FULL, job
 from trainer.methods.method_runs import Case, Killed, KillingRecorder
 
-ENGINES: dict[str, dict[str, Any]] = {
+EVERY_ENGINE: dict[str, dict[str, Any]] = {
     "ddp": {"engine": "Torchrun"},
     "fsdp": {"engine": "Torchrun", "fsdp": {}},
     "zero-1": {"engine": "DeepSpeed", "deepspeed": {"zeroStage": 1}},
     "zero-2-offload": {"engine": "DeepSpeed", "deepspeed": {"zeroStage": 2, "offloadOptimizer": True}},
     "zero-3": {"engine": "DeepSpeed", "deepspeed": {"zeroStage": 3, "offloadParameters": True}},
 }
+ENGINES = some_of(EVERY_ENGINE, ("ddp", "fsdp", "zero-3"))
 STEPS = 5
 SAVED, KILLED = 2, 3
 """Steps: of the checkpoint, and at which the processes die."""

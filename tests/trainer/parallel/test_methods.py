@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from exhaustive import some_of
 from finetune_api.method_support import SUPPORT, Feature
 from finetune_trainer.ranks import Ranks
 from trainer.gangs import gang
@@ -14,12 +15,13 @@ from trainer.parallel.engine_runs import every_method, job_of, run, settings_of
 pytestmark = pytest.mark.timeout(1200)  # one fixture runs every method
 FEATURE: dict[str, Feature | None] = {"ddp": None, "fsdp": "distributed.fsdp", "zero-3": "distributed.deepspeed"}
 # Dropout differs between ranks, so it is left out.
-METHODS = {
+EVERY_METHOD = {
     name: type(case)({kind: {**fields, "dropout": 0.0} if "dropout" in fields else fields}, case.learning_rate)
     for name, case in CASES.items()
     if name not in ("p-lstm", "prefix-projected")
     for kind, fields in case.method.items()
 }
+METHODS = some_of(EVERY_METHOD, ("rslora", "prefix"))
 
 
 @pytest.fixture(scope="module")

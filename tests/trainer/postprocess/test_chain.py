@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from exhaustive import exhaustive
 from finetune_api.artifact import ArtifactDescription
 from finetune_api.manifest import verify_folder
 from finetune_api.reports import TrainingResult
@@ -137,6 +138,7 @@ async def test_the_server_runs_onnx(converted: tuple[Path, TrainingResult]) -> N
     assert (await answers(made(output, "onnx"))).allclose(await answers(output), atol=1e-5)
 
 
+@exhaustive
 def test_a_4_bit_base_is_widened_before_the_merge(model: Path, tickets: Path, tmp_path: Path) -> None:
     """Merging into 4 bits would round every weight a second time, and answer otherwise than was evaluated."""
     steps = [{"merge": {}}]

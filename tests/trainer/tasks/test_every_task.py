@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from exhaustive import EXHAUSTIVE
 from finetune_api.method import METHODS
 from finetune_api.method_support import refusal
 from finetune_api.metrics import METRICS, better
@@ -69,7 +70,10 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained: Finished, tmp_
     assert result.metrics == trained.result.metrics
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "full"])
+OTHERS = [method for method in METHODS if method != "full" and (EXHAUSTIVE or method in ("lora", "promptTuning"))]
+
+
+@pytest.mark.parametrize("method", OTHERS)
 def test_every_other_method_trains_it_unless_the_table_refuses(trained: Finished, method: str, tmp_path: Path) -> None:
     """The trainer reads every export back and compares it with what it trained."""
     if refusal(method, trained.case.task):
