@@ -101,7 +101,9 @@ def _add_model_arguments(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--digest", type=_digest, help="sha256:… of the artifact's manifest.json")
     group.add_argument("--base-model", metavar="URI", help="base model of an adapter")
     group.add_argument("--base-digest", type=_digest, help="sha256:… of the base model's manifest.json")
-    group.add_argument("--base-revision", metavar="REVISION", help="revision of an hf:// base model")
+    group.add_argument(
+        "--base-revision", metavar="REVISION", help="revision of an hf:// base model, where the artifact names none"
+    )
     group.add_argument("--trust-remote-code", action="store_true", help="run Python code of the model")
     group.add_argument("--scratch", default=_scratch(), metavar="DIR", help="where remote files are fetched to")
 

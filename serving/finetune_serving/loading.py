@@ -113,7 +113,8 @@ def _base_folder(source: ModelSource, description: ArtifactDescription) -> Path:
         raise StartupError(
             f"{source.uri}: an adapter needs its base model; pass --base-model (trained on {uri or 'unknown'})"
         )
-    revision = source.base_revision or (named.revision if named and named.source == uri else None)
+    # The artifact has the commit that was trained on; what was asked for may be a branch that has moved since.
+    revision = (named.revision if named and named.source == uri else None) or source.base_revision
     if source.base_digest:
         folder = local_folder(uri, source.scratch)
         verify(folder, source.base_digest)
