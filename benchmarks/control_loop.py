@@ -202,7 +202,7 @@ def fine_tune_job(number: int) -> dict[str, Any]:
             "distributed": {"nodes": 2},
             "checkpoint": {"storage": "s3://checkpoints/a", "everySteps": 100},
             "output": {"storage": "s3://models/out"},
-            "publish": {"modelName": "tickets"},
+            "publish": {"modelName": name(number)},
         },
     }
 
