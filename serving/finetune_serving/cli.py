@@ -18,6 +18,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, serve, and end the process with the exit code."""
     settings = parse(arguments)
+    logging.getLogger("torchao").setLevel(logging.ERROR)  # names the kernels of processors that are not here
     logging.getLogger("bitsandbytes.backends").setLevel(
         logging.ERROR
     )  # names a faster kernel that few models would use

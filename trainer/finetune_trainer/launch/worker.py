@@ -105,6 +105,7 @@ def configure_logging(rank: int, world_size: int) -> None:
     formatter.converter = time.gmtime
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
+    logging.getLogger("torchao").setLevel(logging.ERROR)  # names the kernels of processors that are not here
     logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)  # names a faster kernel that few jobs would use
     logging.basicConfig(level=os.environ.get(ENV_LOG_LEVEL, "INFO").upper(), handlers=[handler], force=True)
 
