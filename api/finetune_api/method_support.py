@@ -1,7 +1,7 @@
 """What each method goes with: the one table that validation, the CRD's rules and docs/methods.md are made from."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from finetune_api.base import rule
 from finetune_api.distributed import Distributed
@@ -9,22 +9,7 @@ from finetune_api.method import Method
 from finetune_api.metrics import TASKS, Task
 from finetune_api.training import Training
 
-Feature = (
-    Task
-    | Literal[
-        "TextClassification, decoders",
-        "training.packing",
-        "training.gradientCheckpointing",
-        "training.earlyStopping",
-        "training.optimizer Muon",
-        "training.layerwiseLearningRateDecay",
-        "training.precision Float16",
-        "distributed.fsdp",
-        "distributed.deepspeed",
-    ]
-)
-FEATURES: tuple[Feature, ...] = (
-    *TASKS,
+FeatureBesidesTasks = Literal[
     "TextClassification, decoders",
     "training.packing",
     "training.gradientCheckpointing",
@@ -34,7 +19,9 @@ FEATURES: tuple[Feature, ...] = (
     "training.precision Float16",
     "distributed.fsdp",
     "distributed.deepspeed",
-)
+]
+Feature = Task | FeatureBesidesTasks
+FEATURES: tuple[Feature, ...] = (*TASKS, *get_args(FeatureBesidesTasks))
 """Columns of the table. Whether a model is a decoder is known once its config.json is read: the trainer asks then."""
 
 CEL: dict[Feature, str] = {
