@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from finetune_api.names import API_VERSION, LABEL_ATTEMPT, LABEL_JOB
 from finetune_operator.plan.attempt import Snapshot
 from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name
 from finetune_operator.plan.observation import observe_attempts
+from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.status_draft import REPORTED
 from finetune_operator.plan.timestamps import rfc3339
@@ -154,6 +156,9 @@ def snapshot_of(resource: Resource, runtime: Resource | None = None) -> Snapshot
     return Snapshot(fixed, runtime, fixed["model"]["source"])
 
 
+SURROUNDINGS = {one.name for one in fields(Surroundings)}
+
+
 def world(
     resource: Resource,
     jobs: list[Resource] | None = None,
@@ -161,12 +166,14 @@ def world(
     after: float = 0.0,
     **more: Any,
 ) -> World:
-    """What the controller sees `after` seconds."""
+    """What the controller sees `after` seconds; `more` are fields of World, or of its Surroundings."""
+    around = {name: more.pop(name) for name in SURROUNDINGS & more.keys()}
     return World(
         job=resource,
         now=NOW + timedelta(seconds=after),
         settings=SETTINGS,
         attempts=observe_attempts(jobs or [], pods or []),
+        around=Surroundings(**around),
         **({"has_account": True} | more),
     )
 

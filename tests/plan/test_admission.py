@@ -102,11 +102,7 @@ def test_webhook_and_reconciler_agree(name: str) -> None:
             job=new,
             now=NOW,
             settings=SETTINGS,
-            runtime=around.runtime,
-            source_version=around.source_version,
-            deployment=around.deployment,
-            claims=around.claims,
-            rivals=around.rivals,
+            around=around,
         )
     )
     assert condition(plan, "Validated") == ("True" if reason == "Valid" else "False", reason)

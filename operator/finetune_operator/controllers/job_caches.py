@@ -121,7 +121,9 @@ class JobCaches:
         """Everything that the next step of this job depends on, from memory."""
         namespace, name, uid = (job["metadata"][field] for field in ("namespace", "name", "uid"))
         config_maps = self.config_maps.by_index("owner", uid)
-        around = self.surroundings(job)
+        snapshot = _snapshot(config_maps)
+        # A job that has started goes by its snapshot: claims and other jobs need not be gone through for it again.
+        around = self.surroundings(job) if snapshot is None else Surroundings(deployment=self._deployment(job))
         serving = around.deployment or self._serving(job)
         stable = ((serving or {}).get("status") or {}).get("stable")
         jobs = self.jobs.by_index("owner", uid)
@@ -131,15 +133,10 @@ class JobCaches:
             settings=settings,
             attempts=observe_attempts(jobs, self._pods(namespace, name)),
             parts=(*self.services.by_index("owner", uid), *config_maps),
-            snapshot=_snapshot(config_maps),
-            runtime=around.runtime,
-            source_version=around.source_version,
-            claims=around.claims,
-            rivals=around.rivals,
-            api_groups=around.api_groups,
+            snapshot=snapshot,
+            around=around,
             has_account=self.accounts.get(namespace, TRAINER_SERVICE_ACCOUNT) is not None,
             versions=tuple(self.versions.by_index("job", uid)),
-            deployment=around.deployment,
             serving=serving,
             deployed_version=self.versions.get(namespace, stable) if stable else None,
         )
@@ -147,11 +144,10 @@ class JobCaches:
     def surroundings(self, job: Resource) -> Surroundings:
         """What the references of a job lead to."""
         namespace = job["metadata"]["namespace"]
-        names = _deployment(job)
         return Surroundings(
             runtime=self._runtime(job),
             source_version=self._source_version(job),
-            deployment=self.deployments.get(*names[0].split("/")) if names else None,
+            deployment=self._deployment(job),
             claims=frozenset(claim["metadata"]["name"] for claim in self.claims.by_index("namespace", namespace)),
             rivals=self._rivals(job),
             api_groups=self.api_groups.names,
@@ -160,6 +156,10 @@ class JobCaches:
     def snapshot(self, job: Resource) -> Snapshot | None:
         """What a job started with; None before its start."""
         return _snapshot(self.config_maps.by_index("owner", job["metadata"]["uid"]))
+
+    def _deployment(self, job: Resource) -> Resource | None:
+        names = _deployment(job)
+        return self.deployments.get(*names[0].split("/")) if names else None
 
     def _rivals(self, job: Resource) -> tuple[str, ...]:
         model = next(iter(_publishing(job)), None)

@@ -26,27 +26,17 @@ class World:
     parts: tuple[Resource, ...] = ()
     """ConfigMaps and Services of the attempts."""
     snapshot: Snapshot | None = None
-    runtime: Resource | None = None
-    """The runtime that `spec.runtimeRef` names now."""
-    source_version: Resource | None = None
-    """The ModelVersion that a modelversion:// source names."""
+    around: Surroundings = field(default_factory=Surroundings)
+    """What the references of the job lead to; once it has a snapshot, the deployment alone."""
     versions: tuple[Resource, ...] = ()
     """ModelVersions that this job has made."""
-    deployment: Resource | None = None
-    """The ModelDeployment that `spec.deploy` names."""
     serving: Resource | None = None
     """The ModelDeployment that serves the model now: that one, or else another of the same model."""
     deployed_version: Resource | None = None
-    claims: frozenset[str] | None = None
-    """PersistentVolumeClaims of the namespace; None: not known."""
-    rivals: tuple[str, ...] = ()
-    """Other unfinished jobs that publish to the same model."""
     evidence: Evidence = field(default_factory=Evidence)
     """Nodes and events of the current attempt, where they were worth a look."""
     has_account: bool = False
     """The account of the training pods is there."""
-    api_groups: frozenset[str] | None = None
-    """What the API server serves; None: not known."""
 
     @property
     def name(self) -> str:
@@ -61,11 +51,9 @@ class World:
         return str(self.job["metadata"]["uid"])
 
     @property
-    def around(self) -> Surroundings:
-        """What the references of the job lead to."""
-        return Surroundings(
-            self.runtime, self.source_version, self.deployment, self.claims, self.rivals, self.api_groups
-        )
+    def deployment(self) -> Resource | None:
+        """The ModelDeployment that `spec.deploy` names."""
+        return self.around.deployment
 
     def facts(self, number: int) -> AttemptFacts:
         """Of one attempt; empty when nothing of it is there."""
