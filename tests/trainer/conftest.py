@@ -1,4 +1,4 @@
-"""Servers that the trainer's tests talk to: a real S3 API, and a small Hub."""
+"""What the trainer's tests share: tiny models and data, and a server that speaks S3."""
 
 import os
 import socket
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from trainer.model_fixtures import questions, tickets, tiny_bert, tiny_gpt2, tiny_llama, tiny_qwen  # noqa: F401
 
 MOTO = Path(sys.prefix) / "s3-server" / "bin" / "moto_server"
 

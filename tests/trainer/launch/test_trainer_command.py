@@ -14,7 +14,6 @@ from finetune_api.manifest import digest_of, verify_folder
 from finetune_api.reports import TerminationMessage
 from trainer.jobs import job
 from trainer.launch.pods import await_that
-from trainer.model_fixtures import tickets, tiny_bert  # noqa: F401
 
 TRAINER = Path(sys.executable).with_name("finetune-trainer")
 
@@ -38,7 +37,7 @@ def last_words(root: Path) -> TerminationMessage:
     return TerminationMessage.model_validate_json((root / "termination").read_bytes())
 
 
-def test_stopped_resumed_and_published(tmp_path: Path, tiny_bert: Path, tickets: Path) -> None:  # noqa: F811
+def test_stopped_resumed_and_published(tmp_path: Path, tiny_bert: Path, tickets: Path) -> None:
     split: dict[str, Any] = {"split": {"test": 0.2, "stratifyBy": "label"}}
     checkpoint = {"everySteps": 2, "keep": 2}
     config = job(tmp_path, tiny_bert, tickets, dataset=split, checkpoint=checkpoint, maxSteps=60)
@@ -68,7 +67,7 @@ def test_stopped_resumed_and_published(tmp_path: Path, tiny_bert: Path, tickets:
     verify_folder(artifact, done.result.artifact_digest)
 
 
-def test_a_model_that_is_not_there_is_the_authors_to_mend(tmp_path: Path, tickets: Path) -> None:  # noqa: F811
+def test_a_model_that_is_not_there_is_the_authors_to_mend(tmp_path: Path, tickets: Path) -> None:
     config = job(tmp_path, tmp_path / "no-model", tickets)
     body = json.loads(config.model_dump_json(by_alias=True, exclude_none=True))
     (tmp_path / "job.json").write_text(json.dumps(body))

@@ -1,17 +1,8 @@
-"""The tiny models and data of this folder's tests."""
+"""A tiny model for the tests of methods."""
 
 from pathlib import Path
 
 import pytest
-
-from trainer.model_fixtures import (  # noqa: F401
-    questions,
-    tickets,
-    tiny_bert,
-    tiny_gpt2,
-    tiny_llama,
-    tiny_qwen,
-)
 
 
 @pytest.fixture(scope="session")
