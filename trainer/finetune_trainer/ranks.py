@@ -40,12 +40,11 @@ class Ranks:
         dist.all_gather_object(values, value, group=self.group)
         return values
 
-    def broadcast(self, value: T) -> T:
-        """Rank 0's value on every rank."""
-        if self.world_size == 1:
-            return value
+    def broadcast(self, value: T | None) -> T:
+        """Rank 0's value on every rank; what the others give is not looked at."""
         box: list[Any] = [value if self.rank == 0 else None]
-        dist.broadcast_object_list(box, src=0, group=self.group)
+        if self.world_size > 1:
+            dist.broadcast_object_list(box, src=0, group=self.group)
         return box[0]
 
     def maximum(self, values: list[int]) -> list[int]:

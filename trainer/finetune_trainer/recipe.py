@@ -120,7 +120,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         digest = ranks.broadcast(made)
         del adaptation, trained, ready, strategy, loop, evaluate  # the steps read the model from its files
         chain = Postprocessing(exporter, data, replace(evaluator, ranks=Ranks()), evaluation, reports)
-        steps = ranks.broadcast(chain.run(run.scratch / "postprocess") if run.rank == 0 else [])
+        steps = ranks.broadcast(chain.run(run.scratch / "postprocess") if run.rank == 0 else None)
     return _result(config, data, evaluation, digest, steps)
 
 

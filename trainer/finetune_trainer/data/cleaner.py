@@ -6,7 +6,6 @@ from typing import Any
 
 from finetune_api.data_preparation import Cleaning
 from finetune_trainer.data.examples import Example
-from finetune_trainer.data.near_duplicates import NearDuplicateIndex
 from finetune_trainer.data.redaction import Redactor
 from finetune_trainer.data.text_rules import broken_rule, normalised
 from finetune_trainer.data.texts import texts_in, with_texts
@@ -38,7 +37,12 @@ class Cleaner:
     def __init__(self, cleaning: Cleaning) -> None:
         self._cleaning = cleaning
         self._redactor = Redactor(cleaning.redact) if cleaning.redact else None
-        self._near = NearDuplicateIndex(cleaning.near_duplicates) if cleaning.near_duplicates else None
+        self._near = None
+        if cleaning.near_duplicates:
+            # datasketch brings SciPy's integration, more than a second of every start.
+            from finetune_trainer.data.near_duplicates import NearDuplicateIndex
+
+            self._near = NearDuplicateIndex(cleaning.near_duplicates)
         self._seen: set[bytes] = set()
 
     def clean(self, part: str, examples: list[Example], tally: Tally) -> list[Example]:

@@ -41,7 +41,8 @@ class Evaluator:
                 if counts:
                     scores.add(predictions, batch, chosen)
         model.train(training)
-        return scores.result(self.ranks.gather(scores.share()))
+        shares = self.ranks.gather(scores.share())
+        return self.ranks.broadcast(scores.result(shares) if self.ranks.rank == 0 else None)
 
     def _own_batches(self, encoded: Encoded, rows: list[list[int]]) -> list[tuple[np.ndarray, bool]]:
         """This rank's batches, and whether they count.

@@ -3,8 +3,6 @@
 from functools import lru_cache
 from typing import Any
 
-from trl.chat_template_utils import get_training_chat_template
-
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.reading import Where
 from finetune_trainer.errors import ConfigurationError, DataError
@@ -55,6 +53,9 @@ def _template(tokenizer: Any) -> tuple[str | None, bool]:
             "model.source: the tokenizer has no chat template, so messages have no form; use an instruction-tuned "
             "model, or data with prompt and completion"
         )
+    # TRL brings datasets and pandas, seconds of every start; only conversations need it.
+    from trl.chat_template_utils import get_training_chat_template
+
     try:
         return get_training_chat_template(tokenizer) or tokenizer.chat_template, True
     except ValueError:
