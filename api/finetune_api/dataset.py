@@ -9,6 +9,7 @@ from finetune_api.data_preparation import Cleaning, Sampling, TextAugmentation, 
 from finetune_api.sources import Source
 
 DataFormat = Literal["Auto", "Jsonl", "Csv", "Parquet", "ClassFolders"]
+TextLayout = Literal["Auto", "Text", "PromptCompletion", "Messages", "Alpaca", "ShareGPT"]
 
 
 class DataFile(Schema):
@@ -63,8 +64,13 @@ class Columns(Schema):
     prompt: str | None = Field(None, max_length=128, description="Default: prompt.")
     completion: str | None = Field(None, max_length=128, description="Default: completion.")
     messages: str | None = Field(
-        None, max_length=128, description="Chat turns, each {role, content}. Default: messages."
+        None,
+        max_length=128,
+        description="Chat turns: {role, content}, or ShareGPT's {from, value}. Default: messages or conversations.",
     )
+    instruction: str | None = Field(None, max_length=128, description="Alpaca's instruction. Default: instruction.")
+    input: str | None = Field(None, max_length=128, description="What Alpaca's instruction is about. Default: input.")
+    output: str | None = Field(None, max_length=128, description="Alpaca's answer. Default: output.")
     question: str | None = Field(None, max_length=128, description="Default: question.")
     context: str | None = Field(None, max_length=128, description="Text that holds the answer. Default: context.")
     answers: str | None = Field(
@@ -109,6 +115,9 @@ class Dataset(Schema):
     test: DataFile | None = None
     split: Split | None = None
     columns: Columns = Field(default_factory=Columns)
+    layout: TextLayout = Field(
+        "Auto", description="TextGeneration: how a row holds its text. Auto goes by the columns of the first row."
+    )
     cleaning: Cleaning | None = None
     """What is mended and left out before the data is split."""
     augmentation: Augmentation | None = None
@@ -131,4 +140,7 @@ class Dataset(Schema):
     def problems_with(self, task: str) -> list[str]:
         """What does not go with the task."""
         text = self.augmentation.text if self.augmentation else None
-        return preparation_problems(task, self.cleaning, text, self.sampling)
+        problems = preparation_problems(task, self.cleaning, text, self.sampling)
+        if self.layout != "Auto" and task != "TextGeneration":
+            problems.append(f"dataset.layout is for TextGeneration, not {task}; remove it")
+        return problems

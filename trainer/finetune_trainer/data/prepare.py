@@ -201,8 +201,9 @@ def _key(digest: str, dataset: Dataset, task: Task, processor: Any, limit: Lengt
     parts = [
         FORM,
         digest,
-        task.name,
+        type(task).__name__,
         dataset.columns.wire(),
+        dataset.layout,
         *(part.wire() if part else None for part in (dataset.split, dataset.cleaning, dataset.augmentation)),
         [limit.max_length, limit.over_length],
         _identity(processor),

@@ -3,40 +3,20 @@
 from functools import lru_cache
 from typing import Any
 
-from finetune_trainer.data.examples import Example
-from finetune_trainer.data.reading import Where
-from finetune_trainer.errors import ConfigurationError, DataError
-
-
-def check_turns(value: Any, where: Where, column: str) -> list[dict[str, Any]]:
-    """Turns with role and content, one of them the assistant's.
-
-    Raises:
-        DataError: Names the row, the turn and what is wrong.
-    """
-    if not isinstance(value, list) or not value:
-        raise DataError(f"{where}: column {column!r} must be a list of {{role, content}} turns")
-    for number, turn in enumerate(value):
-        if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
-            raise DataError(f"{where}: {column}[{number}] has no role; a turn is {{role, content}}")
-        if not isinstance(turn.get("content"), str) and not turn.get("tool_calls"):
-            raise DataError(f"{where}: {column}[{number}].content must be text")
-    if not any(turn["role"] == "assistant" for turn in value):
-        raise DataError(f"{where}: {column} has no assistant turn, so there is nothing to learn")
-    return value
-
+from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.tasks.text_layouts import Turn
 
 LearntTokens = tuple[list[int], list[bool]]
 """Token ids, and which of them are learnt."""
 
 
-def chat_tokens(example: Example, tokenizer: Any) -> LearntTokens:
+def chat_tokens(turns: list[Turn], tokenizer: Any) -> LearntTokens:
     """The conversation in the model's own format, with its assistant turns marked as learnt."""
     template, marked = _template(tokenizer)
     if not marked:
-        return _by_prefixes(example, tokenizer)
+        return _by_prefixes(turns, tokenizer)
     encoded = tokenizer.apply_chat_template(
-        example.content,
+        turns,
         chat_template=template,
         tokenize=True,
         return_dict=True,
@@ -62,13 +42,12 @@ def _template(tokenizer: Any) -> tuple[str | None, bool]:
         return None, False
 
 
-def _by_prefixes(example: Example, tokenizer: Any) -> LearntTokens:
+def _by_prefixes(turns: list[Turn], tokenizer: Any) -> LearntTokens:
     """For templates without markers: what an assistant turn adds to the conversation before it is learnt.
 
     Raises:
         ConfigurationError: The template renders earlier turns anew when later ones follow.
     """
-    turns = example.content
     whole = _rendered(tokenizer, turns)
     trained = [False] * len(whole)
     for number, turn in enumerate(turns):

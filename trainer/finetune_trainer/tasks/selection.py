@@ -16,7 +16,9 @@ TASKS: dict[str, Callable[[TrainerConfig], Task]] = {
     "QuestionAnswering": lambda config: QuestionAnswering(config.dataset.columns),
     "Seq2Seq": lambda config: Seq2Seq(config.dataset.columns),
     "TextClassification": lambda config: TextClassification(config.dataset.columns),
-    "TextGeneration": lambda config: TextGeneration(config.dataset.columns, config.training.packing),
+    "TextGeneration": lambda config: TextGeneration(
+        config.dataset.columns, config.training.packing, config.dataset.layout
+    ),
     "TokenClassification": lambda config: TokenClassification(config.dataset.columns),
 }
 

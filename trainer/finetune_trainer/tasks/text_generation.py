@@ -1,4 +1,4 @@
-"""Continues a text: plain text, prompt and completion, or chat turns."""
+"""Continues a text: plain text, prompt and completion, or chat turns, in any of the usual layouts."""
 
 from typing import Any
 
@@ -7,21 +7,22 @@ from peft import TaskType
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from finetune_api.dataset import Columns
+from finetune_api.dataset import Columns, TextLayout
 from finetune_trainer.data.batches import Batch, Collate, generation_batch, packed_batch
 from finetune_trainer.data.encoded import Encoded, Features
-from finetune_trainer.data.examples import Example, column, text_column
+from finetune_trainer.data.examples import Example
 from finetune_trainer.data.packing import pack
 from finetune_trainer.data.reading import Row
-from finetune_trainer.errors import ConfigurationError, DataError
+from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.metrics.generation import TokenLoss
-from finetune_trainer.tasks.chat import chat_tokens, check_turns
+from finetune_trainer.tasks.chat import chat_tokens
 from finetune_trainer.tasks.cross_entropy import CrossEntropy
+from finetune_trainer.tasks.text_layouts import TextReader, in_form_for
 from finetune_trainer.tasks.text_task import TextTask
 
 
 class TextGeneration(CrossEntropy, TextTask):
-    """Columns `messages`, or `prompt` and `completion`, or `text`, whichever the first row has."""
+    """Rows of any layout that `TextReader` knows."""
 
     name = "TextGeneration"
     model_class = AutoModelForCausalLM
@@ -29,39 +30,12 @@ class TextGeneration(CrossEntropy, TextTask):
     heads = ()
     peft_type = TaskType.CAUSAL_LM
 
-    def __init__(self, columns: Columns, packing: bool) -> None:
-        self._columns = columns
+    def __init__(self, columns: Columns, packing: bool, layout: TextLayout = "Auto") -> None:
         self._packing = packing
-        self._form: str | None = _form_asked_for(columns)
+        self._reader = TextReader(columns, layout)
 
     def read(self, row: Row) -> Example:
-        self._form = self._form or self._form_of(row)
-        return Example(self._content(row, self._form), row.where)
-
-    def _content(self, row: Row, form: str) -> Any:
-        if form == "text":
-            return text_column(row, self._columns.text or "text", "dataset.columns.text")
-        if form == "messages":
-            name = self._columns.messages or "messages"
-            return check_turns(column(row, name, "dataset.columns.messages"), row.where, name)
-        return (
-            text_column(row, self._columns.prompt or "prompt", "dataset.columns.prompt"),
-            text_column(row, self._columns.completion or "completion", "dataset.columns.completion"),
-        )
-
-    def _form_of(self, row: Row) -> str:
-        for form, needed in (
-            ("messages", ["messages"]),
-            ("completion", ["prompt", "completion"]),
-            ("text", ["text"]),
-        ):
-            if all(name in row.values for name in needed):
-                return form
-        there = ", ".join(row.values) or "none"
-        raise DataError(
-            f"{row.where}: none of the columns messages, prompt and completion, or text; the columns are: {there}. "
-            "Set dataset.columns.text, .prompt and .completion, or .messages"
-        )
+        return Example(self._reader.read(row), row.where)
 
     def check_tokenizer(self, tokenizer: Any) -> None:
         if tokenizer.eos_token_id is None:
@@ -71,14 +45,14 @@ class TextGeneration(CrossEntropy, TextTask):
             )
 
     def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
-        if self._form == "messages":
-            return [learnt_tokens(*chat_tokens(e, processor)) for e in examples]
-        if self._form == "text":
-            texts = processor([e.content for e in examples], verbose=False)["input_ids"]
-            return [_ended([], ids, processor.eos_token_id) for ids in texts]
-        prompts = processor([e.content[0] for e in examples], verbose=False)["input_ids"]
-        completions = processor([e.content[1] for e in examples], add_special_tokens=False, verbose=False)
+        contents = [in_form_for(e.content, processor) for e in examples]
         eos = processor.eos_token_id
+        if any(isinstance(content, list) for content in contents):
+            return [learnt_tokens(*chat_tokens(turns, processor)) for turns in contents]
+        if isinstance(contents[0], str):
+            return [_ended([], ids, eos) for ids in processor(contents, verbose=False)["input_ids"]]
+        prompts = processor([c[0] for c in contents], verbose=False)["input_ids"]
+        completions = processor([c[1] for c in contents], add_special_tokens=False, verbose=False)
         return [_ended(p, c, eos) for p, c in zip(prompts, completions["input_ids"], strict=True)]
 
     def truncate(
@@ -108,14 +82,6 @@ class TextGeneration(CrossEntropy, TextTask):
 def learnt_tokens(ids: Any, trained: Any) -> Features:
     """Token ids, and a flag for each that is learnt; the first has nothing before it to be predicted from."""
     return Features({"input_ids": ids, "trained": trained}, len(ids), sum(trained[1:]))
-
-
-def _form_asked_for(columns: Columns) -> str | None:
-    if columns.messages:
-        return "messages"
-    if columns.prompt or columns.completion:
-        return "completion"
-    return "text" if columns.text else None
 
 
 def _ended(prompt: list[int], completion: list[int], eos: int) -> Features:

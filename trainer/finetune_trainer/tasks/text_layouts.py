@@ -1,0 +1,181 @@
+"""How rows hold texts to learn from: as one text, prompt and completion, chat turns, Alpaca's or ShareGPT's."""
+
+from typing import Any
+
+from finetune_api.dataset import Columns, TextLayout
+from finetune_trainer.data.examples import column, text_column
+from finetune_trainer.data.row import Row, Where
+from finetune_trainer.errors import DataError
+
+Turn = dict[str, Any]
+
+LAYOUTS: dict[TextLayout, dict[str, str]] = {
+    "Messages": {"messages": "messages"},
+    "ShareGPT": {"messages": "conversations"},
+    "PromptCompletion": {"prompt": "prompt", "completion": "completion"},
+    "Alpaca": {"instruction": "instruction", "output": "output"},
+    "Text": {"text": "text"},
+}
+"""Fields of `dataset.columns` that a layout needs, and the usual name of each column."""
+
+SPEAKERS = {
+    **dict.fromkeys(["human", "user"], "user"),
+    **dict.fromkeys(["gpt", "assistant", "chatgpt", "bing", "bard", "model"], "assistant"),
+    "system": "system",
+    **dict.fromkeys(["tool", "observation", "function_response"], "tool"),
+}
+"""Roles of chat templates by the names that ShareGPT files give them."""
+
+ALPACA = (
+    "Below is an instruction that describes a task{paired}. Write a response that appropriately completes the request."
+)
+PAIRED = ", paired with an input that provides further context"
+"""The prompt that Alpaca was trained with: https://github.com/tatsu-lab/stanford_alpaca#data-release"""
+
+
+class TextReader:
+    """Reads rows of one layout: the one asked for, or the one that the first row has.
+
+    What it gives is JSON whose form tells the layout: a text, a (prompt, completion) pair, a list of turns, or
+    `{"instruction", "output"}` with, perhaps, `"input"` and `"system"`.
+    """
+
+    def __init__(self, columns: Columns, layout: TextLayout = "Auto") -> None:
+        self._columns = columns
+        self._layout = layout
+
+    def read(self, row: Row) -> Any:
+        """Raises DataError naming the row, and the field or turn that is wrong."""
+        if self._layout == "Auto":
+            self._layout = self._detected(row)
+        match self._layout:
+            case "Messages" | "ShareGPT":
+                return self._turns(row)
+            case "Alpaca":
+                return self._alpaca(row)
+            case "Text":
+                return self._text("text", row)
+        return self._text("prompt", row), self._text("completion", row)
+
+    def _alpaca(self, row: Row) -> Any:
+        told = {"instruction": self._text("instruction", row), "output": self._text("output", row)}
+        more = row.values.get(self._columns.input or "input")
+        if isinstance(more, str) and more.strip():
+            told["input"] = more
+        earlier = row.values.get("history") or []
+        if not earlier:
+            return told | {key: turn["content"] for key, turn in zip(["system"], _system(row), strict=False)}
+        # Further rounds have no place in Alpaca's prompt: they are turns of a chat.
+        return [*_system(row), *_rounds(earlier, row.where), *alpaca_turns(told)]
+
+    def _detected(self, row: Row) -> TextLayout:
+        asked = [one for one, roles in LAYOUTS.items() if any(getattr(self._columns, role) for role in roles)]
+        there = (one for one in asked or LAYOUTS if all(name in row.values for name in self._names(one).values()))
+        layout = next(there, asked[0] if asked else None)
+        if layout is None:
+            found = ", ".join(row.values) or "none"
+            raise DataError(
+                f"{row.where}: none of the columns messages or conversations, prompt and completion, instruction and "
+                f"output, or text; the columns are: {found}. Set dataset.columns.text, .prompt and .completion, "
+                ".instruction and .output, or .messages"
+            )
+        if "messages" not in LAYOUTS[layout]:
+            return layout
+        turns = row.values.get(self._names(layout)["messages"])
+        first = turns[0] if isinstance(turns, list) and turns else None
+        return "ShareGPT" if isinstance(first, dict) and "from" in first and "role" not in first else "Messages"
+
+    def _names(self, layout: TextLayout) -> dict[str, str]:
+        return {role: getattr(self._columns, role) or usual for role, usual in LAYOUTS[layout].items()}
+
+    def _turns(self, row: Row) -> list[Turn]:
+        # Either name is common for either form of a turn.
+        usual = next((name for name in ("messages", "conversations") if name in row.values), "messages")
+        name = self._columns.messages or usual
+        value = column(row, name, "dataset.columns.messages")
+        if self._layout == "ShareGPT":
+            value = [*_system(row), *roles_of(value, row.where, name)]
+        return check_turns(value, row.where, name)
+
+    def _text(self, role: str, row: Row) -> str:
+        return text_column(row, self._names(self._layout)[role], f"dataset.columns.{role}")
+
+
+def roles_of(value: Any, where: Where, name: str) -> list[Turn]:
+    """ShareGPT's turns, `{from, value}`, as `{role, content}`.
+
+    Raises:
+        DataError: Names the turn and what is wrong.
+    """
+    if not isinstance(value, list):
+        raise DataError(f"{where}: column {name!r} must be a list of {{from, value}} turns")
+    turns = []
+    for number, turn in enumerate(value):
+        speaker = turn.get("from") if isinstance(turn, dict) else None
+        role = SPEAKERS.get(speaker.lower()) if isinstance(speaker, str) else None
+        if role is None:
+            raise DataError(
+                f"{where}: {name}[{number}].from is {speaker!r}; it must be one of {', '.join(SPEAKERS)}. Turns of "
+                "{role, content} are the layout Messages"
+            )
+        if not isinstance(turn.get("value"), str):
+            raise DataError(f"{where}: {name}[{number}].value must be text")
+        turns.append({"role": role, "content": turn["value"]})
+    return turns
+
+
+def check_turns(value: Any, where: Where, name: str) -> list[Turn]:
+    """Turns with role and content, one of them the assistant's.
+
+    Raises:
+        DataError: Names the row, the turn and what is wrong.
+    """
+    turns = turns_in(value, where, name)
+    if not any(turn["role"] == "assistant" for turn in turns):
+        raise DataError(f"{where}: {name} has no assistant turn, so there is nothing to learn")
+    return turns
+
+
+def turns_in(value: Any, where: Where, name: str) -> list[Turn]:
+    """Turns with role and content, whoever speaks. Raises DataError likewise."""
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{where}: column {name!r} must be a list of {{role, content}} turns")
+    for number, turn in enumerate(value):
+        if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
+            raise DataError(f"{where}: {name}[{number}] has no role; a turn is {{role, content}}")
+        if not isinstance(turn.get("content"), str) and not turn.get("tool_calls"):
+            raise DataError(f"{where}: {name}[{number}].content must be text")
+    return value
+
+
+def in_form_for(content: Any, tokenizer: Any) -> Any:
+    """Alpaca's columns as turns for a model with a chat template, else as Alpaca's own prompt; the rest as it is."""
+    if not isinstance(content, dict):
+        return content
+    if tokenizer.chat_template:
+        return alpaca_turns(content)
+    system = f"{content['system']}\n\n" if "system" in content else ""
+    more = f"\n\n### Input:\n{content['input']}" if "input" in content else ""
+    said = ALPACA.format(paired=PAIRED if more else "")
+    return f"{system}{said}\n\n### Instruction:\n{content['instruction']}{more}\n\n### Response:\n", content["output"]
+
+
+def alpaca_turns(content: dict[str, str]) -> list[Turn]:
+    """Instruction and input are the user's turn, one below the other."""
+    asked = "\n".join(content[key] for key in ("instruction", "input") if key in content)
+    system = [{"role": "system", "content": content["system"]}] if "system" in content else []
+    return [*system, {"role": "user", "content": asked}, {"role": "assistant", "content": content["output"]}]
+
+
+def _system(row: Row) -> list[Turn]:
+    told = row.values.get("system")
+    return [{"role": "system", "content": told}] if isinstance(told, str) and told.strip() else []
+
+
+def _rounds(history: Any, where: Where) -> list[Turn]:
+    turns: list[Turn] = []
+    for number, pair in enumerate(history if isinstance(history, list) else [history]):
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+            raise DataError(f"{where}: history[{number}] must be a list of two texts: what was asked and answered")
+        turns += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
+    return turns
