@@ -35,6 +35,11 @@ class ArtifactDescription(Schema):
     max_length: int | None = Field(None, ge=1, description="Longest input in tokens that it was trained on.")
     versions: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def outputs(self) -> int | None:
+        """How many numbers the model's head gives; None where there is no such head."""
+        return 1 if self.task == "RewardModeling" else len(self.labels or ()) or None
+
     @model_validator(mode="after")
     def complete(self) -> "ArtifactDescription":
         if self.task in LABELLED and not self.labels:

@@ -63,6 +63,8 @@ class Columns(Schema):
     label: str | None = Field(None, max_length=128, description="Class of a classification example. Default: label.")
     prompt: str | None = Field(None, max_length=128, description="Default: prompt.")
     completion: str | None = Field(None, max_length=128, description="Default: completion.")
+    chosen: str | None = Field(None, max_length=128, description="The better completion. Default: chosen.")
+    rejected: str | None = Field(None, max_length=128, description="The worse completion. Default: rejected.")
     messages: str | None = Field(
         None,
         max_length=128,

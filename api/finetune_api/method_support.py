@@ -11,6 +11,7 @@ from finetune_api.training import Training
 
 FeatureBesidesTasks = Literal[
     "TextClassification, decoders",
+    "RewardModeling, decoders",
     "training.packing",
     "training.gradientCheckpointing",
     "training.earlyStopping",
@@ -96,6 +97,7 @@ SUPPORT: dict[str, Support] = {
         {
             **NOT_ON_PIXELS,
             "TextClassification, decoders": POOLED_VIRTUAL_TOKENS,
+            "RewardModeling, decoders": POOLED_VIRTUAL_TOKENS,
             "training.packing": PACKED_VIRTUAL_TOKENS,
             **BEFORE_THE_LAYERS,
         },
@@ -107,6 +109,7 @@ SUPPORT: dict[str, Support] = {
         {
             **NOT_ON_PIXELS,
             "TextClassification, decoders": POOLED_VIRTUAL_TOKENS,
+            "RewardModeling, decoders": POOLED_VIRTUAL_TOKENS,
             "training.packing": PACKED_VIRTUAL_TOKENS,
             **BEFORE_THE_LAYERS,
         },

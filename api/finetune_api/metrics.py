@@ -3,7 +3,13 @@
 from typing import Literal, get_args
 
 Task = Literal[
-    "TextClassification", "TextGeneration", "TokenClassification", "Seq2Seq", "ImageClassification", "QuestionAnswering"
+    "TextClassification",
+    "TextGeneration",
+    "TokenClassification",
+    "Seq2Seq",
+    "ImageClassification",
+    "QuestionAnswering",
+    "RewardModeling",
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
 
@@ -12,6 +18,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "TextGeneration": ("loss", "perplexity"),
     "ImageClassification": ("accuracy", "precision", "recall", "f1", "auc", "loss"),
     "QuestionAnswering": ("f1", "exactMatch", "loss"),
+    "RewardModeling": ("accuracy", "margin", "loss"),
     "Seq2Seq": ("rougeL", "rouge1", "rouge2", "bleu", "chrf", "loss"),
     "TokenClassification": ("f1", "precision", "recall", "accuracy", "loss"),
 }

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 MODEL_CLASSES: dict[str, Any] = {
     "ImageClassification": AutoModelForImageClassification,
     "QuestionAnswering": AutoModelForQuestionAnswering,
+    "RewardModeling": AutoModelForSequenceClassification,
     "Seq2Seq": AutoModelForSeq2SeqLM,
     "TextClassification": AutoModelForSequenceClassification,
     "TextGeneration": AutoModelForCausalLM,
@@ -154,6 +155,8 @@ def _model(
         _check_label_count(folder, description, options)
         options["id2label"] = dict(enumerate(labels))
         options["label2id"] = {label: index for index, label in enumerate(labels)}
+    elif description.outputs:
+        options["num_labels"] = description.outputs
     if description.quantization:
         # An adapter fits the weights that it was trained on, which are those after rounding.
         options["quantization_config"] = BitsAndBytesConfig.from_dict(description.quantization)

@@ -19,6 +19,7 @@ from finetune_serving.open_inference import PredictionService, inference_router,
 from finetune_serving.openai_api import OpenAIService, openai_router
 from finetune_serving.prediction import Predictor
 from finetune_serving.question_answering import AnswerFinder
+from finetune_serving.scoring import CompletionScorer
 from finetune_serving.settings import Settings
 from finetune_serving.text_stream import TextStreamer
 from finetune_serving.token_classification import EntityFinder
@@ -86,6 +87,7 @@ class GenerationRuntime:
 PREDICTORS: dict[str, Callable[[LoadedModel], Predictor]] = {
     "ImageClassification": ImageClassifier,
     "QuestionAnswering": AnswerFinder,
+    "RewardModeling": CompletionScorer,
     "TextClassification": TextClassifier,
     "TokenClassification": EntityFinder,
 }

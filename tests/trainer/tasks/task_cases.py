@@ -160,7 +160,66 @@ def finds_the_number(answer: Answer) -> None:
     assert all(0.2 < score <= 1 for score in answer["score"])
 
 
+def writer(folder: Path) -> Path:
+    from trainer import tiny_models
+
+    return tiny_models.llama(folder)
+
+
+POLITE, RUDE = ["thanks a", "please you"], ["what is broken", "crashes"]
+
+
+def preferences(folder: Path) -> Path:
+    """Polite answers are preferred, whatever the question."""
+    rows = []
+    for n in range(80):
+        prompt = f"question : {NUMBERS[n % 10]} {NUMBERS[n // 10]}"
+        polite, rude = f"{NUMBERS[n % 7]} {POLITE[n % 2]}", f"{NUMBERS[n % 7]} {RUDE[n // 2 % 2]}"
+        rows.append({"prompt": prompt, "chosen": polite, "rejected": rude})
+    return write_jsonl(folder / "train.jsonl", rows)
+
+
+def chats(folder: Path) -> Path:
+    """The same as whole chats."""
+    import json
+
+    rows = []
+    for line in preferences(folder).read_text().splitlines():
+        row = json.loads(line)
+        asked = {"role": "user", "content": row["prompt"]}
+        rows.append({r: [asked, {"role": "assistant", "content": row[r]}] for r in ("chosen", "rejected")})
+    return write_jsonl(folder / "train.jsonl", rows)
+
+
+def likes_the_polite(answer: Answer) -> None:
+    polite, rude = answer["score"]
+    assert polite > rude + 1
+
+
 CASES = {
+    "reward-modeling-encoder": Case(
+        task="RewardModeling",
+        model=encoder,
+        data=preferences,
+        metric="accuracy",
+        reaches=0.95,
+        inputs={"prompt": ["question : six ten"] * 2, "completion": ["two thanks a", "two what is broken"]},
+        answered=likes_the_polite,
+    ),
+    "reward-modeling-chats": Case(
+        task="RewardModeling",
+        model=writer,
+        data=chats,
+        metric="accuracy",
+        reaches=0.95,
+        inputs={
+            "prompt": ['[{"role": "user", "content": "question : six ten"}]'] * 2,
+            "completion": ["two thanks a", "two what is broken"],
+        },
+        answered=likes_the_polite,
+        methods=("lora",),
+        method={"lora": {"rank": 4}},
+    ),
     "question-answering": Case(
         task="QuestionAnswering",
         model=encoder,

@@ -25,6 +25,8 @@ class Features:
     """What it costs to compute, in the task's unit: tokens of a text, 1 for an image."""
     targets: int = 1
     """Predictions that it adds to the loss; one with 0 has nothing to learn."""
+    longest: int | None = None
+    """Of an example of several texts: the longest, which `dataset.maxLength` bounds. Else `length` is bounded."""
 
 
 @dataclass(frozen=True)

@@ -72,10 +72,11 @@ def _fit(
     labels: list[str],
     losses: Losses,
 ) -> Features | None:
-    if features.length > limit.max_length:
+    length = features.length if features.longest is None else features.longest
+    if length > limit.max_length:
         if limit.over_length == "Error":
             raise DataError(
-                f"{example.where}: {features.length} {task.unit}, but dataset.maxLength is {limit.max_length}; "
+                f"{example.where}: {length} {task.unit}, but dataset.maxLength is {limit.max_length}; "
                 "raise it, shorten the example, or set dataset.overLength to Drop or Truncate"
             )
         if limit.over_length == "Drop":

@@ -53,6 +53,8 @@ def reload(folder: Path, base: Path | None, task: Task, model: Any, trust_remote
         options["num_labels"] = model.config.num_labels
     options |= loading_options(quantization_in(model), next(model.parameters()).device)
     loaded = keep_format(task.model_class.from_pretrained(str(base), ignore_mismatched_sizes=True, **options))
+    # Decoders have no padding token of their own, and classify at the last token before it.
+    loaded.config.pad_token_id = getattr(model.config, "pad_token_id", None)
     return PeftModel.from_pretrained(loaded, str(folder))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from finetune_api.method import Method
-from finetune_api.method_support import refusal
+from finetune_api.method_support import Feature, refusal
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.tasks.task import Task
 
@@ -32,9 +32,10 @@ def check_suitable(config: Any, task: Task, trust_remote_code: bool) -> None:
 
 def check_method(config: Any, task: str, method: Method) -> None:
     """Raises ConfigurationError for a method that the model would not take, or take wrongly."""
-    if task not in ("TextClassification", "TokenClassification", "QuestionAnswering"):
+    if task not in ("TextClassification", "TokenClassification", "QuestionAnswering", "RewardModeling"):
         return
-    reason = refusal(method.name, "TextClassification, decoders") if task == "TextClassification" else None
+    by_decoders = CLASSIFYING_DECODERS.get(task)
+    reason = refusal(method.name, by_decoders) if by_decoders else None
     if reason and not is_encoder(config):
         raise ConfigurationError(reason)
     kind = config.model_type
@@ -64,6 +65,11 @@ def longest_input(config: Any) -> int | None:
     return None
 
 
+CLASSIFYING_DECODERS: dict[str, Feature] = {
+    "TextClassification": "TextClassification, decoders",
+    "RewardModeling": "RewardModeling, decoders",
+}
+"""Tasks with one output a text, which decoders give at its last token."""
 PREFIXED_ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 """Encoders whose classifiers PEFT takes apart rightly; of others it leaves out what lies before the last layer."""
 

@@ -44,8 +44,8 @@ class Source:
     def adapted_model(self) -> Any:
         """The base model with the adapter beside it; a base that was held in 4 bits is widened to float32."""
         options = self._options()
-        if self.description.labels:
-            options["num_labels"] = len(self.description.labels)
+        if self.description.outputs:
+            options["num_labels"] = self.description.outputs
         quantization = self.description.quantization
         if quantization:
             options |= {
@@ -54,6 +54,8 @@ class Source:
             }
         # The head may have been one of other classes: the adapter brings its own.
         base = self.task.model_class.from_pretrained(str(self.base), ignore_mismatched_sizes=True, **options)
+        if getattr(self.processor, "pad_token_id", None) is not None:
+            base.config.pad_token_id = self.processor.pad_token_id  # decoders have none, and classify before it
         if quantization:
             base = keep_format(base).dequantize(dtype=torch.float32)
         return PeftModel.from_pretrained(base, str(self.folder)).eval()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.tasks.image_classification import ImageClassification
 from finetune_trainer.tasks.question_answering import QuestionAnswering
+from finetune_trainer.tasks.reward_modeling import RewardModeling
 from finetune_trainer.tasks.seq2seq import Seq2Seq
 from finetune_trainer.tasks.task import Task
 from finetune_trainer.tasks.text_classification import TextClassification
@@ -14,6 +15,7 @@ from finetune_trainer.tasks.token_classification import TokenClassification
 TASKS: dict[str, Callable[[TrainerConfig], Task]] = {
     "ImageClassification": lambda config: ImageClassification(config.dataset.columns),
     "QuestionAnswering": lambda config: QuestionAnswering(config.dataset.columns),
+    "RewardModeling": lambda config: RewardModeling(config.dataset.columns),
     "Seq2Seq": lambda config: Seq2Seq(config.dataset.columns),
     "TextClassification": lambda config: TextClassification(config.dataset.columns),
     "TextGeneration": lambda config: TextGeneration(

@@ -82,8 +82,7 @@ class TextReader:
         if "messages" not in LAYOUTS[layout]:
             return layout
         turns = row.values.get(self._names(layout)["messages"])
-        first = turns[0] if isinstance(turns, list) and turns else None
-        return "ShareGPT" if isinstance(first, dict) and "from" in first and "role" not in first else "Messages"
+        return "ShareGPT" if has_speakers(turns) else "Messages"
 
     def _names(self, layout: TextLayout) -> dict[str, str]:
         return {role: getattr(self._columns, role) or usual for role, usual in LAYOUTS[layout].items()}
@@ -99,6 +98,12 @@ class TextReader:
 
     def _text(self, role: str, row: Row) -> str:
         return text_column(row, self._names(self._layout)[role], f"dataset.columns.{role}")
+
+
+def has_speakers(turns: Any) -> bool:
+    """Whether these are turns in ShareGPT's form."""
+    first = turns[0] if isinstance(turns, list) and turns else None
+    return isinstance(first, dict) and "from" in first and "role" not in first
 
 
 def roles_of(value: Any, where: Where, name: str) -> list[Turn]:
