@@ -33,6 +33,9 @@ class ArtifactDescription(Schema):
         None, description="transformers' quantization_config of the base model that an adapter was trained on."
     )
     max_length: int | None = Field(None, ge=1, description="Longest input in tokens that it was trained on.")
+    positions: int | None = Field(
+        None, ge=1, description="Longest text in tokens that the model has positions for; None: any length."
+    )
     versions: dict[str, str] = Field(default_factory=dict)
 
     @property

@@ -297,6 +297,8 @@ class Artifact(StatusSchema):
     digest: str = Field(description="sha256 of the manifest, which holds the sha256 of every file.")
     format: ArtifactFormat = "Full"
     """An adapter is served together with its base model."""
+    base_revision: str | None = None
+    """Commit of the Hub model that the training started from."""
     dataset_fingerprint: str | None = None
     """Of the data that it was trained on."""
     versions: dict[str, str] | None = None

@@ -78,6 +78,8 @@ class TrainingResult(Schema):
     artifact_uri: str = Field(max_length=1024)
     artifact_digest: str = Field(max_length=128)
     format: ArtifactFormat = "Full"
+    base_revision: str | None = Field(None, max_length=128)
+    """Commit of the Hub model that the training started from."""
     metrics: dict[str, float] = Field(default_factory=dict, max_length=32)
     not_computed: dict[str, str] = Field(default_factory=dict, max_length=8)
     """Metrics of the task that this held-out data does not allow, and why."""

@@ -71,7 +71,7 @@ def load(source: ModelSource, artifact: Artifact) -> LoadedModel:
     limit = artifact.description.max_length or 512
     if isinstance(processor, PreTrainedTokenizerBase):
         _give_padding(model, processor)
-        limit = _max_length(model, processor, artifact.description)
+        limit = _max_length(processor, artifact.description)
     return LoadedModel(model, processor, artifact.description, limit)
 
 
@@ -218,15 +218,7 @@ def _give_padding(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         model.config.pad_token_id = tokenizer.pad_token_id
 
 
-def _max_length(model: Any, tokenizer: PreTrainedTokenizerBase, description: ArtifactDescription) -> int:
-    positions = getattr(model.config, "max_position_embeddings", None)
-    # Virtual tokens before the text take positions of their own.
-    taken = _virtual_tokens(model)
+def _max_length(tokenizer: PreTrainedTokenizerBase, description: ArtifactDescription) -> int:
     # A tokenizer without a limit says 1e30.
-    limits = [n for n in (positions and positions - taken, tokenizer.model_max_length) if n and n < 10**9]
+    limits = [n for n in (description.positions, tokenizer.model_max_length) if n and n < 10**9]
     return min(limits) if limits else description.max_length or 512
-
-
-def _virtual_tokens(model: Any) -> int:
-    adapters = getattr(model, "peft_config", {}).values()
-    return sum(adapter.num_virtual_tokens for adapter in adapters if adapter.is_prompt_learning)

@@ -25,6 +25,7 @@ RESULT = {
     "artifactUri": "s3://models/tickets-5f0c2a1e",
     "artifactDigest": DIGEST,
     "format": "Full",
+    "baseRevision": "0123abcd",
     "metrics": {"f1": 0.91, "accuracy": 0.9, "loss": 0.3},
     "evaluatedOn": "test",
     "datasetFingerprint": "sha256:data",

@@ -116,6 +116,8 @@ def test_a_passed_gate_publishes_an_immutable_version() -> None:
     assert made.spec.credentials
     assert made.spec.credentials.secret_name == "s3"
     assert made.spec.dataset_fingerprint == "sha256:data"
+    assert made.spec.base_model
+    assert made.spec.base_model.revision == "0123abcd"
     assert "ownerReferences" not in plan.writes[0].body["metadata"]
     assert plan.writes[0].fallback["metadata"]["name"] == "tickets-ab12ab12ab12"
 

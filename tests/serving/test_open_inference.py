@@ -6,6 +6,7 @@ import httpx
 import pytest
 import torch
 
+from promlint import problems
 from serving.artifacts import LABELS, bert, word_tokenizer
 
 INFER = "/v2/models/tickets/infer"
@@ -132,6 +133,10 @@ def test_the_other_protocol_is_not_there(classifier: httpx.Client) -> None:
     response = classifier.post("/v1/completions", json={})
     assert response.status_code == 404
     assert response.json()["error"]["code"] == "route_not_found"
+
+
+def test_names_of_metrics_are_clean_by_the_rules_of_promtool(classifier: httpx.Client) -> None:
+    assert problems(classifier.get("/metrics").text) == []
 
 
 def test_metrics_count_by_route_template(classifier: httpx.Client) -> None:

@@ -157,6 +157,7 @@ def _result(
         artifact_uri=config.output,
         artifact_digest=digest,
         format="Adapter" if config.method.makes_adapter else "Full",
+        base_revision=config.model.revision,
         metrics=evaluation.metrics,
         not_computed=evaluation.not_computed,
         evaluated_on=data.held_out[0] if data.held_out else "none",

@@ -95,6 +95,7 @@ def model_version(base: Basis, name: str, artifact: Resource, metrics: dict[str,
     job = base.job
     publishing = job.spec.publish
     assert publishing is not None, "only a published job has a version"
+    revision = artifact.get("baseRevision") or job.spec.model.revision
     spec = {
         "modelName": publishing.model_name,
         "artifact": {"uri": artifact["uri"], "digest": artifact["digest"]},
@@ -106,7 +107,7 @@ def model_version(base: Basis, name: str, artifact: Resource, metrics: dict[str,
         "versions": {**artifact["versions"], "image": job.trainer_image},
         "credentials": job.credentials.wire() if job.credentials else None,
         "approval": publishing.approval,
-        "baseModel": job.spec.model.wire(),
+        "baseModel": job.spec.model.model_copy(update={"revision": revision}).wire(),
     }
     return {
         "apiVersion": API_VERSION,

@@ -17,6 +17,8 @@ def keep_result(status: dict[str, Any], result: TrainingResult) -> None:
         "datasetFingerprint": result.dataset_fingerprint,
         "versions": dict(result.versions),
     }
+    if result.base_revision:
+        artifact["baseRevision"] = result.base_revision
     status["metrics"] = dict(result.metrics)
     steps = [
         {

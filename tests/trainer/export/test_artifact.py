@@ -48,6 +48,7 @@ def test_it_describes_itself(finished: tuple[str, Path, Any], tiny_bert: Path) -
     about = ArtifactDescription.model_validate_json((output / "finetune.json").read_text())
     assert about.labels == ["billing", "delivery", "technical"]
     assert about.max_length == 64
+    assert about.positions == 64
     assert (about.base_model is not None) == (kind == "lora")
     if about.base_model:
         assert about.base_model.source == f"file://{tiny_bert}"

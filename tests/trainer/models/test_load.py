@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import RobertaConfig
 
 from finetune_api.dataset import Columns
 from finetune_trainer.errors import ConfigurationError
@@ -120,6 +121,10 @@ def test_every_family_gets_a_head_for_the_labels(family: str, request: pytest.Fi
 def test_positions_limit_the_length(tiny_bert: Path, tiny_gpt2: Path) -> None:
     assert longest_input(load_config(tiny_bert, CLASSIFY)) == 64
     assert longest_input(load_config(tiny_gpt2, GENERATE)) == 128
+
+
+def test_the_positions_of_roberta_start_behind_its_padding() -> None:
+    assert longest_input(RobertaConfig(max_position_embeddings=514, pad_token_id=1)) == 512
 
 
 def load(folder: Path, task, labels: list[str]):

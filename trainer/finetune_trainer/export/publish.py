@@ -16,6 +16,7 @@ from finetune_trainer.export.verification import verify_export
 from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.quantization import quantization_in
+from finetune_trainer.models.suitability import longest_input
 from finetune_trainer.report.files import ReportContext, write_reports
 from finetune_trainer.tasks.task import Task
 
@@ -71,8 +72,13 @@ class Exporter:
             base_model=self.config.model if adapter else None,
             quantization=quantization.to_dict() if quantization else None,
             max_length=self.max_length,
+            positions=self._positions(model),
             versions=package_versions(),
         )
+
+    def _positions(self, model: Any) -> int | None:
+        positions = longest_input(model.config)
+        return positions and positions - self.config.method.virtual_tokens
 
     def _evaluation_report(
         self, data: PreparedData, evaluation: Evaluation, baseline: dict[str, Any]
