@@ -1,12 +1,10 @@
 """Functions run by two ranks that meet over gloo, each in a process of its own."""
 
-import multiprocessing
-import os
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-from trainer.jobs import free_port
+from trainer.jobs import free_port, warm_processes
 
 SECONDS = 900
 """For all that a gang does; machines may be busy."""
@@ -14,7 +12,7 @@ SECONDS = 900
 
 def gang(body: Callable[..., Any], *arguments: Any) -> list[Any]:
     """What `body(ranks, *arguments)` returns on each of two ranks; an exception comes as its traceback."""
-    context = multiprocessing.get_context("spawn")
+    context = warm_processes()
     queue = context.Queue()
     port = free_port()
     processes = [context.Process(target=_rank, args=(body, arguments, rank, port, queue)) for rank in range(2)]
@@ -27,11 +25,12 @@ def gang(body: Callable[..., Any], *arguments: Any) -> list[Any]:
 
 
 def _rank(body: Callable[..., Any], arguments: tuple[Any, ...], rank: int, port: int, queue: Any) -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
     import torch.distributed as dist
 
     from finetune_trainer.ranks import Ranks
 
+    torch.set_num_threads(1)
     try:
         dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
         ranks = Ranks.join(rank, 2, rank)

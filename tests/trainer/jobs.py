@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,13 @@ class Gang:
         return json.loads(self.results[rank].read_text())
 
 
+def warm_processes() -> ForkServerContext:
+    """Processes that need not import the trainer: it is imported once, in the server that they are forked from."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["finetune_trainer.recipe", "trainer.jobs"])
+    return context
+
+
 def start(
     config: TrainerConfig,
     root: Path,
@@ -111,9 +119,7 @@ def start(
     by: int = signal.SIGKILL,
 ) -> Gang:
     """Real processes that meet over gloo. `end_rank` gets the signal `by` after logging step `end_at`."""
-    context = multiprocessing.get_context("forkserver")
-    # Imported once, in the server that every process is forked from.
-    context.set_forkserver_preload(["finetune_trainer.recipe", "trainer.jobs"])
+    context = warm_processes()
     root.mkdir(parents=True, exist_ok=True)
     losses = root / f"losses-{len(list(root.glob('losses-*')))}.jsonl"
     losses.touch()
