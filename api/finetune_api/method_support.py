@@ -7,6 +7,7 @@ from finetune_api.base import rule
 from finetune_api.distributed import Distributed
 from finetune_api.method import Method
 from finetune_api.metrics import TASKS, Task
+from finetune_api.objectives import objective_problems
 from finetune_api.training import Training
 
 FeatureBesidesTasks = Literal[
@@ -170,7 +171,10 @@ def unsupported(method: Method, task: Task, training: Training, distributed: Dis
         "distributed.deepspeed": distributed.zero is not None,
     }
     asked_for = (feature for feature, asked in features.items() if asked)
-    return [reason for feature in asked_for if (reason := refusal(method.name, feature))]
+    return [
+        *(reason for feature in asked_for if (reason := refusal(method.name, feature))),
+        *objective_problems(task, training),
+    ]
 
 
 def support_rules() -> list[dict[str, str]]:

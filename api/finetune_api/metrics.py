@@ -10,6 +10,7 @@ Task = Literal[
     "ImageClassification",
     "QuestionAnswering",
     "RewardModeling",
+    "PreferenceOptimization",
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
 
@@ -18,6 +19,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "TextGeneration": ("loss", "perplexity"),
     "ImageClassification": ("accuracy", "precision", "recall", "f1", "auc", "loss"),
     "QuestionAnswering": ("f1", "exactMatch", "loss"),
+    "PreferenceOptimization": ("accuracy", "margin", "loss"),
     "RewardModeling": ("accuracy", "margin", "loss"),
     "Seq2Seq": ("rougeL", "rouge1", "rouge2", "bleu", "chrf", "loss"),
     "TokenClassification": ("f1", "precision", "recall", "accuracy", "loss"),

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from finetune_api.base import Schema, rule, schema_with
 from finetune_api.optimization import LossSpike, Optimizer, Plateau, Scheduler
+from finetune_api.preference import Preference
 from finetune_api.sources import Storage
 
 Precision = Literal["Float32", "BFloat16", "Float16"]
@@ -103,6 +104,7 @@ class Training(Schema):
     """Steps between two log lines and progress reports."""
     early_stopping: EarlyStopping | None = None
     """Stop when validation no longer improves."""
+    preference: Preference | None = Field(None, description="PreferenceOptimization: the loss. Default: DPO.")
     loss_spike: LossSpike | None = Field(
         None, description="End the run when the loss has jumped up. A loss that is not a number always ends it."
     )

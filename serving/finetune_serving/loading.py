@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 MODEL_CLASSES: dict[str, Any] = {
     "ImageClassification": AutoModelForImageClassification,
+    "PreferenceOptimization": AutoModelForCausalLM,
     "QuestionAnswering": AutoModelForQuestionAnswering,
     "RewardModeling": AutoModelForSequenceClassification,
     "Seq2Seq": AutoModelForSeq2SeqLM,

@@ -141,3 +141,29 @@ def test_the_page_is_current() -> None:
     page = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(page)
     assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == page.rendered(), "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    ("task", "training", "expected"),
+    [
+        (
+            "TextGeneration",
+            {"preference": {}},
+            "training.preference is for PreferenceOptimization, not TextGeneration; remove it",
+        ),
+        (
+            "PreferenceOptimization",
+            {"preference": {"desirableWeight": 2.0}},
+            "desirableWeight and undesirableWeight belong to KTO: set loss to KTO, or remove them",
+        ),
+        (
+            "PreferenceOptimization",
+            {"preference": {"loss": "KTO"}, "labelSmoothing": 0.1},
+            "training.labelSmoothing: KTO weighs good and bad completions instead; set undesirableWeight, or use DPO",
+        ),
+    ],
+)
+def test_an_objective_belongs_to_its_task(task: str, training: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        FineTuneJob.model_validate(job({"lora": {}}, task=task, training=training))
+    assert expected in str(caught.value)

@@ -25,6 +25,7 @@ from finetune_trainer.loop.generators import seed_everything
 from finetune_trainer.loop.memory import explained_memory
 from finetune_trainer.loop.plan import StepPlan, plan_steps
 from finetune_trainer.loop.process_group import device_of, process_group
+from finetune_trainer.loop.reference import with_reference
 from finetune_trainer.loop.train import TrainingLoop
 from finetune_trainer.methods import Adaptation, apply_method
 from finetune_trainer.metrics.scores import Evaluation
@@ -36,6 +37,7 @@ from finetune_trainer.models.quiet import quiet_libraries
 from finetune_trainer.models.suitability import check_method, longest_input
 from finetune_trainer.parallel.consolidation import whole_model
 from finetune_trainer.parallel.selection import strategy_of
+from finetune_trainer.parallel.strategy import Strategy
 from finetune_trainer.postprocess.chain import Postprocessing
 from finetune_trainer.postprocess.suitability import check_layers, check_packages
 from finetune_trainer.processors import set_threads
@@ -89,19 +91,9 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         precision, micro = config.training.precision, plan.micro_batch_size
         evaluator = Evaluator(task, data.labels, processor, max_length, micro, precision, device, ranks)
         evaluate = partial(evaluator.evaluate, strategy.module)
-        loop = TrainingLoop(
-            task=task,
-            adaptation=adaptation,
-            strategy=strategy,
-            training=config.training,
-            plan=plan,
-            feed=feed,
-            device=device,
-            run=run,
-            checkpoints=_checkpoints(config, data, ranks, run),
-            agreement=StepAgreement(ranks, run.stop, config.checkpoint),
-            evaluate=partial(evaluate, data.validation) if len(data.validation) else None,
-        )
+        data = with_reference(data, evaluator, strategy.module)
+        feed = replace(feed, encoded=data.train)
+        loop = _loop(config, adaptation, strategy, feed, data, evaluator, run)
         loop.prepare()
         if not loop.baseline and data.held_out:
             loop.baseline = evaluate(data.held_out[1]).metrics
@@ -122,6 +114,30 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         chain = Postprocessing(exporter, data, replace(evaluator, ranks=Ranks()), evaluation, reports)
         steps = ranks.broadcast(chain.run(run.scratch / "postprocess") if run.rank == 0 else None)
     return _result(config, data, evaluation, digest, steps)
+
+
+def _loop(
+    config: TrainerConfig,
+    adaptation: Adaptation,
+    strategy: Strategy,
+    feed: Feed,
+    data: PreparedData,
+    evaluator: Evaluator,
+    run: Run,
+) -> TrainingLoop:
+    return TrainingLoop(
+        task=evaluator.task,
+        adaptation=adaptation,
+        strategy=strategy,
+        training=config.training,
+        plan=feed.plan,
+        feed=feed,
+        device=evaluator.device,
+        run=run,
+        checkpoints=_checkpoints(config, data, evaluator.ranks, run),
+        agreement=StepAgreement(evaluator.ranks, run.stop, config.checkpoint),
+        evaluate=partial(evaluator.evaluate, strategy.module, data.validation) if len(data.validation) else None,
+    )
 
 
 def _adapted(

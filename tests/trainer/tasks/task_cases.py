@@ -196,7 +196,39 @@ def likes_the_polite(answer: Answer) -> None:
     assert polite > rude + 1
 
 
+def judged(folder: Path) -> Path:
+    """Each completion of the pairs on its own, with whether it was the better one."""
+    import json
+
+    rows = []
+    for line in preferences(folder).read_text().splitlines():
+        row = json.loads(line)
+        for role in ("chosen", "rejected"):
+            rows.append({"prompt": row["prompt"], "completion": row[role], "label": role == "chosen"})
+    return write_jsonl(folder / "train.jsonl", rows)
+
+
 CASES = {
+    "direct-preferences": Case(
+        task="PreferenceOptimization",
+        model=writer,
+        data=preferences,
+        metric="accuracy",
+        reaches=0.95,
+        writes={"question : six ten one": "please you"},
+        method={"lora": {"rank": 4, "dropout": 0.1}},
+        training={"preference": {"beta": 0.5}},
+        methods=("promptTuning",),
+    ),
+    "judged-completions": Case(
+        task="PreferenceOptimization",
+        model=writer,
+        data=judged,
+        metric="accuracy",
+        reaches=0.95,
+        training={"preference": {"loss": "KTO", "beta": 0.5, "undesirableWeight": 0.8}, "learningRate": 3e-3},
+        methods=(),
+    ),
     "reward-modeling-encoder": Case(
         task="RewardModeling",
         model=encoder,

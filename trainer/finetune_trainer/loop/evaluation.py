@@ -1,17 +1,23 @@
 """Evaluates on held-out data, each example exactly once over all ranks."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from finetune_trainer.data.batches import Batch
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.loop.forward import precision_context
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.tasks.task import Task
+
+Compute = Callable[[Any, Batch], Any]
+"""What is asked of a model for each batch."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +35,34 @@ class Evaluator:
 
     def evaluate(self, model: Any, encoded: Encoded) -> Evaluation:
         """Metrics over the whole of `encoded`; every rank calls it with the same and gets the same."""
-        rows = self.task.rows(encoded, self.max_length)
         scores = self.task.scores(self.labels, self.processor, encoded)
+        self._compute(model, encoded, self.task.predictions, scores.add)
+        shares = self.ranks.gather(scores.share())
+        return self.ranks.broadcast(scores.result(shares) if self.ranks.rank == 0 else None)
+
+    def per_example(self, model: Any, encoded: Encoded, compute: Compute) -> np.ndarray:
+        """`compute(model, batch)`, (values × examples,), for all examples: (examples, values), on every rank."""
+        own: list[tuple[np.ndarray, Tensor]] = []
+        self._compute(model, encoded, compute, lambda values, _, rows: own.append((rows, values.view(-1, len(rows)))))
+        shares = self.ranks.gather([(rows, values.T.float().cpu().numpy()) for rows, values in own])
+        parts = [part for share in shares for part in share]
+        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+        return np.ascontiguousarray(np.concatenate([values for _, values in parts])[order])
+
+    def _compute(
+        self, model: Any, encoded: Encoded, compute: Compute, add: Callable[[Any, Batch, np.ndarray], None]
+    ) -> None:
+        rows = self.task.rows(encoded, self.max_length)
         collate = self.task.collator(self.processor)
         training = model.training
         model.eval()
         with torch.no_grad(), precision_context(self.precision, self.device):
             for chosen, counts in self._own_batches(encoded, rows):
                 batch = collate(encoded, [rows[i] for i in chosen]).to(self.device)
-                predictions = self.task.predictions(model, batch)
+                result = compute(model, batch)
                 if counts:
-                    scores.add(predictions, batch, chosen)
+                    add(result, batch, chosen)
         model.train(training)
-        shares = self.ranks.gather(scores.share())
-        return self.ranks.broadcast(scores.result(shares) if self.ranks.rank == 0 else None)
 
     def _own_batches(self, encoded: Encoded, rows: list[list[int]]) -> list[tuple[np.ndarray, bool]]:
         """This rank's batches, and whether they count.

@@ -17,6 +17,7 @@ PIPELINES = {
     "TextClassification": "text-classification",
     "TextGeneration": "text-generation",
     "TokenClassification": "token-classification",
+    "PreferenceOptimization": "text-generation",
     "RewardModeling": "text-classification",
     "QuestionAnswering": "question-answering",
     "ImageClassification": "image-classification",

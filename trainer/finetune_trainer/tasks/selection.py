@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+from finetune_api.dataset import Columns
+from finetune_api.preference import Preference
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.tasks.image_classification import ImageClassification
+from finetune_trainer.tasks.paired_preferences import PairedPreferences
 from finetune_trainer.tasks.question_answering import QuestionAnswering
 from finetune_trainer.tasks.reward_modeling import RewardModeling
 from finetune_trainer.tasks.seq2seq import Seq2Seq
@@ -11,9 +14,11 @@ from finetune_trainer.tasks.task import Task
 from finetune_trainer.tasks.text_classification import TextClassification
 from finetune_trainer.tasks.text_generation import TextGeneration
 from finetune_trainer.tasks.token_classification import TokenClassification
+from finetune_trainer.tasks.unpaired_preferences import UnpairedPreferences
 
 TASKS: dict[str, Callable[[TrainerConfig], Task]] = {
     "ImageClassification": lambda config: ImageClassification(config.dataset.columns),
+    "PreferenceOptimization": lambda config: _preferences(config.dataset.columns, config.training.preference),
     "QuestionAnswering": lambda config: QuestionAnswering(config.dataset.columns),
     "RewardModeling": lambda config: RewardModeling(config.dataset.columns),
     "Seq2Seq": lambda config: Seq2Seq(config.dataset.columns),
@@ -23,6 +28,11 @@ TASKS: dict[str, Callable[[TrainerConfig], Task]] = {
     ),
     "TokenClassification": lambda config: TokenClassification(config.dataset.columns),
 }
+
+
+def _preferences(columns: Columns, preference: Preference | None) -> Task:
+    wanted = preference or Preference()
+    return UnpairedPreferences(columns, wanted) if wanted.loss == "KTO" else PairedPreferences(columns, wanted.beta)
 
 
 def task_of(config: TrainerConfig) -> Task:

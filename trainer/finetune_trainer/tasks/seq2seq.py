@@ -16,7 +16,7 @@ from finetune_trainer.data.reading import Row
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.metrics.written_text import WrittenTextScores
 from finetune_trainer.tasks.cross_entropy import CrossEntropy
-from finetune_trainer.tasks.text_task import TextTask
+from finetune_trainer.tasks.text_task import TextTask, require_end
 
 WRITTEN = "target_ids"
 """The column of the tokens to write, the end token last."""
@@ -40,11 +40,7 @@ class Seq2Seq(CrossEntropy, TextTask):
         return Example((prompt, text_column(row, self._completion, "dataset.columns.completion")), row.where)
 
     def check_tokenizer(self, tokenizer: Any) -> None:
-        if tokenizer.eos_token_id is None:
-            raise ConfigurationError(
-                "model.source: the tokenizer has no end-of-text token, so the model would never learn to stop; "
-                "set eos_token in its tokenizer_config.json"
-            )
+        require_end(tokenizer)
 
     def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
         """Learns from the configuration which token every written text starts after."""

@@ -13,12 +13,11 @@ from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.packing import pack
 from finetune_trainer.data.reading import Row
-from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.metrics.generation import TokenLoss
 from finetune_trainer.tasks.chat import chat_tokens
 from finetune_trainer.tasks.cross_entropy import CrossEntropy
 from finetune_trainer.tasks.text_layouts import TextReader, in_form_for
-from finetune_trainer.tasks.text_task import TextTask
+from finetune_trainer.tasks.text_task import TextTask, require_end
 
 
 class TextGeneration(CrossEntropy, TextTask):
@@ -38,11 +37,7 @@ class TextGeneration(CrossEntropy, TextTask):
         return Example(self._reader.read(row), row.where)
 
     def check_tokenizer(self, tokenizer: Any) -> None:
-        if tokenizer.eos_token_id is None:
-            raise ConfigurationError(
-                "model.source: the tokenizer has no end-of-text token, so the model would never learn to stop; "
-                "set eos_token in its tokenizer_config.json"
-            )
+        require_end(tokenizer)
 
     def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
         contents = [in_form_for(e.content, processor) for e in examples]

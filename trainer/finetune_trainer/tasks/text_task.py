@@ -9,6 +9,15 @@ from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.tokenizer import load_tokenizer
 
 
+def require_end(tokenizer: Any) -> None:
+    """Raises ConfigurationError when a model that writes with this tokenizer could not learn to stop."""
+    if tokenizer.eos_token_id is None:
+        raise ConfigurationError(
+            "model.source: the tokenizer has no end-of-text token, so the model would never learn to stop; "
+            "set eos_token in its tokenizer_config.json"
+        )
+
+
 class TextTask:
     """One text a row, of which nothing is a class."""
 

@@ -1,0 +1,15 @@
+"""Which objectives of `training` belong to which task."""
+
+from collections.abc import Iterator
+
+from finetune_api.metrics import Task
+from finetune_api.training import Training
+
+
+def objective_problems(task: Task, training: Training) -> Iterator[str]:
+    """Objectives of other tasks, and what would do nothing: each names the field and the mend."""
+    preference = training.preference
+    if preference and task != "PreferenceOptimization":
+        yield f"training.preference is for PreferenceOptimization, not {task}; remove it"
+    if preference and preference.loss == "KTO" and training.label_smoothing:
+        yield "training.labelSmoothing: KTO weighs good and bad completions instead; set undesirableWeight, or use DPO"

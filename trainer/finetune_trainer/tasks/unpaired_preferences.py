@@ -1,0 +1,93 @@
+"""Kahneman-Tversky optimisation (KTO, Ethayarajh et al. 2024, arXiv:2402.01306)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from finetune_api.dataset import Columns
+from finetune_api.preference import Preference
+from finetune_trainer.data.batches import Batch, Collate
+from finetune_trainer.data.encoded import Encoded, Features
+from finetune_trainer.data.examples import Example
+from finetune_trainer.data.reading import Row
+from finetune_trainer.metrics.judgements import JudgedScores
+from finetune_trainer.tasks.pairs import encoded_completions
+from finetune_trainer.tasks.preference_rows import JudgedReader
+from finetune_trainer.tasks.preference_task import PreferenceTask, Prompted, completions_batch
+
+GOOD = "good"
+"""The column, and the extra of a batch, of what completions are good."""
+PROMPT = "prompt_tokens"
+
+
+class UnpairedPreferences(PreferenceTask):
+    """Columns `prompt`, `completion` and `label`."""
+
+    def __init__(self, columns: Columns, preference: Preference) -> None:
+        self._reader = JudgedReader(columns)
+        self._preference = preference
+
+    def read(self, row: Row) -> Example:
+        return self._reader.read(row)
+
+    def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
+        encoded = (encoded_completions(example, processor, ("completion",))["completion"] for example in examples)
+        return [_features(*one, example.label == "good") for one, example in zip(encoded, examples, strict=True)]
+
+    def truncate(
+        self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
+    ) -> Features:
+        """Keeps the start; a completion that loses its end no longer teaches to stop."""
+        ids = list(features.columns["input_ids"])[:max_length]
+        return _features(ids, int(features.columns[PROMPT][0]), example.label == "good")
+
+    def collator(self, processor: Any) -> Collate:
+        def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
+            chosen = [row[0] for row in rows]
+            texts = [_text(encoded, i) for i in chosen] + [_mismatch(encoded, i) for i in chosen]
+            batch = completions_batch(texts, processor.pad_token_id, chosen, encoded)
+            batch.extras[GOOD] = torch.tensor([bool(encoded[GOOD][i][0]) for i in chosen])
+            return batch
+
+        return collate
+
+    def loss_sum(self, model: Any, batch: Batch, label_smoothing: float) -> Tensor:
+        return kto_losses(self.log_ratios(model, batch), batch.extras[GOOD], self._preference).sum()
+
+    def predictions(self, model: Any, batch: Batch) -> Tensor:
+        """Log-ratios of the completions, then of those that belong to other prompts."""
+        return self.log_ratios(model, batch)
+
+    def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> JudgedScores:
+        return JudgedScores(self._preference)
+
+
+def kto_losses(log_ratios: Tensor, good: Tensor, preference: Preference) -> Tensor:
+    """Of (2 × examples,) log-ratios, one loss an example (equation 8 of the paper).
+
+    The second half, completions of other prompts, tells how far the model has moved as a whole: what is good must get
+    more likely than that. It is an estimate of each micro-batch, and nothing is learnt through it.
+    """
+    own, others = log_ratios.chunk(2)
+    moved = others.detach().mean().clamp(min=0)
+    ahead = torch.where(good, own - moved, moved - own)
+    weight = torch.where(good, preference.desirable_weight or 1.0, preference.undesirable_weight or 1.0)
+    return weight * (1 - torch.sigmoid(preference.beta * ahead))
+
+
+def _features(ids: list[int], prompt: int, good: bool) -> Features:
+    return Features({"input_ids": ids, PROMPT: [prompt], GOOD: [good]}, len(ids), int(len(ids) > prompt))
+
+
+def _text(encoded: Encoded, example: int) -> Prompted:
+    return encoded["input_ids"][example], int(encoded[PROMPT][example][0])
+
+
+def _mismatch(encoded: Encoded, example: int) -> Prompted:
+    """The prompt with the completion of the next example, as long as the longest text there is."""
+    own, start = _text(encoded, example)
+    other, other_start = _text(encoded, (example + 1) % len(encoded))
+    longest = max(int(encoded.lengths.max()), start + 1)
+    return np.concatenate([own[:start], other[other_start:]])[:longest], start
