@@ -2,7 +2,8 @@
 
     python -m benchmarks.scale_cluster KUBECONFIG
 
-Pods run for a second and succeed with a result. Prints the URL when it is ready.
+Pods run for ten seconds, so that the operator sees them run even in a burst,
+and succeed with a result. Prints the URL when it is ready.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ RESULT = {
     "evaluatedOn": "test",
 }
 LAST_WORDS = json.dumps({"outcome": "Succeeded", "result": RESULT})
-RUN_SECONDS = 1.0
+RUN_SECONDS = 10.0
 
 
 async def serve(kubeconfig: Path) -> None:

@@ -18,7 +18,9 @@ from finetune_local.apiserver.auth.certificates import ensure_pki
 from finetune_local.cluster import Cluster
 from finetune_operator.cli.ports import free_port
 from finetune_operator.kinds import MODEL_VERSIONS
+from finetune_operator.kube.client import HttpKubeApi
 from finetune_operator.kube.resources import DEPLOYMENTS, LEASES
+from finetune_operator.operator import Options, build_caches, build_runtime
 
 START_SECONDS = 60
 
@@ -143,3 +145,11 @@ async def test_the_receiver_speaks_tls(tmp_path: Path, user: ClusterUser, replic
             assert answer.status == 404
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await session.post(url)
+
+
+async def test_every_cache_that_a_reconcile_reads_is_kept_up_to_date(cluster: Cluster) -> None:
+    options = Options(kubeconfig=str(cluster.kubeconfig), leader_elect=False)
+    async with await HttpKubeApi.connect(str(cluster.kubeconfig)) as api:
+        watched = {informer.kind for informer in build_runtime(api, options).informers}
+        jobs, servings = build_caches(api, ())
+    assert {informer.kind for caches in (*jobs, *servings) for informer in caches.all()} <= watched

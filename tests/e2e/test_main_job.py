@@ -100,12 +100,13 @@ async def test_bad_data_fails_on_the_first_attempt_with_the_reason(
 
 
 async def test_every_transition_leaves_an_event(user: User) -> None:
-    events = [
-        event["reason"]
+    events = {
+        event["reason"]: event["note"]
         for event in await user.list(EVENTS)
         if event.get("regarding", {}).get("name") == "served" and event["regarding"]["kind"] == "FineTuneJob"
-    ]
-    assert {"AttemptStarted", "Succeeded", "Published"} <= set(events), events
+    }
+    assert {"AttemptStarted", "AttemptRunning", "Succeeded"} <= set(events), events
+    assert "published as ModelVersion" in events["Succeeded"]
 
 
 async def test_training_pods_are_restricted_and_hold_no_api_token(user: User) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from finetune_operator.engines.gang import Engine, Gang
 from finetune_operator.engines.registry import ENGINES
 from finetune_operator.engines.torchrun import Torchrun
@@ -5,10 +7,10 @@ from finetune_operator.engines.torchrun import Torchrun
 GANG = Gang("tickets-1", "ml", nodes=4, processes_per_node=8, port=23456)
 
 
-def environment() -> dict[str, str]:
+def environment(gang: Gang = GANG) -> dict[str, str]:
     return {
         one["name"]: one.get("value") or one["valueFrom"]["fieldRef"]["fieldPath"]
-        for one in Torchrun().environment(GANG)
+        for one in Torchrun().environment(gang)
     }
 
 
@@ -24,6 +26,12 @@ def test_the_gang_meets_at_pod_zero() -> None:
     env = environment()
     assert (env["PET_NNODES"], env["PET_NPROC_PER_NODE"]) == ("4", "8")
     assert (env["PET_MASTER_ADDR"], env["PET_MASTER_PORT"]) == ("tickets-1-0.tickets-1.ml.svc", "23456")
+
+
+def test_a_single_pod_meets_itself_without_a_name() -> None:
+    alone = replace(GANG, nodes=1)
+    assert set(environment(alone)) == {"PET_NNODES", "PET_NPROC_PER_NODE", "PET_NODE_RANK"}
+    assert Torchrun().ports(alone) == []
 
 
 def test_the_rank_comes_from_the_index_of_the_pod() -> None:

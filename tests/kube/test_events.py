@@ -148,7 +148,7 @@ async def test_chatty_object_is_limited_and_the_others_are_not(
         recorder.record(thing(), "Normal", f"Reason{number}", "x")
     recorder.record(thing("b"), "Normal", "Started", "x")
     await recorder.drain(10)
-    assert [event["regarding"]["name"] for event in events(server)] == ["a"] * 5 + ["b"]
+    assert sorted(event["regarding"]["name"] for event in events(server)) == ["a"] * 5 + ["b"]
     now = REGISTRY.get_sample_value("event_recorder_dropped_events_total", {"reason": "rate-limit"})
     assert now - dropped == 3
     clock.now += 301
@@ -159,11 +159,30 @@ async def test_chatty_object_is_limited_and_the_others_are_not(
 
 async def test_flood_is_dropped_and_counted_and_never_blocks(api: HttpKubeApi) -> None:
     before = REGISTRY.get_sample_value("event_recorder_dropped_events_total", {"reason": "queue-full"}) or 0
-    recorder = EventRecorder(api, "tester")  # nobody writes
-    for number in range(1500):
+    recorder = EventRecorder(api, "tester", limits=EventLimits(queue=1000, for_warnings=100))  # nobody writes
+    for number in range(1400):
         recorder.record(thing(f"t{number}"), "Normal", "Started", "x")
+    assert recorder.waiting == 900
+    for number in range(200):
+        recorder.record(thing(f"t{number}"), "Warning", "Broken", "x")
+    assert recorder.waiting == 1000
     after = REGISTRY.get_sample_value("event_recorder_dropped_events_total", {"reason": "queue-full"})
-    assert after - before == 500
+    assert after - before == 600
+
+
+async def test_a_thousand_objects_at_once_have_all_their_events_written(
+    recording: Recording, server: FaultServer
+) -> None:
+    recorder = await recording(EventLimits())
+    for number in range(1000):
+        for reason in ("Started", "Running"):
+            recorder.record(thing(f"t{number}"), "Normal", reason, "x")
+    await recorder.drain(60)
+    assert len(events(server)) == 2000
+    order = {event["regarding"]["name"]: [] for event in events(server)}
+    for event in events(server):
+        order[event["regarding"]["name"]].append(event["reason"])
+    assert set(map(tuple, order.values())) == {("Started", "Running")}
 
 
 async def test_refused_event_is_dropped_and_the_next_one_written(recording: Recording, server: FaultServer) -> None:
@@ -184,10 +203,14 @@ async def test_long_notes_are_cut_at_the_limit_of_the_api(recording: Recording, 
     assert note.endswith("…")
 
 
-async def test_drain_gives_up_when_the_server_does_not_answer(recording: Recording, server: FaultServer) -> None:
+async def test_what_a_frozen_server_does_not_take_in_time_goes_to_the_log(
+    recording: Recording, server: FaultServer, caplog: pytest.LogCaptureFixture
+) -> None:
     recorder = await recording()
     server.freeze()
     recorder.record(thing(), "Normal", "Started", "x")
+    recorder.record(thing(), "Warning", "Broken", "it broke")
     async with asyncio.timeout(5):
         await recorder.drain(0.1)
     server.thaw()
+    assert "event not written in time: Warning Broken Thing d/a: it broke" in caplog.text

@@ -40,6 +40,12 @@ def test_an_attempt_is_a_config_map_a_headless_service_and_an_indexed_job() -> N
     assert batch_job["spec"]["backoffLimit"] == 0
 
 
+def test_a_single_pod_needs_no_service() -> None:
+    config_map, batch_job = objects(distributed={"nodes": 1, "processesPerNode": 2})
+    assert [o["kind"] for o in (config_map, batch_job)] == ["ConfigMap", "Job"]
+    assert "subdomain" not in batch_job["spec"]["template"]["spec"]
+
+
 def test_everything_is_owned_by_the_job() -> None:
     for item in objects():
         (owner,) = item["metadata"]["ownerReferences"]

@@ -107,6 +107,7 @@ def test_a_passed_gate_publishes_an_immutable_version() -> None:
     _, plan = completed(**PUBLISH, **gate(operator=">=", value=0.9), credentials={"secretName": "s3"})
     assert plan.status["phase"] == "Publishing"
     assert condition(plan, "Evaluated") == ("True", "GatesPassed")
+    assert reasons(plan) == ["GatesPassed"]
     assert created(plan) == ["ModelVersion/tickets-ab12"]
     made = ModelVersion.model_validate(plan.writes[0].body)
     assert made.spec.artifact.digest == DIGEST
@@ -124,6 +125,7 @@ def test_a_passed_gate_publishes_an_immutable_version() -> None:
 
 def test_the_job_succeeds_once_the_version_is_there() -> None:
     item, plan = completed(**PUBLISH)
+    assert reasons(plan) == []  # without a gate nothing was passed
     item = follow(item, plan)
     again = plan_job(world(item, [], [], 61, snapshot=snapshot_of(item)))
     assert created(again) == ["ModelVersion/tickets-ab12"]
@@ -132,7 +134,9 @@ def test_the_job_succeeds_once_the_version_is_there() -> None:
     assert done.status["phase"] == "Succeeded"
     assert done.status["modelVersion"] == "tickets-ab12"
     assert condition(done, "Published") == ("True", "Published")
-    assert reasons(done) == ["Published", "Succeeded"]
+    assert [(e.reason, e.note) for e in done.events] == [
+        ("Succeeded", "published as ModelVersion tickets-ab12 of tickets")
+    ]
 
 
 def test_deploy_creates_the_deployment_if_there_is_none() -> None:
@@ -146,7 +150,7 @@ def test_deploy_creates_the_deployment_if_there_is_none() -> None:
     assert half.status["phase"] == "Publishing"
     ours = {"metadata": {"name": "tickets", "labels": plan.writes[1].body["metadata"]["labels"]}, "spec": {}}
     done = plan_job(world(item, [], [], 62, snapshot=snapshot_of(item), versions=(version(),), deployment=ours))
-    assert reasons(done) == ["Published", "Deployed", "Succeeded"]
+    assert [e.note.partition("; ")[2] for e in done.events] == ["ModelDeployment tickets created"]
 
 
 def test_deploy_never_changes_one_that_exists() -> None:
@@ -156,7 +160,7 @@ def test_deploy_never_changes_one_that_exists() -> None:
     done = plan_job(
         world(follow(item, plan), [], [], 62, snapshot=snapshot_of(item), versions=(version(),), deployment=theirs)
     )
-    assert reasons(done) == ["Published", "AlreadyDeployed", "Succeeded"]
+    assert done.events[0].note.endswith("; ModelDeployment tickets exists and is left as it is")
 
 
 def test_the_runtimes_serving_image_is_the_deployments_default() -> None:

@@ -1,6 +1,6 @@
 """The FineTuneJob controller: read the caches, plan, carry out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,7 @@ ATTEMPT_KINDS = ("ConfigMap", "Service", "Job")
 MANAGED_BY = f"{GROUP}/{MANAGER}"
 """This operator, in `spec.managedBy`; unset means the same."""
 Clock = Callable[[], datetime]
+Resource = dict[str, Any]
 
 
 def utc_now() -> datetime:
@@ -80,7 +81,7 @@ class FineTuneJobReconciler:
         raise refused.error
 
 
-def managed_elsewhere(job: dict[str, Any]) -> bool:
+def managed_elsewhere(job: Resource) -> bool:
     """`spec.managedBy` gives the job to another controller, as MultiKueue does with the original of a remote job."""
     return job["spec"].get("managedBy") not in (None, MANAGED_BY)
 
@@ -118,3 +119,9 @@ def _watch(controller: Controller, cache: JobCaches) -> None:
     controller.watch(cache.versions, cache.keys_of_version)
     controller.watch(cache.deployments, cache.keys_of_deployment)
     controller.watch(cache.claims, cache.keys_of_claim)
+    controller.watch(cache.accounts, nobody)
+
+
+def nobody(_: Resource) -> Iterable[Key]:
+    """For what is only looked at: no job waits for it."""
+    return ()

@@ -55,10 +55,15 @@ class ModelVersionReconciler:
             MODEL_VERSIONS, key[1], body, key[0], subresource="status", field_manager=FIELD_MANAGER
         )
         self._expectations.expect(key, MODEL_VERSIONS.kind, written)
-        if after["approved"] != before.get("approved"):
+        if after["approved"] != before.get("approved") and by_a_person(version, after):
             condition = after["conditions"][-1]
             event_type: EventType = "Warning" if condition["reason"] == INVALID_SPEC else "Normal"
             self._recorder.record(version, event_type, condition["reason"], condition["message"])
+
+
+def by_a_person(version: dict[str, Any], status: dict[str, Any]) -> bool:
+    """Whether somebody approved it, has to, or has to mend it; `approval: Automatic` is no news to anyone."""
+    return not (status["approved"] and version["spec"].get("approval") == "Automatic")
 
 
 def build_controller(

@@ -8,13 +8,18 @@ COMPLETION_INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-ind
 
 @dataclass(frozen=True)
 class Gang:
-    """`nodes` pods behind one headless Service; pod 0 is the rendezvous host."""
+    """`nodes` pods behind one headless Service; pod 0 is the rendezvous host. A single pod needs no Service."""
 
     name: str
     namespace: str
     nodes: int
     processes_per_node: int
     port: int
+
+    @property
+    def alone(self) -> bool:
+        """One pod, whose processes find each other without any name."""
+        return self.nodes == 1
 
     def host(self, index: int) -> str:
         """DNS name of one pod; the cluster's domain is left to the resolver's search list."""

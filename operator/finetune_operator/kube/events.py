@@ -29,9 +29,17 @@ NOTE_LIMIT = 1024
 
 @dataclass(frozen=True)
 class EventLimits:
-    """client-go's numbers: a series ends after six quiet minutes; 25 events an object, then one per five minutes."""
+    """client-go's numbers: a series ends after six quiet minutes; 25 events an object, then one per five minutes.
 
-    queue: int = 1000
+    There is no budget for all objects together: a thousand jobs that start at once have their events written too,
+    only later. What waits is bounded, for the memory's sake.
+    """
+
+    queue: int = 10_000
+    for_warnings: int = 2_000
+    """Places of the queue that Normal events leave free."""
+    writers: int = 4
+    """Requests at a time; the events of one object are written one after the other."""
     series_seconds: float = 360.0
     burst: int = 25
     per_second: float = 1 / 300
@@ -48,7 +56,7 @@ class _Series:
     count: int = 1
 
 
-@dataclass
+@dataclass(slots=True)
 class _Record:
     regarding: Object
     type: EventType
@@ -75,37 +83,63 @@ class EventRecorder:
         self._instance = (instance or f"{component}-{socket.gethostname()}")[:128]
         self._limits = limits or EventLimits()
         self._now = now
-        self._queue: asyncio.Queue[_Record] = asyncio.Queue(self._limits.queue)
+        self._queues: list[asyncio.Queue[_Record]] = [asyncio.Queue() for _ in range(self._limits.writers)]
         self._series: OrderedDict[SeriesKey, _Series] = OrderedDict()
         self._buckets: OrderedDict[SeriesKey, TokenBucket] = OrderedDict()
         self._notes: OrderedDict[SeriesKey, set[str]] = OrderedDict()
 
+    @property
+    def waiting(self) -> int:
+        """Events that are queued, not counting the ones being written."""
+        return sum(queue.qsize() for queue in self._queues)
+
     def record(self, regarding: Object, type: EventType, reason: str, note: str, action: str = "") -> None:
         """Queues an event about this object (it needs kind, name and uid). Never blocks; drops when flooded."""
-        try:
-            self._queue.put_nowait(_Record(_reference(regarding), type, reason, note, action or reason))
-        except asyncio.QueueFull:
+        room = self._limits.queue - (self._limits.for_warnings if type == "Normal" else 0)
+        if self.waiting >= room:
             EVENTS_DROPPED.labels("queue-full").inc()
+            return
+        record = _Record(_reference(regarding), type, reason, note, action or reason)
+        self._queues[hash(_object_key(record)) % len(self._queues)].put_nowait(record)
 
     async def run(self) -> None:
         """Writes the queued events, until cancelled."""
+        async with asyncio.TaskGroup() as writers:
+            for queue in self._queues:
+                writers.create_task(self._write_all(queue))
+
+    async def _write_all(self, queue: asyncio.Queue[_Record]) -> None:
         while True:
-            record = await self._queue.get()
+            record = await queue.get()
             try:
                 await self._write(record)
             except ApiError as error:
                 EVENTS_DROPPED.labels("api-error").inc()
                 log.debug("event %s of %s not written: %s", record.reason, record.regarding["name"], error)
             finally:
-                self._queue.task_done()
+                queue.task_done()
 
-    async def drain(self, seconds: float = 2.0) -> None:
-        """Waits until everything queued is written, for so long at most; `run` must be running."""
+    async def drain(self, seconds: float = 10.0) -> None:
+        """Waits until everything queued is written, for so long at most; `run` must be running.
+
+        What a slow server has not taken by then goes to the log, and nowhere else.
+        """
         try:
             async with asyncio.timeout(seconds):
-                await self._queue.join()
+                for queue in self._queues:
+                    await queue.join()
         except TimeoutError:
-            log.warning("%d events were not written in time", self._queue.qsize())
+            self._log_unwritten()
+
+    def _log_unwritten(self) -> None:
+        for queue in self._queues:
+            while not queue.empty():
+                record = queue.get_nowait()
+                queue.task_done()
+                EVENTS_DROPPED.labels("shutdown").inc()
+                about = record.regarding
+                where = f"{about['kind']} {about.get('namespace', '')}/{about['name']}"
+                log.warning("event not written in time: %s %s %s: %s", record.type, record.reason, where, record.note)
 
     async def _write(self, record: _Record) -> None:
         if not self._allowed(record):

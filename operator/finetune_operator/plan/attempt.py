@@ -1,4 +1,4 @@
-"""The objects of one attempt: ConfigMap, headless Service, Indexed Job. They never change once made."""
+"""The objects of one attempt: ConfigMap, Indexed Job, and for several pods a headless Service. None ever changes."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -53,7 +53,7 @@ def attempt_objects(job: ResolvedJob, snapshot: Snapshot, number: int, settings:
     gang = _gang(job, number)
     return [
         _config_map(job, snapshot, number, settings),
-        _service(job, gang, number),
+        *([] if gang.alone else [_service(job, gang, number)]),
         *_scheduling(job),
         _indexed_job(job, gang, number, settings),
     ]

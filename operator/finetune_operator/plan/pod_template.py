@@ -93,9 +93,14 @@ def pod_template(job: ResolvedJob, gang: Gang, number: int, settings: Settings) 
                 "annotations": {ANNOTATION_JOB: job.name} | placed.get("annotations", {}),
             },
             # A pod that restarts by itself would meet a gang that has moved on.
-            "spec": {"restartPolicy": "Never", "subdomain": gang.name},
+            "spec": {"restartPolicy": "Never"} | _named(gang),
         },
     )
+
+
+def _named(gang: Gang) -> dict[str, Any]:
+    """The headless Service by which the pods find each other."""
+    return {} if gang.alone else {"subdomain": gang.name}
 
 
 def _set_stop_grace(template: dict[str, Any]) -> None:
@@ -118,7 +123,6 @@ def _generated(job: ResolvedJob, gang: Gang, settings: Settings) -> dict[str, An
         "metadata": {},
         "spec": {
             "restartPolicy": "Never",
-            "subdomain": gang.name,
             "serviceAccountName": TRAINER_SERVICE_ACCOUNT,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,

@@ -27,9 +27,10 @@ def evaluate(draft: StatusDraft, base: Basis, result: TrainingResult) -> None:
         draft.event(Reason.GATE_FAILED, missed)
         fail(draft, Reason.GATE_FAILED, f"nothing is published: {missed}")
         return
-    passed = "; ".join(one.message for one in verdicts) or "no gate is set"
-    draft.set("Evaluated", True, Reason.GATES_PASSED, passed)
-    draft.event(Reason.GATES_PASSED, passed)
+    passed = "; ".join(one.message for one in verdicts)
+    draft.set("Evaluated", True, Reason.GATES_PASSED, passed or "no gate is set")
+    if passed:
+        draft.event(Reason.GATES_PASSED, passed)
     publish(draft, base)
 
 
@@ -60,21 +61,18 @@ def publish(draft: StatusDraft, base: Basis) -> None:
     name = version["metadata"]["name"]
     draft.status["modelVersion"] = name
     draft.set("Published", True, Reason.PUBLISHED, f"ModelVersion {name}")
-    draft.event(Reason.PUBLISHED, f"ModelVersion {name} of {spec.publish.model_name}")
-    if spec.deploy is not None:
-        _tell_deployment(draft, spec.deploy.name)
-    _succeed(draft, f"published as ModelVersion {name}")
+    published = f"published as ModelVersion {name} of {spec.publish.model_name}"
+    _succeed(draft, f"{published}; {_deployed(draft, spec.deploy.name)}" if spec.deploy else published)
 
 
-def _tell_deployment(draft: StatusDraft, name: str) -> None:
+def _deployed(draft: StatusDraft, name: str) -> str:
     labels = (draft.world.deployment or {}).get("metadata", {}).get("labels", {})
     ours = labels.get(LABEL_JOB) == short_name(draft.world.name)
-    reason = Reason.DEPLOYED if ours else Reason.ALREADY_DEPLOYED
-    told = "created" if ours else "exists and is left as it is"
-    draft.event(reason, f"ModelDeployment {name} {told}")
+    return f"ModelDeployment {name} {'created' if ours else 'exists and is left as it is'}"
 
 
 def _succeed(draft: StatusDraft, message: str) -> None:
+    """One event for all that happens in this one step: the publication and the deployment are part of its note."""
     draft.status["phase"] = "Succeeded"
     draft.status["completionTime"] = draft.now_text
     draft.set("Succeeded", True, Reason.SUCCEEDED, message)

@@ -33,8 +33,6 @@ class Reason(StrEnum):
     GATES_PASSED = "GatesPassed"
     GATE_FAILED = "GateFailed"
     PUBLISHED = "Published"
-    DEPLOYED = "Deployed"
-    ALREADY_DEPLOYED = "AlreadyDeployed"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     DEADLINE_EXCEEDED = "DeadlineExceeded"

@@ -152,12 +152,11 @@ def _mend_parts(draft: StatusDraft, base: Basis) -> None:
     """A Service or ConfigMap that someone deleted: the ranks still need it to find each other, or to start."""
     name, world = attempt_name(base.job.name, draft.attempt), draft.world
     present = {part["kind"] for part in world.parts if part["metadata"]["name"] == name}
-    if present >= {"ConfigMap", "Service"}:
+    needed = {"ConfigMap"} if base.job.spec.distributed.nodes == 1 else {"ConfigMap", "Service"}
+    if present >= needed:
         return
     objects = attempt_objects(base.job, base.snapshot, draft.attempt, world.settings)
-    draft.writes.extend(
-        Create(body) for body in objects if body["kind"] in ("ConfigMap", "Service") and body["kind"] not in present
-    )
+    draft.writes.extend(Create(body) for body in objects if body["kind"] in needed - present)
 
 
 def _mark_started(draft: StatusDraft, facts: AttemptFacts) -> None:
