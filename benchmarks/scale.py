@@ -36,6 +36,7 @@ from finetune_operator.kube.resources import NAMESPACES, PODS
 
 NAMESPACE = "bench-scale"
 CONCURRENCY = 32
+SHORTEST_RUN = 10
 REQUESTS_GOAL, RECONCILE_MS_GOAL, RSS_GOAL_AT_5000 = 8.0, 3.0, 150
 PATIENCE_SECONDS_A_JOB = 2.0
 
@@ -79,6 +80,7 @@ class Outcome:
     megabytes: float
     cold_seconds: float
     cold_cpu: float
+    cold_megabytes: float
 
 
 @dataclass
@@ -114,9 +116,9 @@ async def measure(jobs: int, kubeconfig: Path, image: str) -> Outcome:
         async with watching(api) as watched:
             with operator(kubeconfig) as running:
                 outcome = await live(api, running[0], running[1], watched, jobs, image)
-            cold_seconds, cold_cpu = await cold_start(kubeconfig)
+            cold = await cold_start(kubeconfig)
         await delete_all(api, watched)
-    return Outcome(jobs, *outcome, cold_seconds, cold_cpu)
+    return Outcome(jobs, *outcome, *cold)
 
 
 async def live(
@@ -175,12 +177,12 @@ async def settled(process: Operator) -> None:
         await asyncio.sleep(2)
 
 
-async def cold_start(kubeconfig: Path) -> tuple[float, float]:
-    """Seconds, and of CPU, until a new operator has seen every object there is."""
+async def cold_start(kubeconfig: Path) -> tuple[float, float, float]:
+    """Seconds, seconds of CPU and MiB until a new operator has seen every object there is."""
     started = time.monotonic()
     with operator(kubeconfig) as (process, probe):
         await until_ready(probe, process.process)
-        return time.monotonic() - started - 1.0, process.cpu  # until_ready waits a second more
+        return time.monotonic() - started - 1.0, process.cpu, process.megabytes  # until_ready waits a second more
 
 
 async def delete_all(api: HttpKubeApi, watched: Watched) -> None:
@@ -219,23 +221,28 @@ def operator(kubeconfig: Path) -> Iterator[tuple[Operator, str]]:
 
 
 @contextlib.contextmanager
-def cluster(kubeconfig: str | None) -> Iterator[Path]:
+def cluster(kubeconfig: str | None, jobs: int) -> Iterator[Path]:
     """The given one, or a local one of its own."""
     if kubeconfig:
         yield Path(kubeconfig)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kubeconfig"
-        with child("benchmarks.scale_cluster", str(path), stdout=subprocess.PIPE) as server:
+        with child("benchmarks.scale_cluster", str(path), str(run_seconds(jobs)), stdout=subprocess.PIPE) as server:
             assert server.stdout is not None
             if not server.stdout.readline().strip():
                 raise RuntimeError("the local cluster did not start")
             yield path
 
 
+def run_seconds(jobs: int) -> int:
+    """Of the simulated pods: long enough for all of them to run at the same time, as those of real jobs do."""
+    return max(SHORTEST_RUN, jobs // 10)
+
+
 def fine_tune_job(name: str, image: str) -> dict[str, Any]:
     """Of one pod, whose command is what a trainer's last act is."""
-    command = ["sh", "-c", f"sleep 10; printf %s '{LAST_WORDS}' > /dev/termination-log"]
+    command = ["sh", "-c", f"sleep {SHORTEST_RUN}; printf %s '{LAST_WORDS}' > /dev/termination-log"]
     return {
         "apiVersion": FINE_TUNE_JOBS.api_version,
         "kind": FINE_TUNE_JOBS.kind,
@@ -277,7 +284,11 @@ def rows(outcome: Outcome) -> list[Row]:
             reconcile <= RECONCILE_MS_GOAL,
         ),
         Row(label, "RSS at the end", f"{outcome.megabytes:.0f} MiB", *memory),
-        Row(label, "cold start with all present", f"{outcome.cold_seconds:.1f} s, CPU {outcome.cold_cpu:.1f} s"),
+        Row(
+            label,
+            "cold start with all present",
+            f"{outcome.cold_seconds:.1f} s, CPU {outcome.cold_cpu:.1f} s, {outcome.cold_megabytes:.0f} MiB",
+        ),
         Row(label, "events dropped", f"{outcome.events_dropped:.0f}"),
     ]
 
@@ -286,7 +297,7 @@ def main(arguments: argparse.Namespace) -> int:
     found: list[Row] = []
     for jobs in arguments.jobs:
         print(f"running {jobs} jobs ...", file=sys.stderr, flush=True)
-        with cluster(arguments.kubeconfig) as kubeconfig:
+        with cluster(arguments.kubeconfig, jobs) as kubeconfig:
             found += rows(asyncio.run(measure(jobs, kubeconfig, arguments.image)))
     print(table(found))
     return int(any(row.ok is False for row in found))

@@ -1,9 +1,8 @@
 """Local mode for the scale benchmark: controllers and simulated pods, in a process of its own.
 
-    python -m benchmarks.scale_cluster KUBECONFIG
+    python -m benchmarks.scale_cluster KUBECONFIG SECONDS
 
-Pods run for ten seconds, so that the operator sees them run even in a burst,
-and succeed with a result. Prints the URL when it is ready.
+Pods run for so many seconds and succeed with a result. Prints the URL when it is ready.
 """
 
 import asyncio
@@ -25,15 +24,14 @@ RESULT = {
     "evaluatedOn": "test",
 }
 LAST_WORDS = json.dumps({"outcome": "Succeeded", "result": RESULT})
-RUN_SECONDS = 10.0
 
 
-async def serve(kubeconfig: Path) -> None:
+async def serve(kubeconfig: Path, run_seconds: float) -> None:
     """Until SIGTERM."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    knobs = Knobs(stubbed_run=RUN_SECONDS, stubbed_message=LAST_WORDS)
+    knobs = Knobs(stubbed_run=run_seconds, stubbed_message=LAST_WORDS)
     node = VirtualNode("bench", {"cpu": "1000000", "memory": "1000Ti", "pods": "1000000"})
     async with Cluster(pods="stubbed", knobs=knobs, nodes=[node]) as cluster:
         for definition in custom_resource_definitions():
@@ -44,4 +42,4 @@ async def serve(kubeconfig: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1])))
+    asyncio.run(serve(Path(sys.argv[1]), float(sys.argv[2])))

@@ -7,8 +7,10 @@ from typing import Any
 
 from finetune_api.names import LABEL_ATTEMPT, LABEL_JOB, TRAINER_SERVICE_ACCOUNT
 from finetune_operator.controllers.api_groups import ApiGroups
+from finetune_operator.controllers.model_caches import model_deployment_cache, model_version_cache
 from finetune_operator.controllers.projections import (
     project_config_map,
+    project_fine_tune_job,
     project_identity,
     project_job,
     project_pod,
@@ -16,8 +18,6 @@ from finetune_operator.controllers.projections import (
 from finetune_operator.kinds import (
     CLUSTER_TRAINING_RUNTIMES,
     FINE_TUNE_JOBS,
-    MODEL_DEPLOYMENTS,
-    MODEL_VERSIONS,
     TRAINING_RUNTIMES,
 )
 from finetune_operator.kube.client import KubeApi
@@ -70,13 +70,15 @@ class JobCaches:
         """`cluster_runtimes` and `api_groups`, which have no namespace, can be shared."""
 
         def informer(kind: Any, **options: Any) -> Informer:
-            return Informer(api, kind, namespace=namespace, **options)
+            return Informer(api, kind, namespace=namespace, packed=True, **options)
 
         owned = {"label_selector": LABEL_JOB, "indexers": {"owner": _owner_uids}}
         return cls(
             fine_tune_jobs=informer(
                 FINE_TUNE_JOBS,
+                transform=project_fine_tune_job,
                 indexers={
+                    "phase": phase_of,
                     "runtime": _runtime,
                     "source": _source_version,
                     "deployment": _deployment,
@@ -90,8 +92,8 @@ class JobCaches:
             pods=informer(PODS, label_selector=LABEL_JOB, transform=project_pod, indexers={"job": _pod_job}),
             services=informer(SERVICES, transform=project_identity, **owned),
             config_maps=informer(CONFIG_MAPS, transform=project_config_map, **owned),
-            versions=informer(MODEL_VERSIONS, indexers={"job": _version_job, "model": _model}),
-            deployments=informer(MODEL_DEPLOYMENTS, indexers={"model": _model}),
+            versions=model_version_cache(api, namespace),
+            deployments=model_deployment_cache(api, namespace),
             accounts=informer(
                 SERVICE_ACCOUNTS,
                 field_selector=f"metadata.name={TRAINER_SERVICE_ACCOUNT}",
@@ -148,7 +150,7 @@ class JobCaches:
             runtime=self._runtime(job),
             source_version=self._source_version(job),
             deployment=self._deployment(job),
-            claims=frozenset(claim["metadata"]["name"] for claim in self.claims.by_index("namespace", namespace)),
+            claims=frozenset(name for _, name in self.claims.names_by_index("namespace", namespace)),
             rivals=self._rivals(job),
             api_groups=self.api_groups.names,
         )
@@ -163,8 +165,8 @@ class JobCaches:
 
     def _rivals(self, job: Resource) -> tuple[str, ...]:
         model = next(iter(_publishing(job)), None)
-        others = self.fine_tune_jobs.by_index("publishing", model) if model else []
-        return tuple(o["metadata"]["name"] for o in others if o["metadata"]["name"] != job["metadata"].get("name"))
+        others = self.fine_tune_jobs.names_by_index("publishing", model) if model else ()
+        return tuple(name for _, name in others if name != job["metadata"].get("name"))
 
     def _pods(self, namespace: str, name: str) -> list[Resource]:
         """Pods that a Job of the right name controls: labels alone anyone may set."""
@@ -225,13 +227,18 @@ class JobCaches:
 
     def keys_of_claim(self, claim: Resource) -> Iterable[Key]:
         """Jobs of its namespace that wait for something."""
-        return _keys(self.fine_tune_jobs.by_index("waiting", claim["metadata"]["namespace"]))
+        return self.fine_tune_jobs.names_by_index("waiting", claim["metadata"]["namespace"])
 
 
 def cache_of(caches: Iterable["JobCaches"], namespace: str) -> "JobCaches | None":
     """The caches that cover a namespace."""
     scopes = {cache.fine_tune_jobs.namespace: cache for cache in caches}
     return scopes.get(namespace) or scopes.get(None)
+
+
+def phase_of(job: Resource) -> list[str]:
+    """Index value; Pending until the first reconcile."""
+    return [(job.get("status") or {}).get("phase", "Pending")]
 
 
 def _keys(jobs: Iterable[Resource]) -> Iterable[Key]:
@@ -298,15 +305,6 @@ def _waiting(job: Resource) -> list[str]:
 
 def _namespace(item: Resource) -> list[str]:
     return [item["metadata"]["namespace"]]
-
-
-def _version_job(version: Resource) -> list[str]:
-    uid = (version["spec"].get("job") or {}).get("uid")
-    return [uid] if uid else []
-
-
-def _model(item: Resource) -> list[str]:
-    return [f"{item['metadata']['namespace']}/{item['spec'].get('modelName')}"]
 
 
 def _snapshot(config_maps: list[Resource]) -> Snapshot | None:

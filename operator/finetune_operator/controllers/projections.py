@@ -1,34 +1,44 @@
-"""What the caches keep of each object: only what the plans read. A full Pod is 26 KiB, its projection 3."""
+"""What the caches keep of each object: only what the plans read. A full Pod is 26 KiB, its projection 1."""
 
 from typing import Any
 
+from finetune_api.names import LABEL_ATTEMPT
 from finetune_operator.plan.attempt import SNAPSHOT_KEY
+from finetune_operator.plan.names import ANNOTATION_JOB
+from finetune_operator.plan.observation import INDEX_ANNOTATION, POD_CONDITIONS
 
 Resource = dict[str, Any]
-METADATA = (
-    "name",
-    "namespace",
-    "uid",
-    "resourceVersion",
-    "labels",
-    "annotations",
-    "ownerReferences",
-    "creationTimestamp",
-    "deletionTimestamp",
-)
+METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
+OWNER = ("kind", "name", "uid", "controller")
+LABELS = (LABEL_ATTEMPT,)
+ANNOTATIONS = (ANNOTATION_JOB, INDEX_ANNOTATION)
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def project_fine_tune_job(job: Resource) -> Resource:
+    """All but the copy of the spec that `kubectl apply` keeps in an annotation."""
+    annotations = job["metadata"].get("annotations") or {}
+    if LAST_APPLIED not in annotations:
+        return job
+    kept = {name: value for name, value in annotations.items() if name != LAST_APPLIED}
+    return job | {"metadata": job["metadata"] | {"annotations": kept}}
 
 
 def project_pod(pod: Resource) -> Resource:
-    """Identity, node and status."""
-    return _head(pod) | {
-        "spec": {"nodeName": pod.get("spec", {}).get("nodeName")},
-        "status": pod.get("status", {}),
-    }
+    """Identity, node, and how its containers are."""
+    status = pod.get("status") or {}
+    kept: Resource = _only(status, ("phase", "reason", "message"))
+    kept["conditions"] = [one for one in status.get("conditions") or () if one.get("type") in POD_CONDITIONS]
+    for field in ("initContainerStatuses", "containerStatuses"):
+        if field in status:
+            kept[field] = [_only(one, ("name", "state")) for one in status[field]]
+    return _head(pod) | {"spec": {"nodeName": pod.get("spec", {}).get("nodeName")}, "status": kept}
 
 
 def project_job(job: Resource) -> Resource:
-    """Identity, whether a queue holds it, and status; the template is never read back."""
-    return _head(job) | {"spec": {"suspend": job.get("spec", {}).get("suspend")}, "status": job.get("status", {})}
+    """Identity, whether a queue holds it, and how it ended; the template is never read back."""
+    status = _only(job.get("status") or {}, ("startTime", "conditions"))
+    return _head(job) | {"spec": {"suspend": job.get("spec", {}).get("suspend")}, "status": status}
 
 
 def project_identity(item: Resource) -> Resource:
@@ -38,10 +48,19 @@ def project_identity(item: Resource) -> Resource:
 
 def project_config_map(config_map: Resource) -> Resource:
     """Identity and the snapshot."""
-    data = config_map.get("data") or {}
-    return _head(config_map) | {"data": {key: data[key] for key in (SNAPSHOT_KEY,) if key in data}}
+    return _head(config_map) | {"data": _only(config_map.get("data") or {}, (SNAPSHOT_KEY,))}
 
 
 def _head(item: Resource) -> Resource:
-    metadata = {name: item["metadata"][name] for name in METADATA if name in item["metadata"]}
-    return {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": metadata}
+    metadata = item["metadata"]
+    kept = _only(metadata, METADATA)
+    for field, names in (("labels", LABELS), ("annotations", ANNOTATIONS)):
+        if chosen := _only(metadata.get(field) or {}, names):
+            kept[field] = chosen
+    if owners := metadata.get("ownerReferences"):
+        kept["ownerReferences"] = [_only(one, OWNER) for one in owners]
+    return {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": kept}
+
+
+def _only(item: Resource, names: tuple[str, ...]) -> Resource:
+    return {name: item[name] for name in names if name in item}

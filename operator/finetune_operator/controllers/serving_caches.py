@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune_api.names import LABEL_DEPLOYMENT
-from finetune_operator.kinds import MODEL_DEPLOYMENTS, MODEL_VERSIONS
+from finetune_operator.controllers.model_caches import (
+    base_version,
+    model_deployment_cache,
+    model_of,
+    model_version_cache,
+)
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.controller import Key
 from finetune_operator.kube.informer import Informer
@@ -41,8 +46,8 @@ class ServingCaches:
             return Informer(api, kind, namespace=namespace, **options)
 
         return cls(
-            model_deployments=model_deployments or informer(MODEL_DEPLOYMENTS),
-            versions=versions or informer(MODEL_VERSIONS),
+            model_deployments=model_deployments or model_deployment_cache(api, namespace),
+            versions=versions or model_version_cache(api, namespace),
             deployments=informer(DEPLOYMENTS, label_selector=LABEL_DEPLOYMENT),
             services=informer(SERVICES, label_selector=LABEL_DEPLOYMENT),
             pods=informer(PODS, label_selector=LABEL_DEPLOYMENT, indexers={"deployment": _deployment_label}),
@@ -57,38 +62,36 @@ class ServingCaches:
         namespace, name = resource["metadata"]["namespace"], resource["metadata"]["name"]
         label = selector_labels(name)[LABEL_DEPLOYMENT]
         return Observed(
-            versions=[one for one in self.versions.list() if one["metadata"]["namespace"] == namespace],
+            versions=self._versions(resource),
             deployment=self.deployments.get(namespace, name),
             service=self.services.get(namespace, name),
             pods=self.pods.by_index("deployment", f"{namespace}/{label}"),
         )
 
+    def _versions(self, resource: Resource) -> list[Resource]:
+        """Those of its model, those that it names, and the ones that these stand on."""
+        found = self.versions.by_index("model", *model_of(resource))
+        namespace, status = resource["metadata"]["namespace"], resource.get("status") or {}
+        named = {resource["spec"].get("version"), status.get("stable"), status.get("candidate")}
+        named -= {one["metadata"]["name"] for one in found}
+        found += [one for name in named if name and (one := self.versions.get(namespace, name))]
+        known = {one["metadata"]["name"] for one in found}
+        bases = {tuple(key.split("/")) for one in found for key in base_version(one)}
+        return found + [one for ns, name in bases if name not in known and (one := self.versions.get(ns, name))]
+
     # Which ModelDeployments an object's change concerns.
 
     def keys_of_version(self, version: Resource) -> Iterable[Key]:
         """Those of its model, and those whose adapter stands on it."""
-        namespace = version["metadata"]["namespace"]
-        reference = f"modelversion://{version['metadata']['name']}"
-        models = {version["spec"].get("modelName")} | {
-            one["spec"].get("modelName")
-            for one in self.versions.list()
-            if (one["spec"].get("baseModel") or {}).get("source") == reference
-        }
-        return [
-            (namespace, one["metadata"]["name"])
-            for one in self.model_deployments.list()
-            if one["metadata"]["namespace"] == namespace and one["spec"].get("modelName") in models
-        ]
+        metadata = version["metadata"]
+        standing = self.versions.by_index("base", f"{metadata['namespace']}/{metadata['name']}")
+        models = {model for one in (version, *standing) for model in model_of(one)}
+        return [key for model in models for key in self.model_deployments.names_by_index("model", model)]
 
     def keys_of_pod(self, pod: Resource) -> Iterable[Key]:
         """By the label that selects it."""
         namespace, label = pod["metadata"]["namespace"], pod["metadata"]["labels"][LABEL_DEPLOYMENT]
-        return [
-            (namespace, one["metadata"]["name"])
-            for one in self.model_deployments.list()
-            if one["metadata"]["namespace"] == namespace
-            and selector_labels(one["metadata"]["name"])[LABEL_DEPLOYMENT] == label
-        ]
+        return self.model_deployments.names_by_index("label", f"{namespace}/{label}")
 
 
 def _deployment_label(pod: Resource) -> list[str]:

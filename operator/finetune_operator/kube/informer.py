@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from finetune_operator.kube.backoff import Backoff
 from finetune_operator.kube.client import KubeApi
@@ -20,12 +20,13 @@ from finetune_operator.kube.metrics import (
     INFORMER_WATCHES,
 )
 from finetune_operator.kube.resources import Kind
-from finetune_operator.kube.store import Indexer, Store, Transform
+from finetune_operator.kube.store import Indexer, Name, Store, Transform
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Object | None, Object | None], None]
 Handlers = list[Handler]
+PackedItems = list[Any]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Informer:
     """Watches one kind and calls the handlers with each change.
 
     Deleted objects are reported also when the deletion was missed: each list is compared with the cache.
-    Objects in the cache are shared: never change one.
+    Objects in the cache are shared: never change one. With `packed` they are kept as text, see `Store`: for kinds of
+    which there are thousands.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Informer:
         field_selector: str = "",
         transform: Transform | None = None,
         indexers: dict[str, Indexer] | None = None,
+        packed: bool = False,
         page_size: int = 500,
         timing: WatchTiming | None = None,
     ) -> None:
@@ -71,7 +74,7 @@ class Informer:
         self._page_size = page_size
         self._timing = timing or WatchTiming()
         self._backoff = Backoff(self._timing.first_backoff, self._timing.longest_backoff)
-        self._store = Store(kind, transform, indexers or {})
+        self._store = Store(kind, transform, indexers or {}, packed=packed)
         self._handlers: Handlers = []
         self._version: str | None = None
         self._doubts = 0
@@ -98,6 +101,10 @@ class Informer:
 
     def by_index(self, index: str, value: str) -> Objects:
         return self._store.by_index(index, value)
+
+    def names_by_index(self, index: str, value: str) -> tuple[Name, ...]:
+        """Namespaces and names only, at no cost."""
+        return self._store.names_by_index(index, value)
 
     def last_event_age(self) -> float:
         """Seconds since the server was last heard: an event, a bookmark, a list."""
@@ -150,13 +157,14 @@ class Informer:
         INFORMER_LISTS.labels(*self._labels).inc()
         items, version = await self._pages()
         self._heard()
-        for old, new in self._store.replace_all(items):
+        for old, new in self._store.replace_all(map(self._store.unpacked, items)):
             self._notify(old, new)
         self._version = version
         self.synced.set()
 
-    async def _pages(self) -> tuple[Objects, str]:
-        items: Objects = []
+    async def _pages(self) -> tuple[PackedItems, str]:
+        """Each page in its small form: the list of a big cluster, as it comes, is many times the cache."""
+        items: PackedItems = []
         continue_ = ""
         limit = self._page_size
         while True:
@@ -170,7 +178,7 @@ class Informer:
                 # The continue token has expired between two pages: one unpaged list, as client-go falls back to.
                 items, continue_, limit = [], "", 0
                 continue
-            items += page.get("items") or []
+            items += map(self._store.packed_form, page.get("items") or ())
             metadata = page.get("metadata") or {}
             continue_ = metadata.get("continue") or ""
             if not continue_:

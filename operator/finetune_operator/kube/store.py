@@ -1,6 +1,10 @@
 """The objects of one kind in memory, with indices."""
 
+import sys
 from collections.abc import Callable, Iterable
+from typing import Any
+
+import orjson
 
 from finetune_operator.kube.errors import Object, Objects
 from finetune_operator.kube.resources import Kind
@@ -14,83 +18,124 @@ Changes = list[Change]
 
 def name_of(item: Object) -> Name:
     metadata = item["metadata"]
-    return metadata.get("namespace") or "", metadata["name"]
+    return sys.intern(metadata.get("namespace") or ""), metadata["name"]
 
 
 class Store:
-    """Keyed by namespace and name. Stored objects are never changed, only replaced."""
+    """Keyed by namespace and name. Stored objects are never changed, only replaced.
 
-    def __init__(self, kind: Kind, transform: Transform | None, indexers: dict[str, Indexer]) -> None:
+    `packed` keeps each object as JSON text and decodes it when it is asked for: as dicts they take five times the
+    memory, and of thousands of objects only a few are looked at in any second.
+    """
+
+    def __init__(
+        self, kind: Kind, transform: Transform | None, indexers: dict[str, Indexer], *, packed: bool = False
+    ) -> None:
         self._kind = kind
         self._transform = transform
         self._indexers = indexers
-        self._items: dict[Name, Object] = {}
-        self._indices: dict[str, dict[str, dict[Name, Object]]] = {name: {} for name in indexers}
+        self._pack: Callable[[Object], Any] = _packed if packed else _as_it_is
+        self._unpack: Callable[[Any], Object] = orjson.loads if packed else _as_it_is
+        self._items: dict[Name, Any] = {}
+        self._indices: dict[str, dict[str, dict[Name, None]]] = {name: {} for name in indexers}
 
     def __len__(self) -> int:
         return len(self._items)
 
     def get(self, namespace: str | None, name: str) -> Object | None:
-        return self._items.get((namespace or "", name))
+        return self._get((namespace or "", name))
 
     def list(self) -> Objects:
-        return list(self._items.values())
+        return [self._unpack(item) for item in self._items.values()]
 
     def by_index(self, index: str, value: str) -> Objects:
-        return list(self._indices[index].get(value, {}).values())
+        return [self._unpack(self._items[name]) for name in self._indices[index].get(value, ())]
+
+    def names_by_index(self, index: str, value: str) -> tuple[Name, ...]:
+        """For those whom the names are enough: nothing is decoded."""
+        return tuple(self._indices[index].get(value, ()))
 
     def put(self, raw: Object) -> Change:
         """Old and new; the same object twice when the version is the one already stored."""
-        item = self._stored_form(raw)
+        return self._put(self.stored_form(raw))
+
+    def _put(self, item: Object) -> Change:
         name = name_of(item)
-        old = self._items.get(name)
+        old = self._get(name)
         if old is not None and _same_version(old, item):
             return old, old
-        self._unindex(name, old)
-        self._items[name] = item
-        for index, indexer in self._indexers.items():
-            for value in indexer(item):
-                self._indices[index].setdefault(value, {})[name] = item
+        self._items[name] = self._pack(item)
+        self._index(name, old, item)
         return old, item
+
+    def _get(self, name: Name) -> Object | None:
+        item = self._items.get(name)
+        return None if item is None else self._unpack(item)
 
     def remove(self, raw: Object) -> Change:
         """The last state (the server's, where the event carries it) and None; twice None when it is not here."""
         name = name_of(raw)
-        old = self._items.pop(name, None)
-        self._unindex(name, old)
-        return (None if old is None else self._stored_form(raw)), None
+        old = self._get(name)
+        if old is None:
+            return None, None
+        del self._items[name]
+        self._index(name, old, None)
+        return self.stored_form(raw), None
 
-    def replace_all(self, raws: Iterable[Object]) -> Changes:
-        """The changes between what was stored and a full list: also the deletions that nobody told us of."""
+    def replace_all(self, items: Iterable[Object]) -> Changes:
+        """The changes between what was stored and a full list: also the deletions that nobody told us of.
+
+        Takes the stored forms, as `packed_form` keeps them between the pages of a list.
+        """
         changes: Changes = []
         names: set[Name] = set()
-        for raw in raws:
-            names.add(name_of(raw))
-            old, new = self.put(raw)
+        for item in items:
+            names.add(name_of(item))
+            old, new = self._put(item)
             if old is not new:
                 changes.append((old, new))
-        vanished = [item for name, item in self._items.items() if name not in names]
-        for item in vanished:
-            name = name_of(item)
+        vanished = [(name, self._unpack(item)) for name, item in self._items.items() if name not in names]
+        for name, item in vanished:
             del self._items[name]
-            self._unindex(name, item)
-        return [(item, None) for item in vanished] + changes
+            self._index(name, item, None)
+        return [(item, None) for _, item in vanished] + changes
 
-    def _unindex(self, name: Name, item: Object | None) -> None:
-        if item is None:
-            return
+    def packed_form(self, raw: Object) -> Any:
+        """What would be stored, in the form in which it would be: small."""
+        return self._pack(self.stored_form(raw))
+
+    def unpacked(self, item: Any) -> Object:
+        """Of `packed_form`."""
+        return self._unpack(item)
+
+    def _index(self, name: Name, old: Object | None, new: Object | None) -> None:
         for index, indexer in self._indexers.items():
-            for value in indexer(item):
-                named = self._indices[index].get(value, {})
-                named.pop(name, None)
-                if not named:
-                    self._indices[index].pop(value, None)
+            before = indexer(old) if old is not None else []
+            after = indexer(new) if new is not None else []
+            if before == after:
+                continue
+            values = self._indices[index]
+            for value in before:
+                values[value].pop(name, None)
+                if not values[value]:
+                    del values[value]
+            for value in after:
+                values.setdefault(value, {})[name] = None
 
-    def _stored_form(self, raw: Object) -> Object:
+    def stored_form(self, raw: Object) -> Object:
         """Without managedFields (a fifth of a Pod); with apiVersion and kind, which the items of a list lack."""
         metadata = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
         item = {"apiVersion": self._kind.api_version, "kind": self._kind.kind, **raw, "metadata": metadata}
         return self._transform(item) if self._transform else item
+
+
+def _packed(item: Object) -> bytes:
+    """A copy, for its size: orjson leaves its bytes in the buffer that it wrote to, often many times larger."""
+    return bytes(memoryview(orjson.dumps(item)))
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
 
 
 def _same_version(old: Object, new: Object) -> bool:

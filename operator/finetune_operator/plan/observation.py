@@ -13,6 +13,8 @@ from finetune_operator.plan.pod_template import CONTAINER
 from finetune_operator.plan.timestamps import parse_time
 
 Resource = dict[str, Any]
+POD_CONDITIONS = ("PodScheduled", "DisruptionTarget")
+"""The ones that are read here."""
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 
 

@@ -4,7 +4,6 @@ Labels are bounded: a job's own name appears only while the job is unfinished, s
 Only the replica that leads reports; sums over replicas are right.
 """
 
-from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, get_args
@@ -31,7 +30,10 @@ GAUGES = {
 
 
 class JobMetrics(Collector):
-    """Registers itself; `leading` tells whether this replica is the one that reports."""
+    """Registers itself; `leading` tells whether this replica is the one that reports.
+
+    The informers have the index `phase`: a scrape looks at unfinished jobs only.
+    """
 
     def __init__(self, informers: Sequence[Informer], registry: CollectorRegistry, leading: Callable[[], bool]) -> None:
         self._informers = informers
@@ -68,9 +70,10 @@ class JobMetrics(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Called by the registry at each scrape."""
-        jobs = [job for informer in self._informers for job in informer.list()] if self._leading() else []
-        yield _by_phase(jobs)
-        unfinished = [job for job in jobs if _status(job).get("phase") not in FINISHED]
+        informers = self._informers if self._leading() else ()
+        yield _by_phase(informers)
+        running = [phase for phase in PHASES if phase not in FINISHED]
+        unfinished = [job for one in informers for phase in running for job in one.by_index("phase", phase)]
         for name, (text, field, scale) in GAUGES.items():
             yield _by_job(name, text, _values(unfinished, field, scale))
         yield _by_job("finetune_job_stragglers", "Ranks that hold the others up.", _stragglers(unfinished))
@@ -148,11 +151,10 @@ def _seconds(start: datetime, end: str) -> float:
     return max((moment - start).total_seconds(), 0.0) if moment else 0.0
 
 
-def _by_phase(jobs: Sequence[Resource]) -> GaugeMetricFamily:
+def _by_phase(informers: Sequence[Informer]) -> GaugeMetricFamily:
     family = GaugeMetricFamily("finetune_jobs", "FineTuneJobs by phase.", labels=["phase"])
-    tally = Tally(_status(job).get("phase", "Pending") for job in jobs)
     for phase in PHASES:
-        family.add_metric([phase], tally[phase])
+        family.add_metric([phase], sum(len(one.names_by_index("phase", phase)) for one in informers))
     return family
 
 

@@ -1,0 +1,47 @@
+"""The informers of ModelVersions and ModelDeployments, which several controllers share, and their indices."""
+
+from typing import Any
+
+from finetune_api.names import LABEL_DEPLOYMENT
+from finetune_operator.kinds import MODEL_DEPLOYMENTS, MODEL_VERSIONS
+from finetune_operator.kube.client import KubeApi
+from finetune_operator.kube.informer import Informer
+from finetune_operator.plan.model_deployment_objects import selector_labels
+from finetune_operator.plan.references import MODEL_VERSION
+
+Resource = dict[str, Any]
+
+
+def model_version_cache(api: KubeApi, namespace: str | None) -> Informer:
+    """By the job that made it, its model, and the version that it stands on."""
+    indexers = {"job": _job, "model": model_of, "base": base_version}
+    return Informer(api, MODEL_VERSIONS, namespace=namespace, packed=True, indexers=indexers)
+
+
+def model_deployment_cache(api: KubeApi, namespace: str | None) -> Informer:
+    """By the model that it serves, and the label that selects its pods."""
+    indexers = {"model": model_of, "label": _pod_label}
+    return Informer(api, MODEL_DEPLOYMENTS, namespace=namespace, packed=True, indexers=indexers)
+
+
+def model_of(item: Resource) -> list[str]:
+    """Namespace and `spec.modelName`."""
+    return [f"{item['metadata']['namespace']}/{item['spec'].get('modelName')}"]
+
+
+def base_version(version: Resource) -> list[str]:
+    """Namespace and name of the version whose model an adapter needs, when its base model is one."""
+    source = str((version["spec"].get("baseModel") or {}).get("source", ""))
+    if not source.startswith(MODEL_VERSION):
+        return []
+    return [f"{version['metadata']['namespace']}/{source.removeprefix(MODEL_VERSION)}"]
+
+
+def _job(version: Resource) -> list[str]:
+    uid = (version["spec"].get("job") or {}).get("uid")
+    return [uid] if uid else []
+
+
+def _pod_label(deployment: Resource) -> list[str]:
+    metadata = deployment["metadata"]
+    return [f"{metadata['namespace']}/{selector_labels(metadata['name'])[LABEL_DEPLOYMENT]}"]
