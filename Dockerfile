@@ -44,7 +44,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN uv pip install --index-url "${TORCH_INDEX}" "${TORCH}"
 
 FROM torch AS trainer-packages
-RUN uv pip install --requirements pyproject.toml --extra trainer --extra qlora --extra postprocess --extra deepspeed
+RUN uv pip install --requirements pyproject.toml --extra trainer --extra qlora --extra postprocess --extra deepspeed --extra ray
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist uv pip install --no-deps /dist/*.whl
 
 FROM torch AS serving-packages

@@ -9,8 +9,9 @@ from finetune_api.base import Schema, rule, schema_with
 from finetune_api.errors import Problems
 
 BOTH_SHARD = "deepspeed and fsdp both shard the model; keep one of them"
-NEEDS_ENGINE = "deepspeed is for engine DeepSpeed; set engine, or remove deepspeed"
-OTHER_ENGINE = "fsdp is for engine Torchrun; remove it, or set engine to Torchrun"
+NEEDS_ENGINE = "deepspeed is for engines DeepSpeed and Ray; set engine, or remove deepspeed"
+OTHER_ENGINE = "fsdp is for engines Torchrun and Ray; remove it, or set engine"
+NOT_RAY = "ray is for engine Ray; set engine, or remove ray"
 STAGE_3_ONLY = "offloadParameters needs zeroStage 3, which alone shards the parameters; set zeroStage to 3"
 
 
@@ -43,6 +44,18 @@ class Fsdp(Schema):
     )
 
 
+class Ray(Schema):
+    """The Ray cluster that a job's pods make: pod 0 is its head, and Ray Train runs the workers."""
+
+    max_failures: int = Field(
+        3,
+        ge=0,
+        le=100,
+        description="How often Ray starts workers again in the same pods, from the newest checkpoint, before the "
+        "attempt fails and failurePolicy decides.",
+    )
+
+
 class Distributed(Schema):
     """One pod a node, `processesPerNode` processes in each; every pod gets the same resources."""
 
@@ -51,16 +64,19 @@ class Distributed(Schema):
             rule("!(has(self.deepspeed) && has(self.fsdp))", BOTH_SHARD),
             rule("!has(self.deepspeed) || self.engine != 'Torchrun'", NEEDS_ENGINE),
             rule("!has(self.fsdp) || self.engine != 'DeepSpeed'", OTHER_ENGINE),
+            rule("!has(self.ray) || self.engine == 'Ray'", NOT_RAY),
         ]
     )
-    engine: Literal["Torchrun", "DeepSpeed"] = "Torchrun"
-    """What runs the processes. Torchrun gives each a copy of the model, or shards it with fsdp; DeepSpeed shards it."""
+    engine: Literal["Torchrun", "DeepSpeed", "Ray"] = "Torchrun"
+    """What runs the processes. Torchrun gives each a copy of the model, or shards it with fsdp; DeepSpeed shards it.
+    Ray Train gives each a copy, or shards it with fsdp or deepspeed, and starts processes that died again by itself."""
     nodes: int = Field(1, ge=1, le=1024)
     """Pods."""
     processes_per_node: int = Field(1, ge=1, le=64, description="Usually the number of GPUs of a pod.")
     deepspeed: DeepSpeed | None = Field(
         None, description="How DeepSpeed shards; its defaults when engine is DeepSpeed."
     )
+    ray: Ray | None = Field(None, description="How Ray runs the workers; its defaults when engine is Ray.")
     fsdp: Fsdp | None = Field(None, description="Shard the model; without it every process holds a copy.")
 
     @property
@@ -89,3 +105,5 @@ class Distributed(Schema):
             yield NEEDS_ENGINE
         if self.fsdp and self.engine == "DeepSpeed":
             yield OTHER_ENGINE
+        if self.ray and self.engine != "Ray":
+            yield NOT_RAY

@@ -16,7 +16,7 @@ from images.dockerfile import DOCKERFILE, ROOT, Stage, exec_form, inherited, lin
 TARGETS = {"operator": "finetune-operator", "trainer": "finetune-trainer", "serving": "finetune-serving"}
 EXTRAS = {
     "operator": ["operator"],
-    "trainer": ["trainer", "qlora", "postprocess", "deepspeed"],
+    "trainer": ["trainer", "qlora", "postprocess", "deepspeed", "ray"],
     "serving": ["serving", "qlora", "postprocess"],
 }
 BUILD_TOOLS = re.compile(r"\b(apt-get|apt|pip|uv|gcc|g\+\+|make|git|curl|wget|build-essential)\b")

@@ -85,9 +85,16 @@ def _supervise(config: "TrainerConfig", topology: "Topology", path: Path, stop: 
     timing = Timing.from_environment()
     if topology.node_rank == 0:
         preflight(config)
-    command = [sys.executable, "-m", "finetune_trainer.cli", "--config", str(path.absolute()), "--worker"]
-    run_id = f"{config.job.uid}-{config.job.attempt}"
-    message = Supervisor(topology, command, run_id, scratch_folder(), timing, stop).run()
+    if config.distributed.engine == "Ray":
+        from finetune_trainer.ray.node import require_ray
+        from finetune_trainer.ray.supervisor import RaySupervisor
+
+        require_ray()
+        message = RaySupervisor(topology, path, scratch_folder(), timing, stop).run()
+    else:
+        command = [sys.executable, "-m", "finetune_trainer.cli", "--config", str(path.absolute()), "--worker"]
+        run_id = f"{config.job.uid}-{config.job.attempt}"
+        message = Supervisor(topology, command, run_id, scratch_folder(), timing, stop).run()
     termination.write(message, termination.termination_file())
     print(f"finetune-trainer: {message.outcome}. {message.message}".rstrip(), file=sys.stderr)
     return verdict.exit_code(message)

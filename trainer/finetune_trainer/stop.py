@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,20 @@ class StopSignal:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+
+
+class StopFlag(StopSignal):
+    """A file that the launcher makes, for processes whose signals are somebody else's: Ray's workers."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def requested(self) -> bool:  # type: ignore[override]
+        return self._path.exists()
+
+    def request(self) -> None:
+        self._path.touch()
 
 
 @dataclass(frozen=True)

@@ -20,22 +20,59 @@ def wait_until_resolvable(
     Raises:
         TrainerError: It did not within `timeout` seconds.
     """
+    return _wait(
+        lambda: _lookup(host),
+        f"PET_MASTER_ADDR: {host} did not resolve",
+        "is pod 0 running, and does its headless Service publish addresses that are not ready?",
+        *(timeout, stopped, pause),
+    )
+
+
+def wait_until_listening(
+    host: str, port: int, timeout: float, stopped: Callable[[], bool], pause: Callable[[float], object] = time.sleep
+) -> bool:
+    """Wait until a port of pod 0 takes connections; False when `stopped` said so meanwhile.
+
+    Raises:
+        TrainerError: It did not within `timeout` seconds.
+    """
+    return _wait(
+        lambda: _connect(host, port),
+        f"PET_MASTER_PORT: {host}:{port} took no connection",
+        "has pod 0 started, and may the pods of the gang speak to each other?",
+        *(timeout, stopped, pause),
+    )
+
+
+def _wait(
+    attempt: Callable[[], OSError | None],
+    failure: str,
+    hint: str,
+    timeout: float,
+    stopped: Callable[[], bool],
+    pause: Callable[[float], object],
+) -> bool:
     deadline = time.monotonic() + timeout
     said = False
     while not stopped():
-        error = _lookup(host)
+        error = attempt()
         if error is None:
             return True
         if not said:
-            log.info("waiting for %s to resolve (%s)", host, error)
+            log.info("waiting: %s yet (%s)", failure, error)
             said = True
         if time.monotonic() >= deadline:
-            raise TrainerError(
-                f"PET_MASTER_ADDR: {host} did not resolve within {timeout:g} s ({error}); "
-                "is pod 0 running, and does its headless Service publish addresses that are not ready?"
-            )
+            raise TrainerError(f"{failure} within {timeout:g} s ({error}); {hint}")
         pause(POLL_SECONDS)
     return False
+
+
+def _connect(host: str, port: int) -> OSError | None:
+    try:
+        socket.create_connection((host, port), timeout=5.0).close()
+    except OSError as error:
+        return error
+    return None
 
 
 def _lookup(host: str) -> OSError | None:

@@ -20,6 +20,8 @@ QUIET_SECONDS = 0.2
 """A file that does not grow for so long is complete."""
 FRAMES = 8
 FRAME = re.compile(r'^  File "(?P<path>[^"]*)", line (?P<line>\d+) in (?P<function>.+)$', re.MULTILINE)
+TRAINING = re.compile(r'launch/worker\.py", line \d+ in work$', re.MULTILINE)
+"""The thread of the recipe: Ray's workers have another one for signals."""
 STATES = {
     "T": "stopped by a signal",
     "t": "stopped by a debugger",
@@ -65,7 +67,8 @@ def collect(folder: Path, pids: dict[int, int], wait: float = WAIT_SECONDS) -> l
 def main_thread(text: str) -> str:
     """`ranks.py:54 maximum < stop.py:80 at < …`, the innermost call first."""
     blocks = re.split(r"\n(?=(?:Current thread|Thread) 0x)", text)
-    chosen = next((block for block in reversed(blocks) if block.startswith("Current thread")), blocks[-1])
+    by_name = next((block for block in blocks if TRAINING.search(block)), None)
+    chosen = by_name or next((block for block in reversed(blocks) if block.startswith("Current thread")), blocks[-1])
     frames = [f"{Path(m['path']).name}:{m['line']} {m['function']}" for m in FRAME.finditer(chosen)]
     return " < ".join(frames[:FRAMES])
 

@@ -46,9 +46,19 @@ def message_file(folder: Path, rank: int) -> Path:
 
 def prepare_process() -> None:
     """Let stacks be asked for with SIGUSR1, and never outlive the launcher."""
+    answer_with_stacks()
+    die_with_launcher()
+    keep_caches_writable()
+
+
+def answer_with_stacks() -> None:
+    """On SIGUSR1, and when the process crashes."""
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, file=_open_stacks(), all_threads=True, chain=False)
-    die_with_launcher()
+
+
+def keep_caches_writable() -> None:
+    """Sends the Hub's cache to the scratch folder where the home folder will not take it."""
     if not _home_is_writable():
         # The root of a hardened pod is read-only; the Hub's client would fail to make its cache.
         os.environ.setdefault("HF_HOME", str(scratch_folder() / "huggingface"))
