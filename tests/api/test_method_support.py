@@ -120,8 +120,8 @@ def test_what_cannot_be_sharded_is_refused(
 @pytest.mark.parametrize(
     ("distributed", "message"),
     [
-        ({"engine": "Torchrun", "deepspeed": {}}, "deepspeed is for engine DeepSpeed"),
-        ({"engine": "DeepSpeed", "fsdp": {}}, "fsdp is for engine Torchrun"),
+        ({"engine": "Torchrun", "deepspeed": {}}, "deepspeed is for engines DeepSpeed and Ray"),
+        ({"engine": "DeepSpeed", "fsdp": {}}, "fsdp is for engines Torchrun and Ray"),
         ({"engine": "DeepSpeed", "deepspeed": {"zeroStage": 2, "offloadParameters": True}}, "zeroStage 3"),
     ],
 )
