@@ -22,6 +22,7 @@ def wait_until_resolvable(
     """
     return _wait(
         lambda: _lookup(host),
+        f"{host} to resolve",
         f"PET_MASTER_ADDR: {host} did not resolve",
         "is pod 0 running, and does its headless Service publish addresses that are not ready?",
         *(timeout, stopped, pause),
@@ -38,6 +39,7 @@ def wait_until_listening(
     """
     return _wait(
         lambda: _connect(host, port),
+        f"{host}:{port} to take connections",
         f"PET_MASTER_PORT: {host}:{port} took no connection",
         "has pod 0 started, and may the pods of the gang speak to each other?",
         *(timeout, stopped, pause),
@@ -46,6 +48,7 @@ def wait_until_listening(
 
 def _wait(
     attempt: Callable[[], OSError | None],
+    what: str,
     failure: str,
     hint: str,
     timeout: float,
@@ -59,7 +62,7 @@ def _wait(
         if error is None:
             return True
         if not said:
-            log.info("waiting: %s yet (%s)", failure, error)
+            log.info("waiting for %s (%s)", what, error)
             said = True
         if time.monotonic() >= deadline:
             raise TrainerError(f"{failure} within {timeout:g} s ({error}); {hint}")
