@@ -295,7 +295,11 @@ def child(module: str, *arguments: str, **options: Any) -> Iterator[subprocess.P
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:  # on a busy machine
+            process.kill()
+            process.wait()
 
 
 def cpu_seconds(pid: int) -> float:

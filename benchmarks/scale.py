@@ -108,8 +108,8 @@ class Operator:
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
 
-async def measure(jobs: int, kubeconfig: Path, image: str) -> Outcome:
-    """One run on an empty cluster; nothing of it is left."""
+async def measure(jobs: int, kubeconfig: Path, image: str, *, clean_up: bool) -> Outcome:
+    """One run on an empty cluster; `clean_up` leaves nothing of it."""
     async with await HttpKubeApi.connect(str(kubeconfig), workers=CONCURRENCY, user_agent="bench") as api:
         with contextlib.suppress(ApiError):  # it may be there already
             await api.create(NAMESPACES, {"metadata": {"name": NAMESPACE}})
@@ -117,7 +117,8 @@ async def measure(jobs: int, kubeconfig: Path, image: str) -> Outcome:
             with operator(kubeconfig) as running:
                 outcome = await live(api, running[0], running[1], watched, jobs, image)
             cold = await cold_start(kubeconfig)
-        await delete_all(api, watched)
+        if clean_up:
+            await delete_all(api, watched)
     return Outcome(jobs, *outcome, *cold)
 
 
@@ -298,7 +299,7 @@ def main(arguments: argparse.Namespace) -> int:
     for jobs in arguments.jobs:
         print(f"running {jobs} jobs ...", file=sys.stderr, flush=True)
         with cluster(arguments.kubeconfig, jobs) as kubeconfig:
-            found += rows(asyncio.run(measure(jobs, kubeconfig, arguments.image)))
+            found += rows(asyncio.run(measure(jobs, kubeconfig, arguments.image, clean_up=bool(arguments.kubeconfig))))
     print(table(found))
     return int(any(row.ok is False for row in found))
 

@@ -21,6 +21,8 @@ from plan.builders import last_words
 
 Resource = dict[str, Any]
 STORM_SECONDS = (0.3, 2.0)
+CLOCK_JUMPS = (-86_400.0, -3600.0, -5.0, 0.0, 5.0, 3600.0, 86_400.0)
+"""Seconds by which the operator's wall clock is wrong."""
 OPERATORS_PATHS = ("/apis/finetune-operator.io/", "/apis/batch/", "/api/v1/namespaces/")
 
 
@@ -42,6 +44,7 @@ class Disturbances:
             self.slow_server,
             self.cut_watches,
             self.compact,
+            self.jump_the_clock,
             self.crash_a_pod,
             self.evict_a_pod,
             self.delete_a_pod,
@@ -110,6 +113,10 @@ class Disturbances:
         """Watches that are cut at the same time get 410 Gone and must list again."""
         self._cluster.server.cluster.compact()
         self._cluster.server.cluster.cut_watches()
+
+    async def jump_the_clock(self) -> None:
+        """It stays wrong until it jumps again; an operator that is off by a day still brings its jobs to their end."""
+        self._replicas.clock.set(self._chance.choice(CLOCK_JUMPS))
 
     # Pods
 

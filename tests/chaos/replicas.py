@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from chaos.wall_clock import WallClock
 from chaos.wire import Wire
 from finetune_local.apiserver.auth.kubeconfig import kubeconfig, write_kubeconfig
 from finetune_local.cluster import Cluster
@@ -41,6 +42,11 @@ class Replica:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that runs now."""
+        return self.process.pid if self.process and self.process.returncode is None else None
+
     async def is_ready(self) -> bool:
         """Its caches are full."""
         try:
@@ -58,6 +64,7 @@ class Replicas:
         self._cluster = cluster
         self._folder = folder
         self._options = list(options)
+        self.clock = WallClock(folder)
         self.all = [Replica(Wire(cluster.url)) for _ in range(size)]
         self._numbers = count(1)
         self._keepers: list[asyncio.Task[None]] = []
@@ -117,7 +124,9 @@ class Replicas:
             with (self._folder / f"{name}.log").open("wb") as log:
                 replica.probe_port = free_port()
                 command = self._command(config, replica.probe_port)
-                replica.process = await asyncio.create_subprocess_exec(*command, stderr=log)
+                replica.process = await asyncio.create_subprocess_exec(
+                    *command, stderr=log, env=self.clock.environment()
+                )
                 replica.user = f"system:serviceaccount:{NAMESPACE}:{name}"
                 try:
                     replica.exit_codes.append(await replica.process.wait())

@@ -28,9 +28,14 @@ async def apply_jobs(user: ClusterUser, jobs: int) -> None:
         )
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: Callable[[], str]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+async def until(
+    condition: Callable[[], Awaitable[bool]], what: Callable[[], str], moves: Callable[[], int] = lambda: 0
+) -> None:
+    """As long as something moves, however slowly."""
+    deadline, last = time.monotonic() + PATIENCE_SECONDS, moves()
     while not await condition():
+        if moves() != last:
+            deadline, last = time.monotonic() + PATIENCE_SECONDS, moves()
         assert time.monotonic() < deadline, what()
         await asyncio.sleep(0.2)
 
@@ -51,7 +56,10 @@ async def test_nothing_forbidden_happens_whatever_goes_wrong(
             await disturbances.resume_all()
             return all((job.get("status") or {}).get("completionTime") for job in await disturbances.jobs())
 
-        await until(all_finished, lambda: f"jobs do not come to an end\n{replicas.logs()}")
+        def moves() -> int:
+            return ledger.seen["finetunejobs"]
+
+        await until(all_finished, lambda: f"jobs do not come to an end\n{replicas.logs()}", moves)
         phases = {job["metadata"]["name"]: job["status"]["phase"] for job in await disturbances.jobs()}
         print(f"chaos: {dict(disturbances.done)}, {len(phases)} jobs left: {sorted(phases.values())}")
         for name in phases:
@@ -60,7 +68,7 @@ async def test_nothing_forbidden_happens_whatever_goes_wrong(
         async def nothing_left() -> bool:
             return not ledger.left()
 
-        await until(nothing_left, lambda: f"left behind: {ledger.left()}")
+        await until(nothing_left, lambda: f"left behind: {ledger.left()}", lambda: len(ledger.left()))
     assert ledger.violations == []
     assert set(phases.values()) <= {"Succeeded", "Failed"}
     assert ledger.seen["finetunejobs"] > size.jobs * 4, "the ledger saw the writes"

@@ -273,6 +273,20 @@ def test_a_delete_that_was_not_carried_out_is_repeated() -> None:
     assert plan.status == item["status"]
 
 
+def test_a_clock_that_is_set_back_holds_up_no_restart() -> None:
+    item = restarting()
+    assert created(step(item, [], [], after=-86_400)) == objects_of(2)
+    slightly = step(item, [], [], after=8)  # another replica, two seconds behind the one that wrote the end
+    assert slightly.writes == ()
+    assert slightly.requeue_after == pytest.approx(backoff_seconds(FailurePolicy(), 1, UID, 1) + 2)
+
+
+def test_a_clock_that_is_set_back_does_not_keep_a_failed_gang_unsettled() -> None:
+    assert step(running(), [indexed_job()], [failed_pod(0, 1, "x"), pod(1)], after=-86_400).status["attempts"][0][
+        "endedAt"
+    ]
+
+
 def test_the_next_gang_waits_for_the_backoff() -> None:
     plan = step(restarting(), [], [], after=12)
     assert plan.writes == ()

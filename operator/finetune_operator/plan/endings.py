@@ -10,7 +10,7 @@ from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.pod_endings import Ending
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.status_draft import StatusDraft
-from finetune_operator.plan.timestamps import rfc3339
+from finetune_operator.plan.timestamps import rfc3339, still_to_wait
 from finetune_operator.plan.world import Delete, Resource
 
 SETTLE = timedelta(seconds=10)
@@ -27,15 +27,19 @@ def is_settled(facts: AttemptFacts, ending: Ending, draft: StatusDraft) -> bool:
         return True
     if all(pod.ended for pod in facts.pods):
         return True
-    pod = ending.pod
-    seen = pod and (pod.deleting_at or pod.finished_at)
-    if not seen:
-        return True
-    patience = HANG_SETTLE if ending.cause == Cause.HANG else SETTLE
-    wait = (seen + patience - draft.now).total_seconds()
+    wait = _patience_left(ending, draft)
     if wait > 0:
         draft.wake_after(wait)
     return wait <= 0
+
+
+def _patience_left(ending: Ending, draft: StatusDraft) -> float:
+    """Seconds until the other pods have had their time, counted from what was seen of the one that ended first."""
+    pod = ending.pod
+    patience = HANG_SETTLE if ending.cause == Cause.HANG else SETTLE
+    if pod and pod.deleting_at:  # the end of its grace period, which may be far ahead
+        return (pod.deleting_at + patience - draft.now).total_seconds()
+    return still_to_wait(pod.finished_at if pod else None, patience.total_seconds(), draft.now)
 
 
 def describe_root(draft: StatusDraft, ending: Ending) -> None:

@@ -24,7 +24,7 @@ from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.running import attend
 from finetune_operator.plan.spec_change import changed_fields, ignored_message
 from finetune_operator.plan.status_draft import MESSAGE_LIMIT, StatusDraft
-from finetune_operator.plan.timestamps import seconds_between
+from finetune_operator.plan.timestamps import seconds_between, still_to_wait
 from finetune_operator.plan.validation import InvalidSpec
 from finetune_operator.plan.world import Create, Delete, Plan, World
 
@@ -137,7 +137,7 @@ def _backing_off(draft: StatusDraft, base: Basis) -> bool:
         return False
     restarts = max(used_restarts(draft.status, record["cause"]), 1)
     delay = backoff_seconds(base.job.failure_policy, restarts, draft.world.uid, draft.attempt)
-    wait = delay - draft.seconds_since_end()
+    wait = still_to_wait(draft.ended_at, delay, draft.now)
     if wait > 0:
         draft.wake_after(wait)
     return wait > 0

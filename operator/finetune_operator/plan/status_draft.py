@@ -116,10 +116,10 @@ class StatusDraft:
             record.update(cause=str(cause), reason=reason[:MESSAGE_LIMIT])
         record["endedAt"] = self.now_text
 
-    def seconds_since_end(self) -> float:
-        """Since the current attempt ended."""
-        ended = parse_time((self.record or {}).get("endedAt"))
-        return (self.now - ended).total_seconds() if ended else math.inf
+    @property
+    def ended_at(self) -> datetime | None:
+        """When the current attempt ended."""
+        return parse_time((self.record or {}).get("endedAt"))
 
     def plan(self) -> Plan:
         """The plan as drafted, with the summary conditions that kstatus reads."""
