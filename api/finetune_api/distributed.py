@@ -11,6 +11,7 @@ from finetune_api.errors import Problems
 BOTH_SHARD = "deepspeed and fsdp both shard the model; keep one of them"
 NEEDS_ENGINE = "deepspeed is for engines DeepSpeed and Ray; set engine, or remove deepspeed"
 OTHER_ENGINE = "fsdp is for engines Torchrun and Ray; remove it, or set engine"
+NOT_FEWER = "elastic.minNodes must be less than nodes; lower it, or remove elastic"
 NOT_RAY = "ray is for engine Ray; set engine, or remove ray"
 STAGE_3_ONLY = "offloadParameters needs zeroStage 3, which alone shards the parameters; set zeroStage to 3"
 
@@ -56,6 +57,18 @@ class Ray(Schema):
     )
 
 
+class Elastic(Schema):
+    """An attempt whose pods do not all find a node goes on with those that do."""
+
+    min_nodes: int = Field(ge=1, le=1024, description="The fewest pods to train with; less than distributed.nodes.")
+    wait_seconds: int = Field(
+        300,
+        ge=1,
+        le=86400,
+        description="How long every attempt waits for nodes for all of its pods, before it is made smaller.",
+    )
+
+
 class Distributed(Schema):
     """One pod a node, `processesPerNode` processes in each; every pod gets the same resources."""
 
@@ -64,6 +77,7 @@ class Distributed(Schema):
             rule("!(has(self.deepspeed) && has(self.fsdp))", BOTH_SHARD),
             rule("!has(self.deepspeed) || self.engine != 'Torchrun'", NEEDS_ENGINE),
             rule("!has(self.fsdp) || self.engine != 'DeepSpeed'", OTHER_ENGINE),
+            rule("!has(self.elastic) || self.elastic.minNodes < self.nodes", NOT_FEWER),
             rule("!has(self.ray) || self.engine == 'Ray'", NOT_RAY),
         ]
     )
@@ -71,7 +85,8 @@ class Distributed(Schema):
     """What runs the processes. Torchrun gives each a copy of the model, or shards it with fsdp; DeepSpeed shards it.
     Ray Train gives each a copy, or shards it with fsdp or deepspeed, and starts processes that died again by itself."""
     nodes: int = Field(1, ge=1, le=1024)
-    """Pods."""
+    """Pods. With elastic, the most."""
+    elastic: Elastic | None = Field(None, description="Train with fewer pods while nodes are missing.")
     processes_per_node: int = Field(1, ge=1, le=64, description="Usually the number of GPUs of a pod.")
     deepspeed: DeepSpeed | None = Field(
         None, description="How DeepSpeed shards; its defaults when engine is DeepSpeed."
@@ -82,6 +97,10 @@ class Distributed(Schema):
     @property
     def world_size(self) -> int:
         return self.nodes * self.processes_per_node
+
+    def of(self, nodes: int) -> "Distributed":
+        """The same on so many nodes, no more and no fewer."""
+        return self.model_copy(update={"nodes": nodes, "elastic": None})
 
     @property
     def zero(self) -> DeepSpeed | None:
@@ -105,5 +124,7 @@ class Distributed(Schema):
             yield NEEDS_ENGINE
         if self.fsdp and self.engine == "DeepSpeed":
             yield OTHER_ENGINE
+        if self.elastic and self.elastic.min_nodes >= self.nodes:
+            yield NOT_FEWER
         if self.ray and self.engine != "Ray":
             yield NOT_RAY

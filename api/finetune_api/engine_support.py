@@ -34,12 +34,21 @@ def unshardable(task: Task, training: Training, distributed: Distributed) -> Ite
 
 def uneven_batch(training: Training, distributed: Distributed) -> Iterator[str]:
     """Every process takes as many micro-batches as the others."""
-    world, micro = distributed.world_size, training.micro_batch_size or 1
-    if training.batch_size % (world * micro):
-        yield (
-            f"training.batchSize ({training.batch_size}) must be a multiple of distributed.nodes × "
-            f"distributed.processesPerNode × training.microBatchSize ({world} × {micro})"
-        )
+    micro = training.micro_batch_size or 1
+    asked = {"distributed.nodes": distributed}
+    if distributed.elastic:
+        asked["distributed.elastic.minNodes"] = distributed.of(distributed.elastic.min_nodes)
+    for field, sized in asked.items():
+        if not is_even(training, sized):
+            yield (
+                f"training.batchSize ({training.batch_size}) must be a multiple of {field} × "
+                f"distributed.processesPerNode × training.microBatchSize ({sized.world_size} × {micro})"
+            )
+
+
+def is_even(training: Training, distributed: Distributed) -> bool:
+    """Whether a global batch can be shared out."""
+    return training.batch_size % (distributed.world_size * (training.micro_batch_size or 1)) == 0
 
 
 def shard_rules() -> list[dict[str, str]]:

@@ -243,6 +243,8 @@ class Attempt(StatusSchema):
 
     number: int
     """1 is the first."""
+    nodes: int | None = None
+    """Pods that it has; with distributed.elastic maybe fewer than distributed.nodes."""
     cause: str = Field("", description="Why it ended: Succeeded, UserError, BadData, NodeLost, Hang, Preempted …")
     reason: str = ""
     """The evidence, for people."""
@@ -359,6 +361,7 @@ class FineTuneJobStatus(StatusSchema):
     """Validated, Running, Evaluated, Published, Succeeded, Failed, Suspended; kstatus: Ready, Reconciling, Stalled."""
     attempt: int = 0
     """Number of the current or last attempt."""
+    nodes: int | None = Field(None, description="Pods of the current or last attempt.")
     attempts: list[Attempt] = Field(default_factory=list, max_length=10, description="The last ten.")
     restarts: Restarts = Field(default_factory=Restarts)
     """Attempts started again, by cause."""

@@ -1,13 +1,15 @@
 """A node that vanishes without a word, on a cluster that is slow in the ways of real ones."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from e2e.conftest import PREPARE_SCRIPT, claim
 from e2e.test_interruption import has_checkpoint
-from e2e.user import User, condition, fine_tune_job, finished
+from e2e.user import Body, User, condition, fine_tune_job, finished
+from exhaustive import exhaustive
 from finetune_local.cluster import Cluster
 from finetune_local.controllers.nodes import VirtualNode
 from finetune_local.knobs import Knobs
@@ -35,15 +37,16 @@ TRAINING = {"maxSteps": 100, "batchSize": 24, "learningRate": 5e-3, "logEverySte
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def cluster() -> AsyncIterator[Cluster]:
-    """Three nodes, each with room for one pod of the gang, and the operator."""
-    async with Cluster(knobs=SLOW, nodes=[VirtualNode(name, ROOM_FOR_ONE) for name in "abc"]) as cluster:
+async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    """Nodes, each with room for one pod of a gang of two, and the operator."""
+    async with Cluster(knobs=SLOW, nodes=[VirtualNode(name, ROOM_FOR_ONE) for name in request.param]) as cluster:
         await install_crds(cluster.api)
         async with running_operator(cluster.kubeconfig):
             yield cluster
 
 
-async def test_the_gang_goes_on_elsewhere_from_its_newest_checkpoint(cluster: Cluster) -> None:
+async def lose_a_node(cluster: Cluster, **changes: Any) -> tuple[str, Body]:
+    """The node that vanished under a job, and the job when it had finished."""
     user = User(cluster.api, "default", "any")  # type: ignore[arg-type]
     await user.apply(claim())
     await user.run("prepare", PREPARE_SCRIPT.read_text())
@@ -55,6 +58,7 @@ async def test_the_gang_goes_on_elsewhere_from_its_newest_checkpoint(cluster: Cl
             resources=one_each,
             failurePolicy={"backoffSeconds": 0},
             podTemplate={"spec": {"tolerations": [LEAVE_AT_ONCE]}},
+            **changes,
         )
     )
     await user.until(FINE_TUNE_JOBS, "gone", has_checkpoint, seconds=240)
@@ -65,7 +69,28 @@ async def test_the_gang_goes_on_elsewhere_from_its_newest_checkpoint(cluster: Cl
     await cluster.api.delete(NODES, lost)
     job = await user.until(FINE_TUNE_JOBS, "gone", finished, seconds=240)
     assert condition(job, "Succeeded").get("status") == "True", job["status"]
-    first, second = job["status"]["attempts"]
+    return lost, job["status"]
+
+
+@pytest.mark.parametrize("cluster", ["ab"], indirect=True)
+async def test_an_elastic_gang_goes_on_with_the_nodes_that_are_left(cluster: Cluster) -> None:
+    elastic = {"minNodes": 1, "waitSeconds": 3}
+    lost, status = await lose_a_node(cluster, distributed={"nodes": 2, "elastic": elastic})
+    first, second, third = status["attempts"]
+    assert (first["cause"], first["node"], first["nodes"]) == ("NodeLost", lost, 2)
+    assert (second["cause"], second["nodes"]) == ("Resized", 2)
+    assert (third["cause"], third["nodes"], status["nodes"]) == ("Succeeded", 1, 1)
+    assert third["resumedFromStep"] >= 10
+    assert status["progress"]["text"] == "100/100"
+    assert status["metrics"]["f1"] >= 0.8
+    assert status["restarts"] == {"total": 1, "byCause": {"NodeLost": 1}}
+
+
+@exhaustive
+@pytest.mark.parametrize("cluster", ["abc"], indirect=True)
+async def test_the_gang_goes_on_elsewhere_from_its_newest_checkpoint(cluster: Cluster) -> None:
+    lost, status = await lose_a_node(cluster)
+    first, second = status["attempts"]
     assert (first["cause"], first["node"]) == ("NodeLost", lost)
     assert second["resumedFromStep"] >= 10
-    assert job["status"]["restarts"] == {"total": 1, "byCause": {"NodeLost": 1}}
+    assert status["restarts"] == {"total": 1, "byCause": {"NodeLost": 1}}

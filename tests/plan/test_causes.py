@@ -50,6 +50,7 @@ def test_enough_pods_are_on_file_and_every_cause_of_a_pod_is_among_them() -> Non
     of_no_pod = {
         Cause.SUCCEEDED,
         Cause.SUSPENDED,
+        Cause.RESIZED,
         Cause.REJECTED,
         Cause.NO_RESULT,
         Cause.JOB_DELETED,

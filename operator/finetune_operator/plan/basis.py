@@ -1,8 +1,9 @@
 """What an attempt is made from: the job as it was when it started, over its runtime as it was then."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from finetune_api.distributed import Distributed
 from finetune_api.fine_tune_job import MUTABLE_AFTER_START
 from finetune_operator.plan.attempt import Snapshot
 from finetune_operator.plan.references import MODEL_VERSION, Missing
@@ -25,8 +26,18 @@ class Basis:
     """Everything from which the objects of an attempt follow."""
 
     job: ResolvedJob
+    """On as many nodes as the current attempt has."""
     snapshot: Snapshot
+    asked: Distributed
+    """As the job says it, elastic or not."""
     warnings: tuple[str, ...] = ()
+
+    def on(self, nodes: int) -> "Basis":
+        """For an attempt on so many nodes."""
+        if self.asked.elastic is None:
+            return self
+        spec = self.job.spec.model_copy(update={"distributed": self.asked.of(nodes)})
+        return replace(self, job=replace(self.job, spec=spec))
 
 
 def basis(world: World) -> Basis:
@@ -39,7 +50,8 @@ def basis(world: World) -> Basis:
     valid = validate(spec, snapshot.runtime)
     name, namespace, uid = (world.job["metadata"][field] for field in ("name", "namespace", "uid"))
     job = resolve(name, namespace, uid, valid, snapshot.model_source, world.settings)
-    return Basis(job, snapshot, warnings)
+    made = Basis(job, snapshot, job.spec.distributed, warnings)
+    return made.on((world.job.get("status") or {}).get("nodes") or job.spec.distributed.nodes)
 
 
 def started_spec(started: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:

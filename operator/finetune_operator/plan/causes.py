@@ -12,6 +12,8 @@ class Cause(StrEnum):
 
     SUCCEEDED = "Succeeded"
     SUSPENDED = "Suspended"
+    RESIZED = "Resized"
+    """Nodes were missing: the next attempt has fewer pods. No failure, and no budget counts it."""
 
     USER_ERROR = "UserError"
     """A wrong configuration, or an exception in code that the same code raises again."""

@@ -10,6 +10,7 @@ from finetune_operator.plan.basis import Basis, NotYet, basis
 from finetune_operator.plan.budgets import backoff_seconds, used_restarts
 from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.deadline import deadline_passed, fail_deadline
+from finetune_operator.plan.elastic import next_size
 from finetune_operator.plan.endings import (
     delete_stuck_pods,
     fail,
@@ -133,7 +134,7 @@ def _rest(draft: StatusDraft, gone: bool) -> None:
 
 def _backing_off(draft: StatusDraft, base: Basis) -> bool:
     record = draft.record
-    if record is None or record["cause"] == Cause.SUSPENDED:
+    if record is None or record["cause"] in (Cause.SUSPENDED, Cause.RESIZED):
         return False
     restarts = max(used_restarts(draft.status, record["cause"]), 1)
     delay = backoff_seconds(base.job.failure_policy, restarts, draft.world.uid, draft.attempt)
@@ -145,7 +146,8 @@ def _backing_off(draft: StatusDraft, base: Basis) -> bool:
 
 def _start(draft: StatusDraft, base: Basis) -> None:
     checkpoint = (draft.world.job.get("status") or {}).get("lastCheckpoint") or {}
-    number = draft.begin_attempt(checkpoint.get("step"))
+    base = base.on(next_size(draft, base))
+    number = draft.begin_attempt(checkpoint.get("step"), base.job.spec.distributed.nodes)
     draft.status["phase"] = "Starting"
     draft.set("Running", False, "Starting", "")
     show_admission(draft, base, None)

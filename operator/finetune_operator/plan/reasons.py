@@ -24,6 +24,7 @@ class Reason(StrEnum):
     ATTEMPT_FAILED = "AttemptFailed"
     ATTEMPT_PREEMPTED = "AttemptPreempted"
     RESTARTING = "Restarting"
+    RESIZED = "Resized"
     RESTARTS_EXHAUSTED = "RestartsExhausted"
     CREATE_FAILED = "CreateFailed"
     NAME_TAKEN = "NameTaken"
@@ -50,6 +51,7 @@ WARNINGS = frozenset(
         Reason.SPEC_CHANGE_IGNORED,
         Reason.ATTEMPT_FAILED,
         Reason.RESTARTS_EXHAUSTED,
+        Reason.RESIZED,
         Reason.CREATE_FAILED,
         Reason.NAME_TAKEN,
         Reason.STUCK_POD_DELETED,

@@ -13,7 +13,7 @@ from finetune_api.sources import claim_of
 from finetune_api.training_runtime import TrainingRuntimeSpec
 from finetune_operator.plan.names import short_name
 from finetune_operator.plan.reasons import Reason
-from finetune_operator.plan.resolution import scheduler_of
+from finetune_operator.plan.scheduler_choice import scheduler_of
 from finetune_operator.schedulers.registry import SCHEDULERS
 
 Resource = dict[str, Any]

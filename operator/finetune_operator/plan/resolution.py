@@ -10,12 +10,12 @@ from finetune_api.model_reference import ModelReference
 from finetune_api.network import NetworkAccess
 from finetune_api.pods import Credentials, Resources
 from finetune_api.training import Checkpoint
-from finetune_api.training_runtime import SchedulerName, TrainingRuntimeSpec
+from finetune_api.training_runtime import SchedulerName
 from finetune_operator.plan.names import storage_suffix
+from finetune_operator.plan.scheduler_choice import NO_RUNTIME, scheduler_of
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.validation import Validated
 
-NO_RUNTIME = TrainingRuntimeSpec()
 DEFAULT_FAILURE_POLICY = FailurePolicy()
 
 
@@ -73,12 +73,6 @@ def resolve(
         scheduler=scheduler_of(spec, base),
         queue=spec.queue_name or base.queue_name,
     )
-
-
-def scheduler_of(spec: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> SchedulerName:
-    """The runtime's choice; without one, a queue means Kueue."""
-    base = runtime or NO_RUNTIME
-    return base.scheduler or ("Kueue" if spec.queue_name or base.queue_name else "Default")
 
 
 def below(storage: str, folder: str) -> str:

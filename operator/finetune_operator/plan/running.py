@@ -5,6 +5,7 @@ from finetune_operator.plan.attempt import attempt_objects
 from finetune_operator.plan.basis import Basis
 from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.deadline import deadline_passed, fail_deadline
+from finetune_operator.plan.elastic import resize, smaller_size
 from finetune_operator.plan.endings import (
     delete_stuck_pods,
     describe_root,
@@ -39,6 +40,8 @@ def attend(draft: StatusDraft, base: Basis) -> None:
         _ended(draft, base, facts, ending)
     elif overdue := _start_overdue(draft, base, facts):
         _ended(draft, base, facts, overdue)
+    elif (size := smaller_size(draft, base, facts)) is not None:
+        resize(draft, base, size)
     else:
         _show_progress(draft, base, facts)
 
@@ -131,7 +134,8 @@ def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None
             draft.event(Reason.ATTEMPT_RUNNING, f"attempt {draft.attempt}: {nodes} of {nodes} pods run")
         evaluating = _reported(draft).get("stage") in ("Evaluating", "Exporting")
         draft.status["phase"] = "Evaluating" if evaluating else "Running"
-        draft.set("Running", True, Reason.ATTEMPT_RUNNING, f"{nodes} of {nodes} pods run{_stragglers(draft)}")
+        asked = f"; {base.asked.nodes} were asked for" if base.asked.nodes > nodes else ""
+        draft.set("Running", True, Reason.ATTEMPT_RUNNING, f"{nodes} of {nodes} pods run{asked}{_stragglers(draft)}")
         return
     if draft.is_true("Running"):
         return  # pods that end one after the other

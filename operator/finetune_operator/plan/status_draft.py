@@ -79,13 +79,13 @@ class StatusDraft:
         total = seconds_between(self.status.get("startTime"), self.now)
         return total - int(self.status.get("suspendedSeconds", 0))
 
-    def begin_attempt(self, resumed_from: int | None) -> int:
+    def begin_attempt(self, resumed_from: int | None, nodes: int) -> int:
         """The next attempt, as an intention: it is `started` once its Job was seen."""
         number = self.attempt + 1
-        record: dict[str, Any] = {"number": number, "cause": "", "reason": ""}
+        record: dict[str, Any] = {"number": number, "nodes": nodes, "cause": "", "reason": ""}
         if resumed_from is not None:
             record["resumedFromStep"] = resumed_from
-        self.status["attempt"] = number
+        self.status["attempt"], self.status["nodes"] = number, nodes
         self.status["attempts"] = [*(self.status.get("attempts") or []), record][-KEPT_ATTEMPTS:]
         self.status.setdefault("startTime", self.now_text)
         self.status.setdefault("restarts", {"total": 0, "byCause": {}})

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from finetune_api.errors import field_errors
 from finetune_api.fine_tune_job import FineTuneJobSpec
 from finetune_api.training_runtime import TrainingRuntimeSpec
+from finetune_operator.plan.scheduler_choice import scheduler_of
 from finetune_operator.plan.strategic_merge import MergeError, strategic_merge
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -57,6 +58,7 @@ def _verdict(spec: bytes, runtime: bytes | None, complete: bool) -> Validated:
         *(_trust_errors(job, defaults) if complete else ()),
         *_source_errors(job),
         *_queue_errors(job, defaults),
+        *_elastic_errors(job, defaults),
         *_template_errors(job, defaults),
     ]
     if errors:
@@ -110,6 +112,17 @@ def _queue_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> 
             "runtime with Kueue or Volcano"
         ]
     return []
+
+
+def _elastic_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:
+    """Others place all pods of a gang or none: there is nothing to go on with."""
+    scheduler = scheduler_of(job, runtime)
+    if job.distributed.elastic is None or scheduler == "Default":
+        return []
+    return [
+        f"spec.distributed.elastic: the scheduler {scheduler} places all pods of a gang or none; remove elastic, or "
+        "use a runtime with the scheduler Default and no queue"
+    ]
 
 
 def _source_errors(job: FineTuneJobSpec) -> list[str]:

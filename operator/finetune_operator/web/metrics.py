@@ -143,7 +143,7 @@ def _step(status: Resource) -> int:
 def _devices(job: Resource) -> int:
     """One a process, as torchrun places them."""
     distributed = job["spec"].get("distributed") or {}
-    return int(distributed.get("nodes", 1)) * int(distributed.get("processesPerNode", 1))
+    return int(_status(job).get("nodes") or distributed.get("nodes", 1)) * int(distributed.get("processesPerNode", 1))
 
 
 def _seconds(start: datetime, end: str) -> float:
