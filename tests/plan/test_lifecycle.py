@@ -298,7 +298,13 @@ def test_a_restart_goes_on_from_the_newest_verified_checkpoint() -> None:
     item["status"]["lastCheckpoint"] = {"step": 400, "uri": "s3://c/400", "verifiedAt": "2026-11-22T09:00:05Z"}
     plan = step(item, [], [], after=60)
     assert plan.status["attempt"] == 2
-    assert plan.status["attempts"][-1] == {"number": 2, "cause": "", "reason": "", "resumedFromStep": 400}
+    assert plan.status["attempts"][-1] == {
+        "number": 2,
+        "nodes": 2,
+        "cause": "",
+        "reason": "",
+        "resumedFromStep": 400,
+    }
     assert "step 400" in plan.events[0].note
     assert "lastCheckpoint" not in plan.status
 
