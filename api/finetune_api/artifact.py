@@ -14,7 +14,7 @@ from finetune_api.model_reference import ModelReference
 from finetune_api.postprocess import ArtifactFormat
 
 DESCRIPTION_FILE = "finetune.json"
-LABELLED = frozenset({"TextClassification", "TokenClassification", "ImageClassification"})
+LABELLED = frozenset({"TextClassification", "TokenClassification", "ImageClassification", "AudioClassification"})
 """Tasks whose answers are classes."""
 
 
@@ -32,7 +32,9 @@ class ArtifactDescription(Schema):
     quantization: dict[str, Any] | None = Field(
         None, description="transformers' quantization_config of the base model that an adapter was trained on."
     )
-    max_length: int | None = Field(None, ge=1, description="Longest input in tokens that it was trained on.")
+    max_length: int | None = Field(
+        None, ge=1, description="Longest input that it was trained on: tokens, or milliseconds of a recording."
+    )
     positions: int | None = Field(
         None, ge=1, description="Longest text in tokens that the model has positions for; None: any length."
     )

@@ -1,12 +1,13 @@
-"""Parts of `dataset` that change what is learnt from: cleaning, augmentation and sampling."""
+"""Parts of `dataset` that change what is learnt from: cleaning and sampling."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from finetune_api.augmentation import AUGMENTED
 from finetune_api.base import Schema, rule, schema_with
-from finetune_api.sources import Source
 
 WITHOUT_TEXT = frozenset({"ImageClassification", "ObjectDetection", "AudioClassification", "Recommendation"})
 WITH_SPANS = frozenset({"TokenClassification", "QuestionAnswering"})
@@ -100,32 +101,6 @@ class Cleaning(Schema):
         return self.wire() != Cleaning(duplicates=self.duplicates).wire()
 
 
-class Synonyms(Schema):
-    """Words to put in place of others."""
-
-    source: Source
-    """A file with the columns `word` and `synonym`, one pair a row (.jsonl, .csv or .parquet)."""
-    share: float = Field(0.1, gt=0, le=1, description="Share of a text's words to replace, where they have a synonym.")
-
-
-class TextAugmentation(Schema):
-    """Altered copies of the training texts (EDA, Wei and Zou 2019, arXiv:1901.11196); words are what spaces part."""
-
-    copies: int = Field(1, ge=1, le=16, description="Of each training example, besides the example itself.")
-    deletion: float = Field(0.0, ge=0, lt=1, description="Share of the words that are left out.")
-    swap: float = Field(0.0, ge=0, le=1, description="Share of the words that change places with another.")
-    synonyms: Synonyms | None = None
-    """Words that are replaced."""
-    seed: int = Field(0, ge=0)
-    """The same seed gives the same copies."""
-
-    @model_validator(mode="after")
-    def something_changes(self) -> "TextAugmentation":
-        if not (self.deletion or self.swap or self.synonyms):
-            raise ValueError("the copies would equal their originals: set deletion, swap or synonyms")
-        return self
-
-
 class Sampling(Schema):
     """What to do about classes of different size."""
 
@@ -151,9 +126,9 @@ class Sampling(Schema):
 
 
 def preparation_problems(
-    task: str, cleaning: Cleaning | None, augmentation: TextAugmentation | None, sampling: Sampling | None
+    task: str, cleaning: Cleaning | None, augmented: Iterable[str], sampling: Sampling | None
 ) -> list[str]:
-    """What of it does not go with the task, and the mend."""
+    """What of it does not go with the task, and the mend; `augmented` are the kinds of augmentation."""
     problems = []
     if cleaning and cleaning.edits and task in WITH_SPANS:
         problems.append(
@@ -162,8 +137,11 @@ def preparation_problems(
         )
     if cleaning and cleaning.reads_texts and task in WITHOUT_TEXT:
         problems.append(f"dataset.cleaning: {task} data has no texts; keep only duplicates")
-    if augmentation and task != "TextClassification":
-        problems.append(f"dataset.augmentation.text is for TextClassification, not {task}; remove it")
+    for kind in augmented:
+        if task not in AUGMENTED[kind]:
+            problems.append(
+                f"dataset.augmentation.{kind} is for {' and '.join(AUGMENTED[kind])}, not {task}; remove it"
+            )
     if sampling and (sampling.weights or sampling.balance != "None") and task not in WITH_CLASSES:
         problems.append(f"dataset.sampling is for tasks with one class an example, not {task}; remove it")
     return problems

@@ -4,10 +4,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from finetune_api.augmentation import AudioAugmentation, TextAugmentation
 from finetune_api.base import Schema, rule, schema_with
-from finetune_api.data_preparation import Cleaning, Sampling, TextAugmentation, preparation_problems
+from finetune_api.data_preparation import Cleaning, Sampling, preparation_problems
 from finetune_api.sources import Source
 
+DEFAULT_LENGTHS = {"AudioClassification": 30_000}
+"""Of `maxLength`, where it is not 512."""
 DataFormat = Literal["Auto", "Jsonl", "Csv", "Parquet", "ClassFolders"]
 TextLayout = Literal["Auto", "Text", "PromptCompletion", "Messages", "Alpaca", "ShareGPT"]
 
@@ -18,8 +21,8 @@ class DataFile(Schema):
     source: Source
     format: DataFormat = Field(
         "Auto",
-        description="Auto goes by the file's ending: .jsonl, .csv or .parquet; folders of images are ClassFolders: "
-        "CLASS/FILE.",
+        description="Auto goes by the file's ending: .jsonl, .csv or .parquet; folders of images or recordings are "
+        "ClassFolders: CLASS/FILE.",
     )
 
 
@@ -81,6 +84,9 @@ class Columns(Schema):
     image: str | None = Field(
         None, max_length=128, description="Path of an image, relative to the file that names it. Default: image."
     )
+    audio: str | None = Field(
+        None, max_length=128, description="Path of a recording, relative to the file that names it. Default: audio."
+    )
     tokens: str | None = Field(None, max_length=128, description="Words of a text to tag. Default: tokens.")
     tags: str | None = Field(
         None, max_length=128, description="Tag of each word: O, B-TYPE or I-TYPE (BIOES too). Default: tags."
@@ -91,10 +97,12 @@ class Columns(Schema):
 
 
 class Augmentation(Schema):
-    """Altered copies of training examples; validation and test stay as they are."""
+    """Altered training examples; validation and test stay as they are."""
 
     text: TextAugmentation | None = None
-    """Of texts."""
+    """Altered copies of texts."""
+    audio: AudioAugmentation | None = None
+    """Recordings, altered anew each time that they come."""
 
 
 class Dataset(Schema):
@@ -123,10 +131,15 @@ class Dataset(Schema):
     cleaning: Cleaning | None = None
     """What is mended and left out before the data is split."""
     augmentation: Augmentation | None = None
-    """Altered copies to learn from."""
+    """Altered examples to learn from."""
     sampling: Sampling | None = None
     """What to do about classes of different size."""
-    max_length: int = Field(512, ge=8, le=1048576, description="Longest example, in tokens.")
+    max_length: int | None = Field(
+        None,
+        ge=8,
+        le=1048576,
+        description="Longest example: in tokens, or in milliseconds of a recording. Default: 512 tokens, 30000 ms.",
+    )
     over_length: Literal["Error", "Drop", "Truncate"] = Field(
         "Error",
         description="What to do with an example longer than maxLength. Whatever happens is counted and reported.",
@@ -141,8 +154,12 @@ class Dataset(Schema):
 
     def problems_with(self, task: str) -> list[str]:
         """What does not go with the task."""
-        text = self.augmentation.text if self.augmentation else None
-        problems = preparation_problems(task, self.cleaning, text, self.sampling)
+        augmented = self.augmentation.wire() if self.augmentation else {}
+        problems = preparation_problems(task, self.cleaning, augmented, self.sampling)
         if self.layout != "Auto" and task != "TextGeneration":
             problems.append(f"dataset.layout is for TextGeneration, not {task}; remove it")
         return problems
+
+    def longest(self, task: str) -> int:
+        """`max_length`, or the task's default."""
+        return self.max_length or DEFAULT_LENGTHS.get(task, 512)

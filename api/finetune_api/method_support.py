@@ -70,8 +70,9 @@ BEFORE_THE_LAYERS: dict[Feature, str] = {
     **NO_MATRICES,
     "training.layerwiseLearningRateDecay": "what it trains belongs to no layer; remove layerwiseLearningRateDecay",
 }
-NOT_ON_PIXELS: dict[Feature, str] = {
+WITHOUT_TOKENS: dict[Feature, str] = {
     "ImageClassification": "an image has no tokens to put virtual ones before; use lora",
+    "AudioClassification": "a recording has no tokens to put virtual ones before; use lora",
 }
 SHARDED_RANKS = (
     "ranks are given out by the gradients and weights of whole layers, of which each process has only a part; "
@@ -96,7 +97,7 @@ SUPPORT: dict[str, Support] = {
         "3e-2",
         "Beside its base",
         {
-            **NOT_ON_PIXELS,
+            **WITHOUT_TOKENS,
             "TextClassification, decoders": POOLED_VIRTUAL_TOKENS,
             "RewardModeling, decoders": POOLED_VIRTUAL_TOKENS,
             "training.packing": PACKED_VIRTUAL_TOKENS,
@@ -108,7 +109,7 @@ SUPPORT: dict[str, Support] = {
         "1e-3",
         "Beside its base",
         {
-            **NOT_ON_PIXELS,
+            **WITHOUT_TOKENS,
             "TextClassification, decoders": POOLED_VIRTUAL_TOKENS,
             "RewardModeling, decoders": POOLED_VIRTUAL_TOKENS,
             "training.packing": PACKED_VIRTUAL_TOKENS,
@@ -120,7 +121,7 @@ SUPPORT: dict[str, Support] = {
         "1e-2",
         "Beside its base",
         {
-            **NOT_ON_PIXELS,
+            **WITHOUT_TOKENS,
             "training.packing": PACKED_VIRTUAL_TOKENS,
             "training.gradientCheckpointing": (
                 "recomputed layers would find their own keys in the cache that holds the prefix; set "

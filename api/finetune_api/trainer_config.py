@@ -47,3 +47,8 @@ class TrainerConfig(Schema):
         chain = step_problems(self.postprocess, self.method, self.task)
         Problems.check((*supported, *sharded, *chain))
         return self
+
+    @property
+    def max_length(self) -> int:
+        """Longest example that the job allows, in the unit of its task."""
+        return self.dataset.longest(self.task)

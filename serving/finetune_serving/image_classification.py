@@ -1,7 +1,6 @@
 """Classifying images."""
 
 import base64
-import binascii
 from collections.abc import Sequence
 from io import BytesIO
 
@@ -9,6 +8,7 @@ import torch
 from PIL import Image
 
 from finetune_serving.classification import ClassPrediction, class_predictions, class_tensors
+from finetune_serving.file_input import file_content
 from finetune_serving.loading import LoadedModel
 from finetune_serving.prediction import BadInput, Row, Tensor
 
@@ -47,10 +47,7 @@ class ImageClassifier:
 
 def read_image(text: str, index: int) -> Image.Image:
     """Raises BadInput."""
-    try:
-        content = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise BadInput(index, IMAGE_INPUT, f"is not base64 ({error}); send the image file in base64") from error
+    content = file_content(text, index, IMAGE_INPUT)
     try:
         with Image.open(BytesIO(content)) as image:
             return image.convert("RGB")

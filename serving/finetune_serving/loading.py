@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from transformers import (
     AutoConfig,
+    AutoFeatureExtractor,
     AutoImageProcessor,
+    AutoModelForAudioClassification,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
     AutoModelForQuestionAnswering,
@@ -27,12 +29,14 @@ from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.exit_codes import ExitCode
 from finetune_serving.artifact import Artifact, base_folder, local_folder, verify
 from finetune_serving.onnx_model import OnnxModel
+from finetune_serving.recordings import window
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
 
 log = logging.getLogger(__name__)
 
 MODEL_CLASSES: dict[str, Any] = {
+    "AudioClassification": AutoModelForAudioClassification,
     "ImageClassification": AutoModelForImageClassification,
     "PreferenceOptimization": AutoModelForCausalLM,
     "QuestionAnswering": AutoModelForQuestionAnswering,
@@ -43,6 +47,7 @@ MODEL_CLASSES: dict[str, Any] = {
     "TokenClassification": AutoModelForTokenClassification,
 }
 ON_IMAGES = ("ImageClassification",)
+ON_RECORDINGS = ("AudioClassification",)
 
 RUNTIMES = {"Onnx": "onnxruntime", "Quantized": "torchao"}
 """What runs formats that PyTorch alone cannot."""
@@ -56,7 +61,7 @@ class LoadedModel:
     processor: Any
     description: ArtifactDescription
     max_length: int
-    """Longest input, in tokens, that the model can take."""
+    """Longest input that the model can take: tokens, or milliseconds of a recording."""
 
 
 def load(source: ModelSource, artifact: Artifact) -> LoadedModel:
@@ -73,6 +78,8 @@ def load(source: ModelSource, artifact: Artifact) -> LoadedModel:
     if isinstance(processor, PreTrainedTokenizerBase):
         _give_padding(model, processor)
         limit = _max_length(processor, artifact.description)
+    elif artifact.description.task in ON_RECORDINGS:
+        limit = window(processor) or limit
     return LoadedModel(model, processor, artifact.description, limit)
 
 
@@ -134,6 +141,8 @@ def _processor(folder: Path, task: str, trust_remote_code: bool) -> Any:
         return AutoImageProcessor.from_pretrained(
             folder, backend="pil", trust_remote_code=trust_remote_code, local_files_only=True
         )
+    if task in ON_RECORDINGS:
+        return AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     return _tokenizer(folder, trust_remote_code)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from finetune_serving.audio_classification import AudioClassifier
 from finetune_serving.batching import Batcher
 from finetune_serving.classification import TextClassifier
 from finetune_serving.compute import Threads
@@ -85,6 +86,7 @@ class GenerationRuntime:
 
 
 PREDICTORS: dict[str, Callable[[LoadedModel], Predictor]] = {
+    "AudioClassification": AudioClassifier,
     "ImageClassification": ImageClassifier,
     "QuestionAnswering": AnswerFinder,
     "RewardModeling": CompletionScorer,

@@ -72,8 +72,8 @@ class PredictionService:
         except InputTooLong as error:
             raise bad_request(
                 f"inputs[0].data[{error.index}]",
-                f"{error.tokens} tokens, the model takes {error.limit}; shorten it or send parameters.truncate=true",
-                "text_too_long",
+                f"{error}; shorten it or send parameters.truncate=true",
+                error.code,
             ) from error
         except BadInput as error:
             place = self.predictor.inputs.index(error.name)

@@ -10,13 +10,12 @@ Tensor = dict[str, Any]
 
 
 class InputTooLong(ValueError):
-    """An input has more tokens than the model can take."""
+    """An input is longer than the model can take."""
 
-    def __init__(self, index: int, tokens: int, limit: int) -> None:
-        super().__init__(f"input {index} has {tokens} tokens, the model takes {limit}")
+    def __init__(self, index: int, length: int, limit: int, unit: str = "tokens") -> None:
+        super().__init__(f"{length} {unit}, the model takes {limit}")
         self.index = index
-        self.tokens = tokens
-        self.limit = limit
+        self.code = "text_too_long" if unit == "tokens" else "input_too_long"
 
 
 class BadInput(ValueError):

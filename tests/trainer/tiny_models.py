@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
     BertConfig,
     BertModel,
     GPT2Config,
@@ -22,6 +25,9 @@ from transformers import (
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessorPil,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
 )
 
 SPEECH = """my card was charged twice please refund it the parcel never came where is cannot log in password reset
@@ -128,6 +134,33 @@ def resnet(folder: Path) -> Path:
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
     ResNetForImageClassification(config).save_pretrained(folder)
     ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+    return folder
+
+
+def wav2vec2(folder: Path) -> Path:
+    """Reads waves, of any length; without a mask, as wav2vec2-base. A head is still to be made."""
+    torch.manual_seed(8)
+    config = Wav2Vec2Config(
+        conv_dim=(16, 16, 16),
+        conv_kernel=(16, 8, 8),
+        conv_stride=(10, 8, 4),
+        num_feat_extract_layers=3,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=4,
+        classifier_proj_size=16,
+        **SIZES,
+    )
+    Wav2Vec2Model(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
+    return folder
+
+
+def ast(folder: Path) -> Path:
+    """Looks at spectrograms of 64 frames: 640 milliseconds."""
+    torch.manual_seed(9)
+    config = ASTConfig(max_length=64, num_mel_bins=16, patch_size=8, frequency_stride=8, time_stride=8, **SIZES)
+    ASTForAudioClassification(config).save_pretrained(folder)
+    ASTFeatureExtractor(max_length=64, num_mel_bins=16).save_pretrained(folder)
     return folder
 
 

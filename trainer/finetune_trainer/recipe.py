@@ -47,7 +47,7 @@ from finetune_trainer.run import Run
 from finetune_trainer.sources import fetch_data, fetch_model
 from finetune_trainer.stop import StepAgreement
 from finetune_trainer.tasks.selection import task_of
-from finetune_trainer.tasks.task import Task
+from finetune_trainer.tasks.task import Altering, Task
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     set_dropout(model_config, config.training.dropout)
     options = loading_options(quantization_of(config.method.qlora, config.training.precision), device)
     processor = task.load_processor(base, trust)
-    max_length = _max_length(config, longest_input(model_config))
+    max_length = _max_length(config, longest_input(model_config, processor))
 
     data = prepare(config.dataset, task, processor, max_length, run.scratch, lambda uri: fetch_data(uri, run))
     _describe(data, config, max_length, run)
@@ -161,9 +161,18 @@ def _adapted(
 def _feed(config: TrainerConfig, task: Task, processor: Any, data: PreparedData, max_length: int, run: Run) -> Feed:
     sampling, training = config.dataset.sampling, config.training
     rows = resampled(task.rows(data.train, max_length), data.train, sampling, training.seed)
-    collate = weighted(task.collator(processor), class_weights(sampling, data.train, data.labels))
-    plan = plan_steps(training, len(rows), run.world_size)
-    return Feed(collate, data.train, rows, plan, training.batch_size, training.seed, run.rank)
+    weights = class_weights(sampling, data.train, data.labels)
+    altering = task.altering_collator(processor) if isinstance(task, Altering) else None
+    return Feed(
+        collate=weighted(task.collator(processor), weights),
+        encoded=data.train,
+        rows=rows,
+        plan=plan_steps(training, len(rows), run.world_size),
+        batch_size=training.batch_size,
+        seed=training.seed,
+        rank=run.rank,
+        altering=altering and weighted(altering, weights),
+    )
 
 
 def _result(
@@ -184,8 +193,8 @@ def _result(
 
 
 def _max_length(config: TrainerConfig, positions: int | None) -> int:
-    """Longest text in tokens: what the job asks for, or what the model has room for behind virtual tokens."""
-    asked_for = config.dataset.max_length
+    """Longest example: what the job asks for, or what the model has room for behind virtual tokens."""
+    asked_for = config.max_length
     room = (positions or asked_for + config.method.virtual_tokens) - config.method.virtual_tokens
     if room < 2:
         raise ConfigurationError(
@@ -201,12 +210,11 @@ def _describe(data: PreparedData, config: TrainerConfig, max_length: int, run: R
         return
     for line in summary(data.report):
         log.info(line)
-    if max_length < config.dataset.max_length:
+    if max_length < config.max_length:
         taken = config.method.virtual_tokens
         behind = f" of which virtual tokens take {taken}," if taken else ""
-        log.info(
-            "the model has %d positions,%s so dataset.maxLength is %d here", max_length + taken, behind, max_length
-        )
+        room, unit = max_length + taken, data.report["unit"]
+        log.info("the model has room for %d %s,%s so dataset.maxLength is %d here", room, unit, behind, max_length)
     if data.labels:
         log.info("labels: %s", ", ".join(data.labels))
 

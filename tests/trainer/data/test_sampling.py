@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from finetune_api.data_preparation import Sampling, TextAugmentation
+from finetune_api.augmentation import TextAugmentation
+from finetune_api.data_preparation import Sampling
 from finetune_trainer.data.augmentation import augmented, read_synonyms
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.reading import Row, Where

@@ -15,9 +15,11 @@ from finetune_api.trainer_config import TrainerConfig
 from serving.in_process import Serving, serving
 from trainer.jobs import job
 from trainer.methods.method_runs import run
-from trainer.tasks.task_cases import CASES, Case
+from trainer.tasks import media_cases, task_cases
+from trainer.tasks.task_cases import Case
 
 STEPS = 24
+CASES = {**task_cases.CASES, **media_cases.CASES}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from finetune_api.data_preparation import TextAugmentation
+from finetune_api.augmentation import TextAugmentation
 from finetune_trainer.data.examples import Example, text_column
 from finetune_trainer.data.reading import Row
 

@@ -44,6 +44,9 @@ class Batch:
 
 Collate = Callable[[Encoded, list[list[int]]], Batch]
 """Rows of example indices as one batch; more than one example shares a row only where they are packed."""
+Draws = np.random.Generator | None
+AlteringCollate = Callable[[Encoded, list[list[int]], Sequence[Draws]], Batch]
+"""The same, with each row altered by what its generator draws; None leaves it as it is."""
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:

@@ -6,7 +6,10 @@ from pathlib import Path
 from finetune_trainer.data.row import Row, Where
 from finetune_trainer.errors import DataError
 
-COLUMNS = dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"), "image")
+COLUMNS = {
+    **dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"), "image"),
+    **dict.fromkeys((".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"), "audio"),
+}
 """The column that a file is in, by its ending."""
 
 

@@ -1,4 +1,4 @@
-"""Files that rows name: images. They are looked at once, where the row is known, and read again for each batch."""
+"""Files that rows name, images among them: looked at once, where the row is known, and read again for each batch."""
 
 import hashlib
 from io import BytesIO

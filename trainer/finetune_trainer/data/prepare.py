@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 from transformers import PreTrainedTokenizerBase
 
-from finetune_api.data_preparation import Cleaning, TextAugmentation
+from finetune_api.augmentation import TextAugmentation
+from finetune_api.data_preparation import Cleaning
 from finetune_api.dataset import DataFile, DataFormat, Dataset, Split
 from finetune_trainer.data.augmentation import Synonyms, augmented, read_synonyms
 from finetune_trainer.data.cache import built_once

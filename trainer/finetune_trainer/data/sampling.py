@@ -1,16 +1,19 @@
 """Classes of different size: weights in the loss, or examples that come more or less often."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import ParamSpec
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from finetune_api.data_preparation import Sampling
-from finetune_trainer.data.batches import Batch, Collate
+from finetune_trainer.data.batches import Batch
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.errors import DataError
 
+P = ParamSpec("P")
 CLASS_WEIGHTS = "class_weights"
 """Among a batch's extras."""
 
@@ -34,13 +37,13 @@ def class_weights(sampling: Sampling | None, encoded: Encoded, labels: list[str]
     return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
 
 
-def weighted(collate: Collate, weights: Tensor | None) -> Collate:
+def weighted(collate: Callable[P, Batch], weights: Tensor | None) -> Callable[P, Batch]:
     """Batches that carry the weights of the classes to the loss."""
     if weights is None:
         return collate
 
-    def collated(encoded: Encoded, rows: list[list[int]]) -> Batch:
-        batch = collate(encoded, rows)
+    def collated(*args: P.args, **kwargs: P.kwargs) -> Batch:
+        batch = collate(*args, **kwargs)
         return replace(batch, extras={**batch.extras, CLASS_WEIGHTS: weights})
 
     return collated

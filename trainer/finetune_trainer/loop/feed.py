@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from finetune_trainer.data.batches import Batch, Collate
+from finetune_trainer.data.batches import AlteringCollate, Batch, Collate
+from finetune_trainer.data.draws import generator_of
 from finetune_trainer.data.encoded import Encoded, Ints
 from finetune_trainer.data.order import DataOrder, micro_batches
 from finetune_trainer.loop.plan import StepPlan
@@ -34,6 +35,8 @@ class Feed:
     batch_size: int
     seed: int
     rank: int
+    altering: AlteringCollate | None = None
+    """Instead of `collate` where training examples are altered."""
     row_tokens: Ints = field(init=False)
     row_targets: Ints = field(init=False)
     _epoch: int = field(init=False, default=-1)
@@ -53,7 +56,7 @@ class Feed:
         chosen = self._batches[place]
         shares = micro_batches(chosen, self.rank, self.plan.world_size, self.plan.accumulation)
         return StepData(
-            micro=[self._batch(share, chosen) for share in shares],
+            micro=[self._batch(share, chosen, epoch) for share in shares],
             targets=int(self.row_targets[chosen].sum()),
             tokens=int(self.row_tokens[chosen].sum()),
         )
@@ -61,13 +64,19 @@ class Feed:
     def longest(self) -> Batch:
         """The micro-batch that needs most memory."""
         longest = np.argsort(-self.row_tokens, kind="stable")[: self.plan.micro_batch_size]
-        return self._batch(longest, longest)
+        return self._batch(longest, longest, 0)
 
-    def _batch(self, share: Ints, chosen: Ints) -> Batch:
+    def _batch(self, share: Ints, chosen: Ints, epoch: int) -> Batch:
         if len(share):
-            return self.collate(self.encoded, [self.rows[i] for i in share])
+            return self._collated(share, epoch)
         # A short last batch leaves ranks without a row; they compute one for nothing to stay in step.
-        return replace(self.collate(self.encoded, [self.rows[chosen[0]]]), idle=True)
+        return replace(self._collated(chosen[:1], epoch), idle=True)
+
+    def _collated(self, share: Ints, epoch: int) -> Batch:
+        rows = [self.rows[i] for i in share]
+        if self.altering is None:
+            return self.collate(self.encoded, rows)
+        return self.altering(self.encoded, rows, [generator_of(self.seed, epoch, int(i)) for i in share])
 
 
 class DeviceFeed:

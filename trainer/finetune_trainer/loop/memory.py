@@ -17,6 +17,7 @@ GIB = 2**30
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 STATE_BYTES = {"AdamW": 8.0, "AdamW8bit": 2.0, "Adafactor": 0.1, "Muon": 4.0}
 """Of an optimizer, about, for each weight that is trained."""
+UNITS = {"AudioClassification": "milliseconds"}
 MOSTLY_FIXED = 0.7
 """Share of the memory from which smaller batches help little."""
 
@@ -58,7 +59,7 @@ class MemoryUse:
     def _batch(self) -> str:
         training, world = self.config.training, self.config.distributed.world_size
         micro = training.micro_batch_size or training.batch_size // world
-        return f"{micro} examples of up to {self.config.dataset.max_length} tokens"
+        return f"{micro} examples of up to {self.config.max_length} {UNITS.get(self.config.task, 'tokens')}"
 
     def _memory(self) -> tuple[int, int]:
         """What there is and what was used at most, in bytes."""
@@ -102,8 +103,8 @@ def _for_activations(config: TrainerConfig) -> list[str]:
         steps.append("set training.gradientCheckpointing to true")
     if training.precision == "Float32":
         steps.append("set training.precision to BFloat16")
-    if config.dataset.max_length > 128:
-        steps.append(f"lower dataset.maxLength (it is {config.dataset.max_length})")
+    if config.max_length > 128:
+        steps.append(f"lower dataset.maxLength (it is {config.max_length})")
     return steps
 
 

@@ -12,6 +12,7 @@ LLAMA = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_p
 T5 = ["q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo"]
 BART = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
 VIT = ["q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"]
+SPEECH = ["q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense"]
 FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 
 BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie")
@@ -30,7 +31,8 @@ LLAMA_LIKE = (
 )
 T5_LIKE = ("t5", "mt5", "umt5")
 VIT_LIKE = ("vit", "deit", "swin", "swinv2", "dinov2", "beit", "audio-spectrogram-transformer")
-BART_LIKE = ("bart", "mbart", "marian", "pegasus", "m2m_100")
+BART_LIKE = ("bart", "mbart", "marian", "pegasus", "m2m_100", "whisper")
+SPEECH_LIKE = ("wav2vec2", "hubert", "unispeech", "unispeech-sat", "data2vec-audio", "sew")
 """Values of model_type whose layers have the same names."""
 
 FAMILIES: dict[str, list[str]] = {
@@ -51,6 +53,8 @@ FAMILIES: dict[str, list[str]] = {
     **dict.fromkeys(T5_LIKE, T5),
     **dict.fromkeys(BART_LIKE, BART),
     **dict.fromkeys(VIT_LIKE, VIT),
+    **dict.fromkeys(SPEECH_LIKE, SPEECH),
+    "wavlm": ["intermediate_dense", "output_dense"],  # its attention takes the weights of its layers, past an adapter
     "resnet": ["convolution"],
     "convnext": ["pwconv1", "pwconv2"],
     "gpt2": ["c_attn", "c_proj", "c_fc"],

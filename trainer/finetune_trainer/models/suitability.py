@@ -6,6 +6,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from finetune_api.method import Method
 from finetune_api.method_support import Feature, refusal
+from finetune_serving.recordings import window
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.tasks.task import Task
 
@@ -52,9 +53,11 @@ def is_encoder(config: Any) -> bool:
     return masked and not getattr(config, "is_decoder", False)
 
 
-def longest_input(config: Any) -> int | None:
-    """Positions that the model has, or None when it says none."""
-    if config.model_type in RELATIVE_POSITIONS:
+def longest_input(config: Any, processor: Any = None) -> int | None:
+    """Positions that the model has, or milliseconds that it listens to; None when it says neither."""
+    if processor is not None and (listens := window(processor)):
+        return listens
+    if hasattr(processor, "sampling_rate") or config.model_type in RELATIVE_POSITIONS:
         return None
     for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
         value = getattr(config, name, None)

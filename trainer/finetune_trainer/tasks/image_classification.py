@@ -1,42 +1,31 @@
 """One class for a whole image."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from peft import TaskType
+from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 from finetune_api.dataset import Columns
-from finetune_trainer.data.batches import Batch, Collate
+from finetune_trainer.data.batches import Draws
 from finetune_trainer.data.encoded import LABEL, Encoded, Features
 from finetune_trainer.data.examples import Example, label_column
 from finetune_trainer.data.media import checked_image, media_column, read_image
 from finetune_trainer.data.reading import Row
-from finetune_trainer.data.split import Parts
 from finetune_trainer.errors import ConfigurationError
-from finetune_trainer.metrics.classification import ClassScores
-from finetune_trainer.processors import usable_processors
-from finetune_trainer.tasks.classes import CLASSIFIER_HEADS, known_labels, name_classes
-from finetune_trainer.tasks.cross_entropy import CrossEntropy
-
-FILE = "file"
-"""The column of paths."""
+from finetune_trainer.tasks.file_classification import FILE, FileClassification, file_of
 
 
-class ImageClassification(CrossEntropy):
+class ImageClassification(FileClassification):
     """Columns `image` (a path) and `label`, or one folder a class."""
 
     name = "ImageClassification"
     unit = "images"
-    reads_files = True
     model_class = AutoModelForImageClassification
     model_types = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
-    heads = CLASSIFIER_HEADS
-    peft_type: TaskType | None = None
 
     def __init__(self, columns: Columns) -> None:
         self._image = columns.image or "image"
@@ -59,9 +48,6 @@ class ImageClassification(CrossEntropy):
         path = media_column(row, self._image, "dataset.columns.image")
         return Example(checked_image(path, row), row.where, label, target=str(path))
 
-    def labels(self, parts: Parts) -> list[str]:
-        return known_labels(parts)
-
     def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
         places = {label: index for index, label in enumerate(labels)}
         return [Features({FILE: e.target.encode(), LABEL: [places[str(e.label)]]}, 1) for e in examples]
@@ -72,25 +58,8 @@ class ImageClassification(CrossEntropy):
         """An image has the length 1, so this never happens."""
         return features
 
-    def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
-        name_classes(config, labels)
-        config.problem_type = "single_label_classification"
-
-    def rows(self, encoded: Encoded, max_length: int) -> list[list[int]]:
-        return [[index] for index in range(len(encoded))]
-
-    def collator(self, processor: Any) -> Collate:
-        readers = ThreadPoolExecutor(min(8, usable_processors()), "images")
-
-        def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
-            assert encoded.labels is not None
-            examples = [row[0] for row in rows]
-            images = list(readers.map(read_image, [encoded[FILE][i].tobytes().decode() for i in examples]))
-            pixels = processor(images, return_tensors="pt")["pixel_values"]
-            targets = torch.from_numpy(np.asarray(encoded.labels[examples], dtype=np.int64))
-            return Batch({"pixel_values": pixels}, torch.arange(len(examples)), targets)
-
-        return collate
-
-    def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> ClassScores:
-        return ClassScores(labels)
+    def inputs(
+        self, encoded: Encoded, examples: list[int], processor: Any, draws: Sequence[Draws], readers: ThreadPoolExecutor
+    ) -> dict[str, Tensor]:
+        images = list(readers.map(read_image, [file_of(encoded, example) for example in examples]))
+        return {"pixel_values": processor(images, return_tensors="pt")["pixel_values"]}

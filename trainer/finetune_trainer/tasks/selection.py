@@ -5,6 +5,7 @@ from collections.abc import Callable
 from finetune_api.dataset import Columns
 from finetune_api.preference import Preference
 from finetune_api.trainer_config import TrainerConfig
+from finetune_trainer.tasks.audio_classification import AudioClassification
 from finetune_trainer.tasks.image_classification import ImageClassification
 from finetune_trainer.tasks.paired_preferences import PairedPreferences
 from finetune_trainer.tasks.question_answering import QuestionAnswering
@@ -16,7 +17,14 @@ from finetune_trainer.tasks.text_generation import TextGeneration
 from finetune_trainer.tasks.token_classification import TokenClassification
 from finetune_trainer.tasks.unpaired_preferences import UnpairedPreferences
 
+
+def _audio_classification(config: TrainerConfig) -> Task:
+    augmentation = config.dataset.augmentation
+    return AudioClassification(config.dataset.columns, augmentation.audio if augmentation else None)
+
+
 TASKS: dict[str, Callable[[TrainerConfig], Task]] = {
+    "AudioClassification": _audio_classification,
     "ImageClassification": lambda config: ImageClassification(config.dataset.columns),
     "PreferenceOptimization": lambda config: _preferences(config.dataset.columns, config.training.preference),
     "QuestionAnswering": lambda config: QuestionAnswering(config.dataset.columns),

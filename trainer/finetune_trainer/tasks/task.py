@@ -2,12 +2,12 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from peft import TaskType
 from torch import Tensor
 
-from finetune_trainer.data.batches import Batch, Collate
+from finetune_trainer.data.batches import AlteringCollate, Batch, Collate
 from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.reading import Row
@@ -89,3 +89,11 @@ class Task(Protocol):
 
     def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> Scores:
         """An empty collection for one evaluation on `encoded`."""
+
+
+@runtime_checkable
+class Altering(Protocol):
+    """A task that can alter training examples each time that they come, rather than once for all."""
+
+    def altering_collator(self, processor: Any) -> AlteringCollate | None:
+        """Makes batches of altered examples; None when the job asks for none."""

@@ -1,0 +1,80 @@
+"""Part of `dataset` that alters training examples."""
+
+from pydantic import Field, model_validator
+
+from finetune_api.base import Schema, rule, schema_with
+from finetune_api.sources import Source
+
+AUGMENTED: dict[str, tuple[str, ...]] = {
+    "text": ("TextClassification",),
+    "audio": ("AudioClassification",),
+}
+"""Tasks that a kind of augmentation is for."""
+
+
+class Synonyms(Schema):
+    """Words to put in place of others."""
+
+    source: Source
+    """A file with the columns `word` and `synonym`, one pair a row (.jsonl, .csv or .parquet)."""
+    share: float = Field(0.1, gt=0, le=1, description="Share of a text's words to replace, where they have a synonym.")
+
+
+class TextAugmentation(Schema):
+    """Altered copies of the training texts (EDA, Wei and Zou 2019, arXiv:1901.11196); words are what spaces part."""
+
+    copies: int = Field(1, ge=1, le=16, description="Of each training example, besides the example itself.")
+    deletion: float = Field(0.0, ge=0, lt=1, description="Share of the words that are left out.")
+    swap: float = Field(0.0, ge=0, le=1, description="Share of the words that change places with another.")
+    synonyms: Synonyms | None = None
+    """Words that are replaced."""
+    seed: int = Field(0, ge=0)
+    """The same seed gives the same copies."""
+
+    @model_validator(mode="after")
+    def something_changes(self) -> "TextAugmentation":
+        if not (self.deletion or self.swap or self.synonyms):
+            raise ValueError("the copies would equal their originals: set deletion, swap or synonyms")
+        return self
+
+
+class Noise(Schema):
+    """White noise, at a signal-to-noise ratio drawn anew each time."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[rule("self.minSnr <= self.maxSnr", "minSnr must not be above maxSnr")]
+    )
+    min_snr: float = Field(10.0, ge=-20, le=100, description="Lowest signal-to-noise ratio, in decibels: most noise.")
+    max_snr: float = Field(40.0, ge=-20, le=100, description="Highest signal-to-noise ratio, in decibels.")
+
+    @model_validator(mode="after")
+    def a_range(self) -> "Noise":
+        if self.min_snr > self.max_snr:
+            raise ValueError(f"minSnr ({self.min_snr:g}) must not be above maxSnr ({self.max_snr:g}); exchange them")
+        return self
+
+
+class AudioAugmentation(Schema):
+    """What is drawn depends on training.seed, the epoch and the example alone, so a resumed run draws the same."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[
+            rule("has(self.noise) || self.shift > 0.0", "nothing would change: set noise or shift")
+        ]
+    )
+    probability: float = Field(0.5, gt=0, le=1, description="Of each change, for each recording, each time it comes.")
+    noise: Noise | None = None
+    """Noise that is added."""
+    shift: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Greatest share of its length by which a recording is moved, either way. What leaves at one end "
+        "comes in at the other.",
+    )
+
+    @model_validator(mode="after")
+    def something_changes(self) -> "AudioAugmentation":
+        if self.noise is None and not self.shift:
+            raise ValueError("nothing would change: set noise or shift")
+        return self
