@@ -8,6 +8,7 @@ from finetune_api.sources import Source
 AUGMENTED: dict[str, tuple[str, ...]] = {
     "text": ("TextClassification",),
     "audio": ("AudioClassification",),
+    "image": ("ImageClassification",),
 }
 """Tasks that a kind of augmentation is for."""
 
@@ -77,4 +78,40 @@ class AudioAugmentation(Schema):
     def something_changes(self) -> "AudioAugmentation":
         if self.noise is None and not self.shift:
             raise ValueError("nothing would change: set noise or shift")
+        return self
+
+
+IMAGE_CHANGES = ("horizontalFlip", "verticalFlip", "rotation", "crop", "brightness", "contrast", "saturation", "hue")
+NOTHING_CHANGES = f"nothing would change: set one of {', '.join(IMAGE_CHANGES)}"
+
+
+class ImageAugmentation(Schema):
+    """What is drawn depends on training.seed, the epoch and the example alone, so a resumed run draws the same."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[
+            rule(
+                "self.horizontalFlip || self.verticalFlip || self.rotation > 0.0 || self.crop > 0.0 || "
+                "self.brightness > 0.0 || self.contrast > 0.0 || self.saturation > 0.0 || self.hue > 0.0",
+                NOTHING_CHANGES,
+            )
+        ]
+    )
+    probability: float = Field(0.5, gt=0, le=1, description="Of each change, for each image, each time it comes.")
+    horizontal_flip: bool = False
+    """Left and right change places."""
+    vertical_flip: bool = False
+    """Top and bottom change places."""
+    rotation: float = Field(0.0, ge=0, le=180, description="Greatest angle, in degrees, either way; corners go black.")
+    crop: float = Field(0.0, ge=0, lt=1, description="Greatest share of the area that is cut away at the edges.")
+    brightness: float = Field(0.0, ge=0, le=1, description="Greatest share by which it goes up or down.")
+    contrast: float = Field(0.0, ge=0, le=1, description="Greatest share by which it goes up or down.")
+    saturation: float = Field(0.0, ge=0, le=1, description="Greatest share by which it goes up or down.")
+    hue: float = Field(0.0, ge=0, le=0.5, description="Greatest share of the colour circle by which colours turn.")
+
+    @model_validator(mode="after")
+    def something_changes(self) -> "ImageAugmentation":
+        changes = self.wire()
+        if not any(changes[name] for name in IMAGE_CHANGES):
+            raise ValueError(NOTHING_CHANGES)
         return self

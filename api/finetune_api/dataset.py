@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from finetune_api.augmentation import AudioAugmentation, TextAugmentation
+from finetune_api.augmentation import AudioAugmentation, ImageAugmentation, TextAugmentation
 from finetune_api.base import Schema, rule, schema_with
 from finetune_api.data_preparation import Cleaning, Sampling, preparation_problems
 from finetune_api.sources import Source
@@ -103,6 +103,8 @@ class Augmentation(Schema):
     """Altered copies of texts."""
     audio: AudioAugmentation | None = None
     """Recordings, altered anew each time that they come."""
+    image: ImageAugmentation | None = None
+    """Images, altered anew each time that they come."""
 
 
 class Dataset(Schema):

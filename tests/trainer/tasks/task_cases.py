@@ -282,6 +282,7 @@ CASES = {
         inputs=IMAGES,
         answered=tells_the_sides,
         methods=("lora",),
+        dataset={"augmentation": {"image": {"verticalFlip": True, "rotation": 10, "crop": 0.2, "hue": 0.1}}},
     ),
     "seq2seq": Case(
         task="Seq2Seq",

@@ -5,14 +5,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
+from finetune_api.augmentation import ImageAugmentation
 from finetune_api.dataset import Columns
 from finetune_trainer.data.batches import Draws
 from finetune_trainer.data.encoded import LABEL, Encoded, Features
 from finetune_trainer.data.examples import Example, label_column
+from finetune_trainer.data.image_alterations import altered_image
 from finetune_trainer.data.media import checked_image, media_column, read_image
 from finetune_trainer.data.reading import Row
 from finetune_trainer.errors import ConfigurationError
@@ -27,9 +30,11 @@ class ImageClassification(FileClassification):
     model_class = AutoModelForImageClassification
     model_types = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, augmentation: ImageAugmentation | None = None) -> None:
         self._image = columns.image or "image"
         self._label = columns.label or "label"
+        self._augmentation = augmentation
+        self.alters = augmentation is not None
 
     def load_processor(self, folder: Path, trust_remote_code: bool = False) -> Any:
         """Pillow's resizing everywhere: torchvision's gives other pixels, and the server may not have it."""
@@ -61,5 +66,11 @@ class ImageClassification(FileClassification):
     def inputs(
         self, encoded: Encoded, examples: list[int], processor: Any, draws: Sequence[Draws], readers: ThreadPoolExecutor
     ) -> dict[str, Tensor]:
-        images = list(readers.map(read_image, [file_of(encoded, example) for example in examples]))
+        def read(example: int, drawn: Draws) -> Image.Image:
+            image = read_image(file_of(encoded, example))
+            if drawn is None or self._augmentation is None:
+                return image
+            return altered_image(image, self._augmentation, drawn)
+
+        images = list(readers.map(read, examples, draws))
         return {"pixel_values": processor(images, return_tensors="pt")["pixel_values"]}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from finetune_api.dataset import Columns
+from finetune_api.dataset import Augmentation, Columns
 from finetune_api.preference import Preference
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.tasks.audio_classification import AudioClassification
@@ -17,15 +17,9 @@ from finetune_trainer.tasks.text_generation import TextGeneration
 from finetune_trainer.tasks.token_classification import TokenClassification
 from finetune_trainer.tasks.unpaired_preferences import UnpairedPreferences
 
-
-def _audio_classification(config: TrainerConfig) -> Task:
-    augmentation = config.dataset.augmentation
-    return AudioClassification(config.dataset.columns, augmentation.audio if augmentation else None)
-
-
 TASKS: dict[str, Callable[[TrainerConfig], Task]] = {
-    "AudioClassification": _audio_classification,
-    "ImageClassification": lambda config: ImageClassification(config.dataset.columns),
+    "AudioClassification": lambda config: AudioClassification(config.dataset.columns, _augmentation(config).audio),
+    "ImageClassification": lambda config: ImageClassification(config.dataset.columns, _augmentation(config).image),
     "PreferenceOptimization": lambda config: _preferences(config.dataset.columns, config.training.preference),
     "QuestionAnswering": lambda config: QuestionAnswering(config.dataset.columns),
     "RewardModeling": lambda config: RewardModeling(config.dataset.columns),
@@ -36,6 +30,10 @@ TASKS: dict[str, Callable[[TrainerConfig], Task]] = {
     ),
     "TokenClassification": lambda config: TokenClassification(config.dataset.columns),
 }
+
+
+def _augmentation(config: TrainerConfig) -> Augmentation:
+    return config.dataset.augmentation or Augmentation()
 
 
 def _preferences(columns: Columns, preference: Preference | None) -> Task:
