@@ -114,7 +114,9 @@ class FineTuneJobSpec(Schema):
         "hold, and failurePolicy decides. Unset: they wait.",
     )
     active_deadline_seconds: int | None = Field(
-        None, ge=1, description="For the whole job, restarts included; time spent suspended is not counted."
+        None,
+        ge=1,
+        description="For the whole job, restarts included; time spent suspended or in a queue does not count.",
     )
     ttl_seconds_after_finished: int | None = Field(None, ge=0)
     """Delete the finished job after so long; its artifacts, checkpoints and ModelVersion stay."""
@@ -332,7 +334,7 @@ class FineTuneJobStatus(StatusSchema):
     completion_time: str | None = None
     """When the job succeeded or failed."""
     suspended_seconds: int = 0
-    """Time spent suspended after the start; activeDeadlineSeconds does not count it."""
+    """Time spent suspended, or in a queue, after the start; activeDeadlineSeconds does not count it."""
 
 
 class FineTuneJob(Resource):

@@ -397,8 +397,8 @@ def test_what_earlier_attempts_left_behind_is_cleaned_up_but_the_snapshot() -> N
     assert created(plan) == objects_of(2)
 
 
-def test_pods_on_a_lost_node_are_deleted_by_force() -> None:
-    stuck = pod(1, deleting=NOW)
+@pytest.mark.parametrize("stuck", [pod(1, deleting=NOW), failed_pod(1, 143, deleting=NOW)], ids=["runs", "has ended"])
+def test_pods_on_a_lost_node_are_deleted_by_force(stuck: dict) -> None:
     waiting = step(restarting(), [], [stuck], after=30)
     assert (waiting.writes, waiting.requeue_after) == ((), 30)
     plan = step(restarting(), [], [stuck], after=61)

@@ -339,6 +339,13 @@ def test_an_invalid_spec_stalls_and_touches_nothing(spec: dict[str, Any], says: 
     assert world.reasons() == ["InvalidSpec"]
 
 
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    world = World([version("v1")], spec={"modelName": "Tickets!", "replicas": -1, "colour": "red"})
+    world.settle()
+    paths = {line.partition(":")[0] for line in world.message("Stalled").splitlines()}
+    assert paths == {"spec.modelName", "spec.replicas", "spec.colour"}
+
+
 def test_an_invalid_edit_keeps_what_serves() -> None:
     world = serving_world(version("v1"))
     world.edit(replicas=-1)

@@ -125,8 +125,8 @@ def held(suspended: bool, number: int = 1) -> Resource:
 class Story:
     """One job, step by step."""
 
-    def __init__(self) -> None:
-        self.item = job(**QUEUED)
+    def __init__(self, **changes: Any) -> None:
+        self.item = job(**QUEUED, **changes)
         self.now = 0.0
         self.plan: Plan | None = None
 
@@ -136,6 +136,28 @@ class Story:
         self.plan = plan_job(world(self.item, jobs, pods, self.now, api_groups=KUEUE, **taken))
         self.item = follow(self.item, self.plan)
         return self.plan
+
+
+def test_time_in_the_queue_does_not_count_for_the_deadline() -> None:
+    story = Story(activeDeadlineSeconds=100)
+    story.step([])
+    assert story.step([held(True)], seconds=3600).status["phase"] == "Queued"
+    let_go = story.step([held(False)])
+    assert let_go.status["suspendedSeconds"] == 3610
+    assert story.step([held(False)], [pod(0), pod(1)], seconds=90).status["phase"] == "Running"
+    over = story.step([held(False)], [pod(0), pod(1)], seconds=11)
+    assert condition(over, "Failed") == ("True", "DeadlineExceeded")
+
+
+def test_time_suspended_in_the_queue_is_not_counted_twice() -> None:
+    story = Story(activeDeadlineSeconds=100)
+    story.step([])
+    story.item["spec"]["suspend"] = True
+    story.step([held(True)], seconds=50)
+    story.step([], seconds=50)
+    story.item["spec"]["suspend"] = False
+    story.step([], seconds=50)
+    assert story.step([held(False, 2)], seconds=50).status["suspendedSeconds"] == 200
 
 
 def test_a_gang_waits_in_the_queue_runs_and_queues_again_when_it_must_yield() -> None:

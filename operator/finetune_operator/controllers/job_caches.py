@@ -1,5 +1,6 @@
 """The informers that the FineTuneJob controller reads, and their indices."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +8,7 @@ from typing import Any
 
 from finetune_api.names import LABEL_ATTEMPT, LABEL_JOB, TRAINER_SERVICE_ACCOUNT
 from finetune_operator.controllers.api_groups import ApiGroups
-from finetune_operator.controllers.model_caches import model_deployment_cache, model_version_cache
+from finetune_operator.controllers.model_caches import PAGE, model_deployment_cache, model_version_cache
 from finetune_operator.controllers.projections import (
     project_config_map,
     project_fine_tune_job,
@@ -69,8 +70,10 @@ class JobCaches:
     ) -> "JobCaches":
         """`cluster_runtimes` and `api_groups`, which have no namespace, can be shared."""
 
+        paging = asyncio.Lock()
+
         def informer(kind: Any, **options: Any) -> Informer:
-            return Informer(api, kind, namespace=namespace, packed=True, **options)
+            return Informer(api, kind, namespace=namespace, packed=True, page_size=PAGE, paging=paging, **options)
 
         owned = {"label_selector": LABEL_JOB, "indexers": {"owner": _owner_uids}}
         return cls(
@@ -92,8 +95,8 @@ class JobCaches:
             pods=informer(PODS, label_selector=LABEL_JOB, transform=project_pod, indexers={"job": _pod_job}),
             services=informer(SERVICES, transform=project_identity, **owned),
             config_maps=informer(CONFIG_MAPS, transform=project_config_map, **owned),
-            versions=model_version_cache(api, namespace),
-            deployments=model_deployment_cache(api, namespace),
+            versions=model_version_cache(api, namespace, paging),
+            deployments=model_deployment_cache(api, namespace, paging),
             accounts=informer(
                 SERVICE_ACCOUNTS,
                 field_selector=f"metadata.name={TRAINER_SERVICE_ACCOUNT}",

@@ -1,27 +1,40 @@
 """The informers of ModelVersions and ModelDeployments, which several controllers share, and their indices."""
 
+import asyncio
 from typing import Any
 
 from finetune_api.names import LABEL_DEPLOYMENT
 from finetune_operator.kinds import MODEL_DEPLOYMENTS, MODEL_VERSIONS
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.informer import Informer
+from finetune_operator.kube.resources import Kind
+from finetune_operator.kube.store import Indexer
 from finetune_operator.plan.model_deployment_objects import selector_labels
 from finetune_operator.plan.references import MODEL_VERSION
 
 Resource = dict[str, Any]
 
 
-def model_version_cache(api: KubeApi, namespace: str | None) -> Informer:
+PAGE = 100
+"""Objects in a page of a list, see `Informer`."""
+
+
+def model_version_cache(api: KubeApi, namespace: str | None, paging: asyncio.Lock | None = None) -> Informer:
     """By the job that made it, its model, and the version that it stands on."""
     indexers = {"job": _job, "model": model_of, "base": base_version}
-    return Informer(api, MODEL_VERSIONS, namespace=namespace, packed=True, indexers=indexers)
+    return _packed(api, MODEL_VERSIONS, namespace, indexers, paging)
 
 
-def model_deployment_cache(api: KubeApi, namespace: str | None) -> Informer:
+def model_deployment_cache(api: KubeApi, namespace: str | None, paging: asyncio.Lock | None = None) -> Informer:
     """By the model that it serves, and the label that selects its pods."""
     indexers = {"model": model_of, "label": _pod_label}
-    return Informer(api, MODEL_DEPLOYMENTS, namespace=namespace, packed=True, indexers=indexers)
+    return _packed(api, MODEL_DEPLOYMENTS, namespace, indexers, paging)
+
+
+def _packed(
+    api: KubeApi, kind: Kind, namespace: str | None, indexers: dict[str, Indexer], paging: asyncio.Lock | None
+) -> Informer:
+    return Informer(api, kind, namespace=namespace, packed=True, page_size=PAGE, paging=paging, indexers=indexers)
 
 
 def model_of(item: Resource) -> list[str]:

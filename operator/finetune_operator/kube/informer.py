@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from finetune_operator.kube.backoff import Backoff
 from finetune_operator.kube.client import KubeApi
@@ -20,13 +20,13 @@ from finetune_operator.kube.metrics import (
     INFORMER_WATCHES,
 )
 from finetune_operator.kube.resources import Kind
-from finetune_operator.kube.store import Indexer, Name, Store, Transform
+from finetune_operator.kube.store import Indexer, Name, Packed, Store, Transform
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Object | None, Object | None], None]
 Handlers = list[Handler]
-PackedItems = list[Any]
+PackedItems = list[Packed]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Informer:
 
     Deleted objects are reported also when the deletion was missed: each list is compared with the cache.
     Objects in the cache are shared: never change one. With `packed` they are kept as text, see `Store`: for kinds of
-    which there are thousands.
+    which there are thousands. A page of a list is there as dicts for a moment, many times what is kept of it: informers
+    that share `paging` take turns with theirs.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Informer:
         indexers: dict[str, Indexer] | None = None,
         packed: bool = False,
         page_size: int = 500,
+        paging: asyncio.Lock | None = None,
         timing: WatchTiming | None = None,
     ) -> None:
         self.kind = kind
@@ -72,6 +74,7 @@ class Informer:
         self._api = api
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._page_size = page_size
+        self._paging = paging or asyncio.Lock()
         self._timing = timing or WatchTiming()
         self._backoff = Backoff(self._timing.first_backoff, self._timing.longest_backoff)
         self._store = Store(kind, transform, indexers or {}, packed=packed)
@@ -157,32 +160,33 @@ class Informer:
         INFORMER_LISTS.labels(*self._labels).inc()
         items, version = await self._pages()
         self._heard()
-        for old, new in self._store.replace_all(map(self._store.unpacked, items)):
+        for old, new in self._store.replace_all(items):
             self._notify(old, new)
         self._version = version
         self.synced.set()
 
     async def _pages(self) -> tuple[PackedItems, str]:
-        """Each page in its small form: the list of a big cluster, as it comes, is many times the cache."""
         items: PackedItems = []
         continue_ = ""
         limit = self._page_size
         while True:
             try:
-                page = await self._api.list(
-                    self.kind, self.namespace, limit=limit, continue_=continue_, **self._selectors
-                )
+                more, metadata = await self._page(limit, continue_)
             except ApiError as error:
                 if not (error.gone and continue_):
                     raise
                 # The continue token has expired between two pages: one unpaged list, as client-go falls back to.
                 items, continue_, limit = [], "", 0
                 continue
-            items += map(self._store.packed_form, page.get("items") or ())
-            metadata = page.get("metadata") or {}
+            items += more
             continue_ = metadata.get("continue") or ""
             if not continue_:
                 return items, str(metadata.get("resourceVersion") or "")
+
+    async def _page(self, limit: int, continue_: str) -> tuple[PackedItems, Object]:
+        async with self._paging:
+            page = await self._api.list(self.kind, self.namespace, limit=limit, continue_=continue_, **self._selectors)
+            return [self._store.packed_form(raw) for raw in page.get("items") or ()], page.get("metadata") or {}
 
     async def _watch(self) -> None:
         INFORMER_WATCHES.labels(*self._labels).inc()

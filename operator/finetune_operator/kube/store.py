@@ -1,7 +1,7 @@
 """The objects of one kind in memory, with indices."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -13,7 +13,7 @@ Transform = Callable[[Object], Object]
 Indexer = Callable[[Object], list[str]]
 Name = tuple[str, str]
 Change = tuple[Object | None, Object | None]
-Changes = list[Change]
+Packed = tuple[Name, Any]
 
 
 def name_of(item: Object) -> Name:
@@ -57,14 +57,14 @@ class Store:
 
     def put(self, raw: Object) -> Change:
         """Old and new; the same object twice when the version is the one already stored."""
-        return self._put(self.stored_form(raw))
+        item = self.stored_form(raw)
+        return self._put(name_of(item), item, self._pack(item))
 
-    def _put(self, item: Object) -> Change:
-        name = name_of(item)
+    def _put(self, name: Name, item: Object, packed: Any) -> Change:
         old = self._get(name)
         if old is not None and _same_version(old, item):
             return old, old
-        self._items[name] = self._pack(item)
+        self._items[name] = packed
         self._index(name, old, item)
         return old, item
 
@@ -82,31 +82,25 @@ class Store:
         self._index(name, old, None)
         return self.stored_form(raw), None
 
-    def replace_all(self, items: Iterable[Object]) -> Changes:
+    def packed_form(self, raw: Object) -> Packed:
+        """Its name, and what would be stored of it: what a list keeps of one page until the last one is there."""
+        item = self.stored_form(raw)
+        return name_of(item), self._pack(item)
+
+    def replace_all(self, items: Sequence[Packed]) -> Iterator[Change]:
         """The changes between what was stored and a full list: also the deletions that nobody told us of.
 
-        Takes the stored forms, as `packed_form` keeps them between the pages of a list.
+        One at a time, so that not all objects are unpacked at once: the store is up to date when all were taken.
         """
-        changes: Changes = []
-        names: set[Name] = set()
-        for item in items:
-            names.add(name_of(item))
-            old, new = self._put(item)
-            if old is not new:
-                changes.append((old, new))
-        vanished = [(name, self._unpack(item)) for name, item in self._items.items() if name not in names]
-        for name, item in vanished:
-            del self._items[name]
+        names = {name for name, _ in items}
+        for name in [name for name in self._items if name not in names]:
+            item = self._unpack(self._items.pop(name))
             self._index(name, item, None)
-        return [(item, None) for _, item in vanished] + changes
-
-    def packed_form(self, raw: Object) -> Any:
-        """What would be stored, in the form in which it would be: small."""
-        return self._pack(self.stored_form(raw))
-
-    def unpacked(self, item: Any) -> Object:
-        """Of `packed_form`."""
-        return self._unpack(item)
+            yield item, None
+        for name, packed in items:
+            old, new = self._put(name, self._unpack(packed), packed)
+            if old is not new:
+                yield old, new
 
     def _index(self, name: Name, old: Object | None, new: Object | None) -> None:
         for index, indexer in self._indexers.items():

@@ -41,7 +41,7 @@ class Snapshot:
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()
 
     @classmethod
-    @lru_cache(maxsize=512)
+    @lru_cache(maxsize=64)
     def load(cls, text: str) -> "Snapshot":
         """From the ConfigMap. Shared between the reconciles of a job: never change it."""
         content = orjson.loads(text)

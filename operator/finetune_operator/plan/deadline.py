@@ -1,4 +1,4 @@
-"""`activeDeadlineSeconds`: over all attempts, time spent suspended not counted."""
+"""`activeDeadlineSeconds`: over all attempts, time spent suspended or in a queue not counted."""
 
 from finetune_operator.plan.basis import Basis
 from finetune_operator.plan.causes import Cause

@@ -135,7 +135,7 @@ def delete_stuck_pods(draft: StatusDraft) -> None:
     """Pods of a lost node never confirm their end; the gang must not wait for them for ever."""
     for facts in draft.world.attempts.values():
         for pod in facts.pods:
-            if pod.deleting_at is None or pod.ended:
+            if pod.deleting_at is None:  # one that has ended goes at once, unless nobody is there to confirm it
                 continue
             wait = (pod.deleting_at + STUCK - draft.now).total_seconds()
             if wait > 0:

@@ -160,9 +160,8 @@ def _start(draft: StatusDraft, base: Basis) -> None:
 
 
 def _resume(draft: StatusDraft) -> None:
-    if draft.attempt:  # before the first start no clock runs
-        paused = seconds_between(draft.condition("Suspended").get("lastTransitionTime"), draft.now)
-        draft.status["suspendedSeconds"] = int(draft.status.get("suspendedSeconds", 0) + paused)
+    if draft.attempt and not draft.queued_seconds():  # before the first start, and in a queue, no clock runs
+        draft.not_active(seconds_between(draft.condition("Suspended").get("lastTransitionTime"), draft.now))
     draft.set("Suspended", False, Reason.RESUMED, "")
     draft.event(Reason.RESUMED, "spec.suspend is false")
 

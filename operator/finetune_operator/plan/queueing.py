@@ -21,6 +21,7 @@ def show_admission(draft: StatusDraft, base: Basis, job: Resource | None) -> boo
         draft.status["phase"] = "Queued"
         return False
     if not draft.is_true("Admitted"):
+        draft.not_active(draft.queued_seconds())
         draft.event(Reason.ADMITTED, f"{name} let the gang go: queue {queue!r}")
     draft.set("Admitted", True, Reason.ADMITTED, f"queue {queue!r}")
     return True

@@ -43,7 +43,7 @@ class ResolvedJob:
     queue: str | None
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def resolve(
     name: str, namespace: str, uid: str, valid: Validated, model_source: str, settings: Settings
 ) -> ResolvedJob:

@@ -75,9 +75,19 @@ class StatusDraft:
         self.requeue_after = min(self.requeue_after, max(seconds, 0.1))
 
     def active_seconds(self) -> float:
-        """Time since the first start that was not spent suspended."""
+        """Time since the first start that was spent neither suspended nor in a queue."""
         total = seconds_between(self.status.get("startTime"), self.now)
-        return total - int(self.status.get("suspendedSeconds", 0))
+        return total - int(self.status.get("suspendedSeconds", 0)) - self.queued_seconds()
+
+    def queued_seconds(self) -> float:
+        """For how long a queue has held the gang by now; 0 when none does."""
+        admitted = self.condition("Admitted")
+        waits = admitted.get("status") == "False"
+        return seconds_between(admitted["lastTransitionTime"], self.now) if waits else 0.0
+
+    def not_active(self, seconds: float) -> None:
+        """So much time of the job does not count."""
+        self.status["suspendedSeconds"] = int(self.status.get("suspendedSeconds", 0) + max(seconds, 0.0))
 
     def begin_attempt(self, resumed_from: int | None, nodes: int) -> int:
         """The next attempt, as an intention: it is `started` once its Job was seen."""

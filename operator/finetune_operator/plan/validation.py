@@ -44,7 +44,7 @@ def _canonical(spec: dict[str, Any]) -> bytes:
     return orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def _verdict(spec: bytes, runtime: bytes | None, complete: bool) -> Validated:
     """Each reconcile asks again about the same few specs."""
     wrong: list[str] = []
