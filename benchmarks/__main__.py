@@ -6,7 +6,7 @@ import sys
 
 from benchmarks.report import Row, table
 
-BENCHMARKS = ("control_loop", "trainer_loop")
+BENCHMARKS = ("control_loop", "trainer_loop", "rivals")
 """Modules of this folder; each has `run() -> list[Row]`."""
 
 

@@ -30,6 +30,7 @@ from finetune_api.dataset import Columns
 from finetune_api.method import Method
 from finetune_api.training import Checkpoint, Training
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
+from finetune_trainer.checkpoint.background import BackgroundCheckpoints
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.data.encoded import LABEL, Encoded, Features, encode
 from finetune_trainer.loop.feed import Feed
@@ -41,6 +42,7 @@ from finetune_trainer.models.load import LoadedModel
 from finetune_trainer.models.quiet import quiet_libraries
 from finetune_trainer.parallel.replicated import Replicated
 from finetune_trainer.ranks import Ranks
+from finetune_trainer.recipe import faster_steps
 from finetune_trainer.run import Run
 from finetune_trainer.stop import StepAgreement, StopSignal
 from finetune_trainer.tasks.task import Task
@@ -126,7 +128,7 @@ def measure(case: Case, steps: int, rounds: int) -> Result:
     batches = [(data.micro[0], data.targets) for data in map(feed.at, range(steps * (rounds + 1)))]
     tokens = [feed.at(step).tokens for step in range(len(batches))]
     with tempfile.TemporaryDirectory() as folder:
-        ours = our_loop(case, training, plan, feed, Path(folder))
+        ours = our_loop(case.task, copy.deepcopy(case.model), training, plan, feed, Path(folder), DEVICE)
         bare = bare_loop(copy.deepcopy(case.model), training)
         pairs = []
         for number in range(rounds + 1):
@@ -146,21 +148,26 @@ def _timed(name: str, turn: Callable[[], None]) -> tuple[str, float]:
     return name, time.process_time() - started
 
 
-def our_loop(case: Case, training: Training, plan: Any, feed: Feed, folder: Path) -> TrainingLoop:
+def our_loop(
+    task: Task, model: Any, training: Training, plan: Any, feed: Feed, folder: Path, device: torch.device
+) -> TrainingLoop:
     """As the recipe builds it."""
     run, ranks = Run(folder), Ranks()
-    model = copy.deepcopy(case.model)
+    head = faster_steps(model, task, feed, training, device)
     loop = TrainingLoop(
-        task=case.task,
+        task=task,
         adaptation=Adaptation(model),
-        strategy=Replicated(model, training, 1, DEVICE),
+        strategy=Replicated(model, training, 1, device),
         training=training,
         plan=plan,
         feed=feed,
-        device=DEVICE,
+        device=device,
         run=run,
-        checkpoints=CheckpointStore(f"file://{folder}/checkpoints", 1, ranks, folder, Lineage()),
+        checkpoints=BackgroundCheckpoints(
+            CheckpointStore(f"file://{folder}/checkpoints", 1, ranks, folder, Lineage()), ranks
+        ),
         agreement=StepAgreement(ranks, StopSignal(), Checkpoint(storage="file:///unused", every_minutes=600)),
+        head=head,
     )
     loop.prepare()
     return loop

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 from benchmarks import trainer_loop
 from exhaustive import exhaustive
@@ -28,3 +29,14 @@ def test_whole_life_cycles_are_measured() -> None:
     done = subprocess.run([sys.executable, "-m", "benchmarks.scale", "5"], capture_output=True, text=True)
     assert "whole life cycles a second" in done.stdout, done.stderr
     assert "| 5 jobs    | events dropped" in done.stdout
+
+
+@exhaustive
+def test_every_trainer_is_given_the_same_tokens() -> None:
+    from benchmarks.contenders import CONTENDERS, CPU, texts_of
+
+    small = replace(CPU, row=64, median=20, texts=6)
+    texts = texts_of(small, 1)
+    spent = {name: contender(small, texts) for name, contender in CONTENDERS.items()}
+    assert {one.tokens for one in spent.values()} == {sum(map(len, texts))}
+    assert all(one.cpu_seconds > 0 for one in spent.values())

@@ -11,7 +11,9 @@ import torch
 
 from finetune_api.reports import StepResult, TrainingResult
 from finetune_api.trainer_config import TrainerConfig
+from finetune_api.training import Training
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
+from finetune_trainer.checkpoint.background import BackgroundCheckpoints
 from finetune_trainer.checkpoint.pinned_model import pin_model
 from finetune_trainer.data.prepare import PreparedData, prepare
 from finetune_trainer.data.report import reported_data, summary
@@ -21,6 +23,7 @@ from finetune_trainer.export.artifact import package_versions
 from finetune_trainer.export.publish import Exporter
 from finetune_trainer.loop.evaluation import Evaluator
 from finetune_trainer.loop.feed import Feed
+from finetune_trainer.loop.forward import precision_context
 from finetune_trainer.loop.generators import seed_everything
 from finetune_trainer.loop.memory import explained_memory
 from finetune_trainer.loop.plan import StepPlan, plan_steps
@@ -31,9 +34,11 @@ from finetune_trainer.methods import Adaptation, apply_method
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.batch_statistics import keep_batch_statistics
 from finetune_trainer.models.dropout import set_dropout
+from finetune_trainer.models.fused_head import FusedHead, fused_head
 from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.models.quantization import keep_format, loading_options, quantization_of
 from finetune_trainer.models.quiet import quiet_libraries
+from finetune_trainer.models.segment_attention import attend_by_segment
 from finetune_trainer.models.suitability import check_method, longest_input
 from finetune_trainer.parallel.consolidation import whole_model
 from finetune_trainer.parallel.selection import strategy_of
@@ -87,18 +92,20 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
         adaptation = make()
         ready = _ready(memory.watched(adaptation.model), config, device)
+        head = faster_steps(ready, task, feed, config.training, device)
         strategy = strategy_of(config, ready, plan, device)
         precision, micro = config.training.precision, plan.micro_batch_size
         evaluator = Evaluator(task, data.labels, processor, max_length, micro, precision, device, ranks)
         evaluate = partial(evaluator.evaluate, strategy.module)
         data = with_reference(data, evaluator, strategy.module)
         feed = replace(feed, encoded=data.train)
-        loop = _loop(config, adaptation, strategy, feed, data, evaluator, run)
+        loop = _loop(config, adaptation, strategy, feed, data, evaluator, run, head)
         loop.prepare()
         if not loop.baseline and data.held_out:
             loop.baseline = evaluate(data.held_out[1]).metrics
-        loop.train()
-        loop.save_finished()
+        with loop.checkpoints:
+            loop.train()
+            loop.save_finished()
 
         run.reporter.update(stage="Evaluating", step=loop.step)
         evaluation = evaluate(data.held_out[1]) if data.held_out else Evaluation({}, {})
@@ -124,6 +131,7 @@ def _loop(
     data: PreparedData,
     evaluator: Evaluator,
     run: Run,
+    head: FusedHead | None,
 ) -> TrainingLoop:
     return TrainingLoop(
         task=evaluator.task,
@@ -134,9 +142,10 @@ def _loop(
         feed=feed,
         device=evaluator.device,
         run=run,
-        checkpoints=_checkpoints(config, data, evaluator.ranks, run),
+        checkpoints=_checkpoints(config, data, run),
         agreement=StepAgreement(evaluator.ranks, run.stop, config.checkpoint),
         evaluate=partial(evaluator.evaluate, strategy.module, data.validation) if len(data.validation) else None,
+        head=head,
     )
 
 
@@ -239,14 +248,26 @@ def _ready(model: Any, config: TrainerConfig, device: torch.device) -> Any:
     return model
 
 
-def _checkpoints(config: TrainerConfig, data: PreparedData, ranks: Ranks, run: Run) -> CheckpointStore:
+def faster_steps(model: Any, task: Task, feed: Feed, training: Training, device: torch.device) -> FusedHead | None:
+    """What makes steps cheaper and leaves their results as they are."""
+    feed.collate = attend_by_segment(model, feed.collate)
+    if training.label_smoothing:
+        return None
+    with precision_context(training.precision, device):
+        return fused_head(model, task, lambda: feed.shortest().to(device))
+
+
+def _checkpoints(config: TrainerConfig, data: PreparedData, run: Run) -> BackgroundCheckpoints:
     lineage = Lineage(
         fingerprint=_order_fingerprint(config, data),
         hyperparameters=config.training.wire(),
         versions=package_versions(),
     )
     storage, attempt = config.checkpoint, config.job.attempt
-    return CheckpointStore(storage.storage, storage.keep, ranks, run.scratch, lineage, run.metrics, attempt)
+    # A group of its own: checkpoints are agreed on while the loop uses the other one.
+    ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
+    store = CheckpointStore(storage.storage, storage.keep, ranks, run.scratch, lineage, run.metrics, attempt)
+    return BackgroundCheckpoints(store, ranks)
 
 
 def _order_fingerprint(config: TrainerConfig, data: PreparedData) -> str:

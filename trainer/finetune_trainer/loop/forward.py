@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from finetune_trainer.data.batches import Batch
+from finetune_trainer.models.fused_head import FusedHead
 from finetune_trainer.tasks.task import Task
 
 
@@ -21,7 +22,9 @@ def compute_dtype(precision: str) -> torch.dtype:
     return {"Float32": torch.float32, "BFloat16": torch.bfloat16, "Float16": torch.float16}[precision]
 
 
-def loss_sum(task: Task, model: Any, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
+def loss_sum(
+    task: Task, model: Any, batch: Batch, label_smoothing: float = 0.0, head: FusedHead | None = None
+) -> Tensor:
     """Loss summed over the batch's targets; who calls divides by all targets of the step."""
-    loss = task.loss_sum(model, batch, label_smoothing)
+    loss = head.loss_sum(model, batch) if head else task.loss_sum(model, batch, label_smoothing)
     return loss * 0.0 if batch.idle else loss

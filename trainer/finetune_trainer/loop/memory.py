@@ -4,7 +4,6 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,9 +11,9 @@ import torch
 from finetune_api.method_support import refusal
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.errors import OutOfMemory, is_out_of_memory
+from finetune_trainer.host_memory import host_memory
 
 GIB = 2**30
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 STATE_BYTES = {"AdamW": 8.0, "AdamW8bit": 2.0, "Adafactor": 0.1, "Muon": 4.0}
 """Of an optimizer, about, for each weight that is trained."""
 UNITS = {"AudioClassification": "milliseconds"}
@@ -117,18 +116,6 @@ def _for_state(config: TrainerConfig) -> list[str]:
     elif not config.method.qlora:
         steps.append("use method.qlora, which holds the base model in 4 bits")
     return steps
-
-
-def host_memory() -> int:
-    """Bytes that this container may use."""
-    limit = CGROUP_LIMIT.read_text().strip() if CGROUP_LIMIT.exists() else "max"
-    machine = _machine_memory()
-    return min(machine, int(limit)) if limit.isdigit() else machine
-
-
-def _machine_memory() -> int:
-    line = Path("/proc/meminfo").read_text().splitlines()[0]
-    return int(line.split()[1]) * 1024
 
 
 def _size(count: int) -> str:

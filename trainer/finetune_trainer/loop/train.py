@@ -11,7 +11,8 @@ from torch import Tensor
 from finetune_api.optimization import Plateau
 from finetune_api.reports import MAX_STRAGGLERS
 from finetune_api.training import Training
-from finetune_trainer.checkpoint import CheckpointStore
+from finetune_trainer.checkpoint.background import BackgroundCheckpoints
+from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import Preempted
 from finetune_trainer.loop.best_model import BestModel
 from finetune_trainer.loop.feed import DeviceFeed, Feed, StepData
@@ -28,6 +29,7 @@ from finetune_trainer.loop.throughput import Throughput
 from finetune_trainer.loop.watchdog import FiniteWatchdog
 from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.metrics.scores import Evaluation
+from finetune_trainer.models.fused_head import FusedHead
 from finetune_trainer.parallel.strategy import Strategy
 from finetune_trainer.run import Run
 from finetune_trainer.stop import StepAgreement
@@ -56,10 +58,12 @@ class TrainingLoop:
     feed: Feed
     device: torch.device
     run: Run
-    checkpoints: CheckpointStore
+    checkpoints: BackgroundCheckpoints
     agreement: StepAgreement
     evaluate: Callable[[], Evaluation] | None = None
     """Evaluates on the validation data, when there is any."""
+    head: FusedHead | None = None
+    """Computes the loss in place of the task, where the model allows it."""
     step: int = 0
     """Optimizer steps done."""
     baseline: dict[str, Any] = field(default_factory=dict)
@@ -84,6 +88,7 @@ class TrainingLoop:
         self.targets = self.tokens = 0
         self.gradient_norm = torch.zeros((), device=self.device)
         self.batches = DeviceFeed(self.feed, self.device)
+        self._reported: dict[str, Any] | None = None
 
     def prepare(self) -> None:
         """Warms up, then restores the newest checkpoint or starts from the seed."""
@@ -94,7 +99,8 @@ class TrainingLoop:
         if state is not None:
             self._restore(state)
             log.info("resumed at step %d of %d", self.step, self.plan.total_steps)
-            self.run.reporter.update(step=self.step, resumed_from_step=self.step, checkpoint=self._last_checkpoint())
+            self.run.reporter.update(step=self.step, resumed_from_step=self.step)
+            self._report_checkpoint()
         self.run.metrics.total_steps.set(self.plan.total_steps)
         self.run.reporter.update(stage="Training", total_steps=self.plan.total_steps)
 
@@ -113,11 +119,13 @@ class TrainingLoop:
                 self._log()
             if self._evaluates_at(self.step):
                 self._evaluate()
+            self.checkpoints.check()
             decision = self.agreement.at(self.step)
             if decision.save and not self._finished():
                 self._save(stopping=decision.stop)
             if decision.stop and not self._finished():
                 raise Preempted(self.step, self.checkpoints.last.uri if self.checkpoints.last else None)
+            self._report_checkpoint()
             self.run.heartbeat.step(self.step)
         self.run.heartbeat.rest()
         self.batches.close()
@@ -125,8 +133,10 @@ class TrainingLoop:
 
     def save_finished(self) -> None:
         """A checkpoint of the finished training: whatever fails later starts again from here."""
+        self.checkpoints.wait()
         if self.checkpoints.last is None or self.checkpoints.last.step != self.step:
-            self._save(stopping=False)
+            self._save_now(final=False)
+        self._report_checkpoint()
 
     def _take_step(self, data: StepData) -> None:
         self.learning_rate = self.schedule.at(self.step, self.plateau.value)
@@ -135,7 +145,7 @@ class TrainingLoop:
             last = place == len(data.micro)
             with self.strategy.micro_batch(last):
                 with precision_context(self.training.precision, self.device):
-                    loss = loss_sum(self.task, self.strategy.model, batch, self.training.label_smoothing)
+                    loss = self._loss_sum(batch)
                 if last:
                     self.own_time.end()
                 # Gradients are averaged over ranks; times world_size makes it the sum that the division expects.
@@ -154,6 +164,9 @@ class TrainingLoop:
         self.tokens += data.tokens
         self.throughput.count(data.tokens)
         self.run.metrics.tokens.inc(data.tokens)
+
+    def _loss_sum(self, batch: Batch) -> Tensor:
+        return loss_sum(self.task, self.strategy.model, batch, self.training.label_smoothing, self.head)
 
     def _logs_at(self, step: int) -> bool:
         return step == 1 or step % self.training.log_every_steps == 0 or step == self.plan.total_steps
@@ -238,11 +251,26 @@ class TrainingLoop:
                 log.info("early stopping: %s has not improved in %d evaluations", self.best.metric, self.best.patience)
 
     def _save(self, stopping: bool) -> None:
+        if stopping:
+            self._save_now(final=True)
+            return
         with self.throughput.paused(), self.run.heartbeat.other_work():
             self.watchdog.check()
-            self.checkpoints.save(self._state(), final=stopping)
+            self.checkpoints.save(self._state())
             self.agreement.saved()
-        self.run.reporter.update(checkpoint=self._last_checkpoint())
+
+    def _save_now(self, final: bool) -> None:
+        with self.throughput.paused(), self.run.heartbeat.other_work():
+            self.watchdog.check()
+            self.checkpoints.save_now(self._state(), final=final)
+        self._report_checkpoint()
+
+    def _report_checkpoint(self) -> None:
+        """Once it is verified, whenever that was."""
+        last = self._last_checkpoint()
+        if last != self._reported:
+            self._reported = last
+            self.run.reporter.update(checkpoint=last)
 
     def _last_checkpoint(self) -> dict[str, Any] | None:
         last = self.checkpoints.last
@@ -305,6 +333,6 @@ class TrainingLoop:
             return
         batch = self.feed.longest().to(self.device)
         with precision_context(self.training.precision, self.device):
-            loss = loss_sum(self.task, self.strategy.model, batch)
+            loss = self._loss_sum(batch)
         self.strategy.backward(loss * 0.0)
         self.strategy.clear_gradients()
