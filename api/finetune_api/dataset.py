@@ -154,6 +154,16 @@ class Dataset(Schema):
                 raise ValueError(f"{part} and split.{part} are both set; keep one of them")
         return self
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether something is held out to watch the training by."""
+        return bool(self.validation or (self.split and self.split.validation > 0))
+
+    @property
+    def has_held_out(self) -> bool:
+        """Whether something is held out at all."""
+        return self.has_validation or bool(self.test or (self.split and self.split.test > 0))
+
     def problems_with(self, task: str) -> list[str]:
         """What does not go with the task."""
         augmented = self.augmentation.wire() if self.augmentation else {}

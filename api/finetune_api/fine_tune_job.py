@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from finetune_api.attempts import Attempt, Restarts, StatusSchema
 from finetune_api.base import Condition, Resource, Schema, rule, schema_with
 from finetune_api.dataset import Dataset
+from finetune_api.distillation import distillation_rule
 from finetune_api.distributed import Distributed
 from finetune_api.engine_support import shard_rules, uneven_batch, unshardable
 from finetune_api.errors import Problems
@@ -54,6 +55,7 @@ class FineTuneJobSpec(Schema):
                 "managedBy is fixed at creation",
             ),
             *shard_rules(),
+            distillation_rule(),
         ]
     )
     runtime_ref: RuntimeReference | None = None
@@ -160,27 +162,19 @@ class FineTuneJobSpec(Schema):
             yield "deploy needs publish: set publish.modelName"
         if self.training.packing and self.task != "TextGeneration":
             yield f"training.packing is for TextGeneration, not {self.task}; remove it"
-        if self.training.early_stopping and not self._has_validation():
+        if self.training.early_stopping and not self.dataset.has_validation:
             yield "training.earlyStopping needs dataset.validation or dataset.split.validation"
-        if self.training.scheduler == "ReduceOnPlateau" and not self._has_validation():
+        if self.training.scheduler == "ReduceOnPlateau" and not self.dataset.has_validation:
             yield (
                 "training.scheduler ReduceOnPlateau watches the validation data: set dataset.validation or "
                 "dataset.split.validation, or take another scheduler"
             )
         yield from step_problems(self.postprocess, self.method, self.task)
         for path, gate in self._gates():
-            if not self._has_held_out():
+            if not self.dataset.has_held_out:
                 yield f"{path} needs held-out data: dataset.test, dataset.validation or dataset.split"
             if gate.baseline == "Trained" and not self.postprocess:
                 yield f"{path}.baseline: Trained is for what postprocess makes, and there is none; remove the gate"
-
-    def _has_validation(self) -> bool:
-        split = self.dataset.split
-        return bool(self.dataset.validation or (split and split.validation > 0))
-
-    def _has_held_out(self) -> bool:
-        split = self.dataset.split
-        return self._has_validation() or bool(self.dataset.test or (split and split.test > 0))
 
 
 class Straggler(StatusSchema):

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 
+from finetune_api.distillation import undistillable
 from finetune_api.metrics import Task
 from finetune_api.training import Training
 
 
 def objective_problems(task: Task, training: Training) -> Iterator[str]:
     """Objectives of other tasks, and what would do nothing: each names the field and the mend."""
+    yield from undistillable(task, training.distillation)
     preference = training.preference
     if preference and task != "PreferenceOptimization":
         yield f"training.preference is for PreferenceOptimization, not {task}; remove it"

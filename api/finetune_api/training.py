@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from finetune_api.base import Schema, rule, schema_with
+from finetune_api.distillation import Distillation
 from finetune_api.optimization import LossSpike, Optimizer, Plateau, Scheduler
 from finetune_api.preference import Preference
 from finetune_api.sources import Storage
@@ -105,6 +106,8 @@ class Training(Schema):
     early_stopping: EarlyStopping | None = None
     """Stop when validation no longer improves."""
     preference: Preference | None = Field(None, description="PreferenceOptimization: the loss. Default: DPO.")
+    distillation: Distillation | None = None
+    """Learn from a trained model too."""
     loss_spike: LossSpike | None = Field(
         None, description="End the run when the loss has jumped up. A loss that is not a number always ends it."
     )

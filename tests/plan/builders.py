@@ -154,7 +154,7 @@ def last_words(outcome: str, message: str, rank: int = 0) -> str:
 def snapshot_of(resource: Resource, runtime: Resource | None = None) -> Snapshot:
     """As the first attempt's ConfigMap keeps it."""
     fixed = copy.deepcopy(resource["spec"])
-    return Snapshot(fixed, runtime, fixed["model"]["source"])
+    return Snapshot(fixed, runtime, {})
 
 
 SURROUNDINGS = {one.name for one in fields(Surroundings)}

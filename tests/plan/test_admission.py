@@ -83,7 +83,7 @@ TABLE: dict[str, tuple[Resource, Surroundings, str]] = {
     "no model version": ({"model": {"source": "modelversion://v1"}}, EVERYTHING, "ModelVersionNotFound"),
     "adapter as model": (
         {"model": {"source": "modelversion://v1"}},
-        Surroundings(source_version=version("Adapter")),
+        Surroundings(source_versions={"v1": version("Adapter")}),
         "InvalidSpec",
     ),
     "deployment of another model": (SERVED, Surroundings(deployment=deployment("other")), "DeploymentTaken"),

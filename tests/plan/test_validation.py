@@ -120,15 +120,42 @@ def version(format_: str = "Full") -> dict:
 def test_a_model_version_is_waited_for_then_resolved() -> None:
     item = job(model={"source": "modelversion://v1"})
     assert condition(plan_job(world(item)), "Validated") == ("False", "ModelVersionNotFound")
-    plan = plan_job(world(item, source_version=version()))
+    plan = plan_job(world(item, source_versions={"v1": version()}))
     (config_map,) = (write.body for write in plan.writes if write.body["kind"] == "ConfigMap")
     assert json.loads(config_map["data"]["job.json"])["model"]["source"] == "pvc://work/out/v1"
 
 
 def test_an_adapter_cannot_be_trained_further() -> None:
-    plan = plan_job(world(job(model={"source": "modelversion://v1"}), source_version=version("Adapter")))
+    plan = plan_job(world(job(model={"source": "modelversion://v1"}), source_versions={"v1": version("Adapter")}))
     assert condition(plan, "Failed") == ("True", "InvalidSpec")
     assert "has the format Adapter, which cannot be trained further" in message(plan, "Failed")
+
+
+TAUGHT = {"distillation": {"teacher": "modelversion://v1"}}
+
+
+def test_a_teacher_is_waited_for_resolved_and_mounted() -> None:
+    item = job(training=TAUGHT)
+    waiting = plan_job(world(item))
+    assert condition(waiting, "Validated") == ("False", "ModelVersionNotFound")
+    assert "spec.training.distillation.teacher: there is no ModelVersion 'v1'" in message(waiting, "Validated")
+    plan = plan_job(world(item, source_versions={"v1": version()}))
+    bodies = {write.body["kind"]: write.body for write in plan.writes}
+    training = json.loads(bodies["ConfigMap"]["data"]["job.json"])["training"]
+    assert training["distillation"]["teacher"] == "pvc://work/out/v1"
+    volumes = bodies["Job"]["spec"]["template"]["spec"]["volumes"]
+    assert "work" in {volume.get("persistentVolumeClaim", {}).get("claimName") for volume in volumes}
+
+
+def test_a_teacher_that_needs_a_base_is_refused() -> None:
+    plan = plan_job(world(job(training=TAUGHT), source_versions={"v1": version("Adapter")}))
+    assert condition(plan, "Failed") == ("True", "InvalidSpec")
+    assert "has the format Adapter, which needs its base model beside it" in message(plan, "Failed")
+
+
+def test_only_classes_are_learnt_from_a_teacher() -> None:
+    plan = plan_job(world(job(task="TextGeneration", training=TAUGHT)))
+    assert "training.distillation is for TextClassification; remove it (got TextGeneration)" in message(plan, "Failed")
 
 
 def test_conditions_keep_their_transition_time() -> None:

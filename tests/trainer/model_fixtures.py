@@ -15,6 +15,14 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wild_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whose random weights tell texts apart, so that a few steps suffice."""
+    from trainer import tiny_models
+
+    return tiny_models.bert(tmp_path_factory.mktemp("wild-bert"), spread=0.2)
+
+
+@pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from trainer import tiny_models
 

@@ -18,6 +18,7 @@ from finetune_trainer.checkpoint.pinned_model import pin_model
 from finetune_trainer.data.prepare import PreparedData, prepare
 from finetune_trainer.data.report import reported_data, summary
 from finetune_trainer.data.sampling import class_weights, resampled, weighted
+from finetune_trainer.data.teacher import open_teacher
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.export.artifact import package_versions
 from finetune_trainer.export.publish import Exporter
@@ -51,6 +52,7 @@ from finetune_trainer.report.files import ReportContext
 from finetune_trainer.run import Run
 from finetune_trainer.sources import fetch_data, fetch_model
 from finetune_trainer.stop import StepAgreement
+from finetune_trainer.tasks.distillation import taught
 from finetune_trainer.tasks.selection import task_of
 from finetune_trainer.tasks.task import Altering, Task
 
@@ -82,7 +84,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     processor = task.load_processor(base, trust)
     max_length = _max_length(config, longest_input(model_config, processor))
 
-    data = prepare(config.dataset, task, processor, max_length, run.scratch, lambda uri: fetch_data(uri, run))
+    data = _data(config, task, processor, max_length, run)
     _describe(data, config, max_length, run)
 
     feed = _feed(config, task, processor, data, max_length, run)
@@ -149,6 +151,15 @@ def _loop(
     )
 
 
+def _data(config: TrainerConfig, task: Task, processor: Any, max_length: int, run: Run) -> PreparedData:
+    teacher = open_teacher(config.training.distillation, run)
+
+    def fetch(uri: str) -> Path:
+        return fetch_data(uri, run)
+
+    return prepare(config.dataset, task, processor, max_length, run.scratch, fetch, teacher)
+
+
 def _adapted(
     config: TrainerConfig,
     base: Path,
@@ -173,7 +184,7 @@ def _feed(config: TrainerConfig, task: Task, processor: Any, data: PreparedData,
     weights = class_weights(sampling, data.train, data.labels)
     altering = task.altering_collator(processor) if isinstance(task, Altering) else None
     return Feed(
-        collate=weighted(task.collator(processor), weights),
+        collate=taught(weighted(task.collator(processor), weights), training.distillation),
         encoded=data.train,
         rows=rows,
         plan=plan_steps(training, len(rows), run.world_size),

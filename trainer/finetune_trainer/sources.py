@@ -24,6 +24,11 @@ def fetch_data(uri: str, run: Run) -> Path:
     return _fetch(open_storage(uri, kind="dataset"), uri, run)
 
 
+def fetch_artifact(uri: str, run: Run) -> Path:
+    """The folder of a model that this trainer exported, whole."""
+    return _fetch(open_storage(uri), uri, run)
+
+
 def _fetch(storage: Storage, identity: str, run: Run, patterns: list[str] | None = None) -> Path:
     name = hashlib.sha256(identity.encode()).hexdigest()[:16]
     # A file keeps its name, whose ending says its format.

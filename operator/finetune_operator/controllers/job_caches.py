@@ -36,7 +36,8 @@ from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot
 from finetune_operator.plan.conditions import find_condition, is_true
 from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name
 from finetune_operator.plan.observation import observe_attempts
-from finetune_operator.plan.references import MODEL_VERSION, Surroundings
+from finetune_operator.plan.places import named_versions
+from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.world import World
 
@@ -83,7 +84,7 @@ class JobCaches:
                 indexers={
                     "phase": phase_of,
                     "runtime": _runtime,
-                    "source": _source_version,
+                    "source": _versions,
                     "deployment": _deployment,
                     "publishing": _publishing,
                     "waiting": _waiting,
@@ -151,7 +152,7 @@ class JobCaches:
         namespace = job["metadata"]["namespace"]
         return Surroundings(
             runtime=self._runtime(job),
-            source_version=self._source_version(job),
+            source_versions=self._named_versions(job),
             deployment=self._deployment(job),
             claims=frozenset(name for _, name in self.claims.names_by_index("namespace", namespace)),
             rivals=self._rivals(job),
@@ -183,9 +184,10 @@ class JobCaches:
             return self.runtimes.get(job["metadata"]["namespace"], reference["name"])
         return self.cluster_runtimes.get(None, reference["name"])
 
-    def _source_version(self, job: Resource) -> Resource | None:
-        names = _source_version(job)
-        return self.versions.get(*names[0].split("/")) if names else None
+    def _named_versions(self, job: Resource) -> dict[str, Resource]:
+        namespace = job["metadata"]["namespace"]
+        found = {name: self.versions.get(namespace, name) for name in named_versions(job["spec"])}
+        return {name: version for name, version in found.items() if version is not None}
 
     def _serving(self, job: Resource) -> Resource | None:
         """The deployment that serves the model now, when `spec.deploy` names none that exists."""
@@ -279,11 +281,8 @@ def _runtime(job: Resource) -> list[str]:
     return [f"{kind}/{namespace}/{reference['name']}"]
 
 
-def _source_version(job: Resource) -> list[str]:
-    source = str((job["spec"].get("model") or {}).get("source", ""))
-    if not source.startswith(MODEL_VERSION):
-        return []
-    return [f"{job['metadata']['namespace']}/{source.removeprefix(MODEL_VERSION)}"]
+def _versions(job: Resource) -> list[str]:
+    return [f"{job['metadata']['namespace']}/{name}" for name in named_versions(job["spec"])]
 
 
 def _deployment(job: Resource) -> list[str]:

@@ -10,7 +10,7 @@ from finetune_operator.kube.informer import Informer
 from finetune_operator.kube.resources import Kind
 from finetune_operator.kube.store import Indexer
 from finetune_operator.plan.model_deployment_objects import selector_labels
-from finetune_operator.plan.references import MODEL_VERSION
+from finetune_operator.plan.places import MODEL_VERSION
 
 Resource = dict[str, Any]
 

@@ -1,5 +1,6 @@
 """The objects of one attempt: ConfigMap, Indexed Job, and for several pods a headless Service. None ever changes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -32,12 +33,12 @@ class Snapshot:
 
     spec: dict[str, Any]
     runtime: dict[str, Any] | None
-    model_source: str
-    """`spec.model.source` with a ModelVersion's name replaced by its artifact."""
+    artifacts: Mapping[str, str]
+    """Places of the ModelVersions that the spec names, by name."""
 
     def dump(self) -> str:
         """For the ConfigMap."""
-        content = {"spec": self.spec, "runtime": self.runtime, "modelSource": self.model_source}
+        content = {"spec": self.spec, "runtime": self.runtime, "artifacts": self.artifacts}
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()
 
     @classmethod
@@ -45,7 +46,7 @@ class Snapshot:
     def load(cls, text: str) -> "Snapshot":
         """From the ConfigMap. Shared between the reconciles of a job: never change it."""
         content = orjson.loads(text)
-        return cls(content["spec"], content["runtime"], content["modelSource"])
+        return cls(content["spec"], content["runtime"], content["artifacts"])
 
 
 def attempt_objects(job: ResolvedJob, snapshot: Snapshot, number: int, settings: Settings) -> list[dict[str, Any]]:

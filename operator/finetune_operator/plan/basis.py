@@ -6,7 +6,7 @@ from typing import Any
 from finetune_api.distributed import Distributed
 from finetune_api.fine_tune_job import MUTABLE_AFTER_START
 from finetune_operator.plan.attempt import Snapshot
-from finetune_operator.plan.references import MODEL_VERSION, Missing
+from finetune_operator.plan.references import Missing
 from finetune_operator.plan.resolution import ResolvedJob, resolve
 from finetune_operator.plan.validation import InvalidSpec, validate
 from finetune_operator.plan.verdict import judge
@@ -49,7 +49,7 @@ def basis(world: World) -> Basis:
     spec = started_spec(snapshot.spec, world.job["spec"])
     valid = validate(spec, snapshot.runtime)
     name, namespace, uid = (world.job["metadata"][field] for field in ("name", "namespace", "uid"))
-    job = resolve(name, namespace, uid, valid, snapshot.model_source, world.settings)
+    job = resolve(name, namespace, uid, valid, tuple(snapshot.artifacts.items()), world.settings)
     made = Basis(job, snapshot, job.spec.distributed, warnings)
     return made.on((world.job.get("status") or {}).get("nodes") or job.spec.distributed.nodes)
 
@@ -68,12 +68,5 @@ def _take_snapshot(world: World) -> tuple[Snapshot, tuple[str, ...]]:
     if verdict.missing:
         raise NotYet(verdict.missing)
     runtime = around.runtime["spec"] if spec.get("runtimeRef") and around.runtime else None
-    return Snapshot(spec, runtime, _model_source(world)), verdict.warnings
-
-
-def _model_source(world: World) -> str:
-    """With a ModelVersion's name replaced by its artifact."""
-    source, version = str(world.job["spec"]["model"]["source"]), world.around.source_version
-    if version is None or not source.startswith(MODEL_VERSION):
-        return source
-    return str(version["spec"]["artifact"]["uri"])
+    artifacts = {name: str(version["spec"]["artifact"]["uri"]) for name, version in around.source_versions.items()}
+    return Snapshot(spec, runtime, artifacts), verdict.warnings

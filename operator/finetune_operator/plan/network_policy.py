@@ -46,9 +46,7 @@ def selector(job: str) -> dict[str, str]:
 
 def speaks_to_storage(job: ResolvedJob) -> bool:
     """Whether anything that it reads or writes is no volume and no file."""
-    data = job.spec.dataset
-    places = [job.model.source, job.checkpoint.storage, job.output]
-    places += [part.source for part in (data.train, data.validation, data.test) if part]
+    places = (*job.reads, job.checkpoint.storage, job.output)
     return any(urlsplit(place).scheme not in LOCAL_SCHEMES for place in places)
 
 

@@ -4,7 +4,8 @@ A reference that leads nowhere is no error of the spec: the object may be applie
 for it, the webhook lets the job pass with a warning; both say the same.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from finetune_api.fine_tune_job import FineTuneJobSpec
@@ -12,12 +13,12 @@ from finetune_api.names import LABEL_JOB
 from finetune_api.sources import claim_of
 from finetune_api.training_runtime import TrainingRuntimeSpec
 from finetune_operator.plan.names import short_name
+from finetune_operator.plan.places import MODEL_VERSION, read_places
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.scheduler_choice import scheduler_of
 from finetune_operator.schedulers.registry import SCHEDULERS
 
 Resource = dict[str, Any]
-MODEL_VERSION = "modelversion://"
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Surroundings:
 
     runtime: Resource | None = None
     """The runtime that `spec.runtimeRef` names."""
-    source_version: Resource | None = None
-    """The ModelVersion that a modelversion:// source names."""
+    source_versions: Mapping[str, Resource] = field(default_factory=dict)
+    """The ModelVersions that modelversion:// places name, by name."""
     deployment: Resource | None = None
     """The ModelDeployment that `spec.deploy` names."""
     claims: frozenset[str] | None = None
@@ -66,7 +67,7 @@ def missing_objects(
 ) -> list[Missing]:
     """Everything else that a valid job waits for."""
     return [
-        *_missing_version(namespace, job, around),
+        *_missing_versions(namespace, job, around),
         *_missing_claims(namespace, job, runtime, around),
         *_taken_deployment(name, job, around),
         *_missing_scheduler(job, runtime, around),
@@ -91,13 +92,14 @@ def _missing_scheduler(
     ]
 
 
-def _missing_version(namespace: str, job: FineTuneJobSpec, around: Surroundings) -> list[Missing]:
-    source = job.model.source
-    if not source.startswith(MODEL_VERSION) or around.source_version is not None:
-        return []
-    version = source.removeprefix(MODEL_VERSION)
-    message = f"spec.model.source: there is no ModelVersion {version!r} in namespace {namespace}"
-    return [Missing(Reason.MODEL_VERSION_NOT_FOUND, message)]
+def _missing_versions(namespace: str, job: FineTuneJobSpec, around: Surroundings) -> list[Missing]:
+    return [
+        Missing(
+            Reason.MODEL_VERSION_NOT_FOUND, f"{path}: there is no ModelVersion {version!r} in namespace {namespace}"
+        )
+        for path, uri in read_places(job)
+        if uri.startswith(MODEL_VERSION) and (version := uri.removeprefix(MODEL_VERSION)) not in around.source_versions
+    ]
 
 
 def _missing_claims(
@@ -108,24 +110,21 @@ def _missing_claims(
     return [
         Missing(
             Reason.CLAIM_NOT_FOUND,
-            f"{field}: there is no PersistentVolumeClaim {claim!r} in namespace {namespace}; create it, or correct "
+            f"{path}: there is no PersistentVolumeClaim {claim!r} in namespace {namespace}; create it, or correct "
             "the name",
         )
-        for field, uri in _storage(job, runtime)
+        for path, uri in _storage(job, runtime)
         if (claim := claim_of(uri)) and claim not in around.claims
     ]
 
 
 def _storage(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[tuple[str, str]]:
     """Field and URI of every place that the job reads or writes."""
-    data = job.dataset
-    places: list[tuple[str, str]] = [("spec.model.source", job.model.source)]
-    parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    places += [(f"spec.dataset.{name}.source", part.source) for name, part in parts.items() if part]
-    for field in ("checkpoint", "output"):
-        own, inherited = getattr(job, field), getattr(runtime, field, None)
+    places = read_places(job)
+    for name in ("checkpoint", "output"):
+        own, inherited = getattr(job, name), getattr(runtime, name, None)
         if (given := own or inherited) is not None:
-            places.append((f"{'' if own else 'runtime.'}spec.{field}.storage", given.storage))
+            places.append((f"{'' if own else 'runtime.'}spec.{name}.storage", given.storage))
     return places
 
 

@@ -1,5 +1,6 @@
 """A job over its runtime: every value that an attempt needs, from the first of the two that sets it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -9,9 +10,10 @@ from finetune_api.fine_tune_job import FineTuneJobSpec
 from finetune_api.model_reference import ModelReference
 from finetune_api.network import NetworkAccess
 from finetune_api.pods import Credentials, Resources
-from finetune_api.training import Checkpoint
+from finetune_api.training import Checkpoint, Training
 from finetune_api.training_runtime import SchedulerName
 from finetune_operator.plan.names import storage_suffix
+from finetune_operator.plan.places import MODEL_VERSION, read_places
 from finetune_operator.plan.scheduler_choice import NO_RUNTIME, scheduler_of
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.validation import Validated
@@ -28,7 +30,10 @@ class ResolvedJob:
     uid: str
     spec: FineTuneJobSpec
     model: ModelReference
-    """As the trainer reads it: a modelversion:// source is replaced by its artifact."""
+    """As the trainer reads it: a modelversion:// place is replaced by that of its artifact."""
+    training: Training
+    reads: tuple[str, ...]
+    """Every place that it reads; the same holds there."""
     trainer_image: str
     serving_image: str | None
     resources: Resources | None
@@ -45,21 +50,27 @@ class ResolvedJob:
 
 @lru_cache(maxsize=64)
 def resolve(
-    name: str, namespace: str, uid: str, valid: Validated, model_source: str, settings: Settings
+    name: str, namespace: str, uid: str, valid: Validated, artifacts: tuple[tuple[str, str], ...], settings: Settings
 ) -> ResolvedJob:
-    """Merge what was validated before. Shared between the reconciles of a job: never change it."""
+    """Merge what was validated before; `artifacts` are the places of named ModelVersions.
+
+    Shared between the reconciles of a job: never change it.
+    """
     spec, base = valid.spec, valid.runtime or NO_RUNTIME
     checkpoint, output = spec.checkpoint or base.checkpoint, spec.output or base.output
     if checkpoint is None or output is None:
         raise ValueError("resolve() wants a validated job: checkpoint and output must be set")
     suffix = storage_suffix(name, uid)
+    found = {f"{MODEL_VERSION}{version}": uri for version, uri in artifacts}
     ttl = spec.ttl_seconds_after_finished
     return ResolvedJob(
         name=name,
         namespace=namespace,
         uid=uid,
         spec=spec,
-        model=spec.model.model_copy(update={"source": model_source}),
+        model=spec.model.model_copy(update={"source": found.get(spec.model.source, spec.model.source)}),
+        training=_with_teacher(spec.training, found),
+        reads=tuple(found.get(uri, uri) for _, uri in read_places(spec)),
         trainer_image=spec.trainer_image or base.trainer_image or settings.trainer_image,
         serving_image=base.serving_image,
         resources=spec.resources or base.resources,
@@ -73,6 +84,14 @@ def resolve(
         scheduler=scheduler_of(spec, base),
         queue=spec.queue_name or base.queue_name,
     )
+
+
+def _with_teacher(training: Training, found: Mapping[str, str]) -> Training:
+    distillation = training.distillation
+    if distillation is None or distillation.teacher not in found:
+        return training
+    teacher = distillation.model_copy(update={"teacher": found[distillation.teacher]})
+    return training.model_copy(update={"distillation": teacher})
 
 
 def below(storage: str, folder: str) -> str:

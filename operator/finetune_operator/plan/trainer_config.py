@@ -13,7 +13,7 @@ def trainer_config(job: ResolvedJob, attempt: int) -> TrainerConfig:
         task=spec.task,
         dataset=spec.dataset,
         method=spec.method,
-        training=spec.training,
+        training=job.training,
         distributed=spec.distributed,
         checkpoint=job.checkpoint,
         output=job.output,

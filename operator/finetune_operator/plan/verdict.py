@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from finetune_api.distillation import TEACHING_FORMATS
+from finetune_operator.plan.places import MODEL_VERSION
 from finetune_operator.plan.references import (
-    MODEL_VERSION,
     Missing,
     Surroundings,
     missing_objects,
@@ -14,6 +15,8 @@ from finetune_operator.plan.references import (
 from finetune_operator.plan.validation import InvalidSpec, Validated, validate
 
 Resource = dict[str, Any]
+NOT_TRAINABLE = "cannot be trained further; start from its base model, or from a version of format Full"
+NO_TEACHER = "needs its base model beside it; add postprocess: [{merge: {}}] to the job that makes the teacher"
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,17 @@ def judge(name: str, namespace: str, spec: Resource, around: Surroundings) -> Ve
 
 
 def _version_errors(valid: Validated, around: Surroundings) -> list[str]:
-    version, source = around.source_version, valid.spec.model.source
-    if version is None or not source.startswith(MODEL_VERSION):
-        return []
-    form = version["spec"].get("format", "Full")
-    if form == "Full":
-        return []
-    return [
-        f"spec.model.source: ModelVersion {source.removeprefix(MODEL_VERSION)!r} has the format {form}, which cannot "
-        "be trained further; start from its base model, or from a version of format Full"
+    distillation = valid.spec.training.distillation
+    uses: list[tuple[str, str, tuple[str, ...], str]] = [
+        ("spec.model.source", valid.spec.model.source, ("Full",), NOT_TRAINABLE)
     ]
+    if distillation:
+        uses.append(("spec.training.distillation.teacher", distillation.teacher, TEACHING_FORMATS, NO_TEACHER))
+    errors = []
+    for path, uri, formats, mend in uses:
+        name = uri.removeprefix(MODEL_VERSION)
+        version = around.source_versions.get(name) if uri.startswith(MODEL_VERSION) else None
+        form = version["spec"].get("format", "Full") if version else "Full"
+        if form not in formats:
+            errors.append(f"{path}: ModelVersion {name!r} has the format {form}, which {mend}")
+    return errors

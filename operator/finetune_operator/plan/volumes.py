@@ -20,9 +20,7 @@ TOKEN_LIFETIME_SECONDS = 3600
 
 def claims(job: ResolvedJob) -> dict[str, bool]:
     """Every PersistentVolumeClaim of the job, and whether it is only read."""
-    data = job.spec.dataset
-    read = [job.model.source, *(part.source for part in (data.train, data.validation, data.test) if part)]
-    found = {claim: True for uri in read if (claim := claim_of(uri))}
+    found = {claim: True for uri in job.reads if (claim := claim_of(uri))}
     for uri in (job.checkpoint.storage, job.output):
         if claim := claim_of(uri):
             found[claim] = False

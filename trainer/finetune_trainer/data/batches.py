@@ -10,6 +10,9 @@ from torch import Tensor
 
 from finetune_trainer.data.encoded import Encoded
 
+SOFT_LABELS = "soft_label"
+"""A column, and among a batch's extras: a teacher's log-probabilities of the classes."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -58,7 +61,11 @@ def classification_batch(encoded: Encoded, examples: list[int], pad: int) -> Bat
     assert encoded.labels is not None
     ids, mask = padded_ids(encoded, examples, pad)
     targets = torch.from_numpy(np.asarray(encoded.labels[examples], dtype=np.int64))
-    return Batch({"input_ids": ids, "attention_mask": mask}, torch.arange(len(examples)), targets)
+    extras = {}
+    if SOFT_LABELS in encoded.columns:
+        extras[SOFT_LABELS] = torch.from_numpy(np.stack([encoded[SOFT_LABELS][i] for i in examples]))
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    return Batch(inputs, torch.arange(len(examples)), targets, extras=extras)
 
 
 def generation_batch(encoded: Encoded, examples: list[int], pad: int) -> Batch:

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import orjson
 
 from finetune_trainer.data.reading import Row, Where
@@ -28,6 +29,8 @@ class Example:
     """What is to be found, where that is not a class: entities of a text …"""
     group: str | None = None
     """Examples of one group stay in one part."""
+    soft_label: np.ndarray | None = None
+    """Log-probabilities of the classes, as a teacher sees it."""
 
     @property
     def identity(self) -> bytes:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from finetune_trainer.data.fingerprint import fingerprint, with_contents
 from finetune_trainer.data.reading import read_rows
 from finetune_trainer.data.report import part_report
 from finetune_trainer.data.split import Parts, split_examples
+from finetune_trainer.data.teacher import Teacher, agreement
 from finetune_trainer.errors import DataError, of_field
 from finetune_trainer.tasks.task import Task
 
@@ -64,7 +65,15 @@ class PreparedData:
         return ("validation", self.validation) if len(self.validation) else None
 
 
-def prepare(dataset: Dataset, task: Task, processor: Any, max_length: int, scratch: Path, fetch: Fetch) -> PreparedData:
+def prepare(
+    dataset: Dataset,
+    task: Task,
+    processor: Any,
+    max_length: int,
+    scratch: Path,
+    fetch: Fetch,
+    teacher: Teacher | None = None,
+) -> PreparedData:
     """Reads, splits, cleans, encodes, or finds that another process of this node did.
 
     Raises:
@@ -75,7 +84,7 @@ def prepare(dataset: Dataset, task: Task, processor: Any, max_length: int, scrat
     words = _fetch_synonyms(fetch, augmentation)
     digest = fingerprint({**sources, **words})
     limit = LengthLimit(max_length, dataset.over_length)
-    key = _key(digest, dataset, task, processor, limit)
+    key = _key(digest, dataset, task, processor, limit, teacher)
 
     def build(folder: Path) -> None:
         read, cleaned = _read_parts(sources, dataset, task)
@@ -84,6 +93,10 @@ def prepare(dataset: Dataset, task: Task, processor: Any, max_length: int, scrat
         used = Parts([*parts.train, *copies], parts.validation, parts.test)
         whole = with_contents(digest, read) if task.reads_files else digest
         report = {"fingerprint": whole, **cleaned, "augmented": len(copies)}
+        if teacher:
+            labels = task.labels(used)
+            used = replace(used, train=teacher.taught(used.train, labels))
+            report["teacher"] = {"digest": teacher.digest, "agreement": agreement(used.train, labels)}
         _write(folder, Selected(read, used, leaked, report), task, processor, limit)
 
     return _load(built_once(scratch / "data" / key, build))
@@ -197,7 +210,7 @@ def _load(folder: Path) -> PreparedData:
     return PreparedData(**parts, labels=report["labels"], fingerprint=report["fingerprint"], report=report)
 
 
-def _key(digest: str, dataset: Dataset, task: Task, processor: Any, limit: LengthLimit) -> str:
+def _key(digest: str, dataset: Dataset, task: Task, processor: Any, limit: LengthLimit, teacher: Teacher | None) -> str:
     """Everything that the encoded arrays depend on."""
     parts = [
         FORM,
@@ -208,6 +221,7 @@ def _key(digest: str, dataset: Dataset, task: Task, processor: Any, limit: Lengt
         *(part.wire() if part else None for part in (dataset.split, dataset.cleaning, dataset.augmentation)),
         [limit.max_length, limit.over_length],
         _identity(processor),
+        teacher.digest if teacher else None,
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 

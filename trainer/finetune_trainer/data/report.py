@@ -83,6 +83,8 @@ def _cleaning_lines(report: dict[str, Any]) -> list[str]:
         lines.append("; ".join([f"cleaning {source}: {numbers['read']} rows read", *notes]))
     if report["augmented"]:
         lines.append(f"augmentation: {report['augmented']} altered copies for training")
+    if teacher := report.get("teacher"):
+        lines.append(f"teacher: gives {teacher['agreement']:.1%} of the training examples the class of their label")
     return lines
 
 

@@ -12,6 +12,7 @@ from itertools import islice
 from math import prod
 from pathlib import Path
 
+from finetune_api.artifact import DESCRIPTION_FILE
 from finetune_api.dataset import DataFile
 from finetune_api.model_reference import ModelReference
 from finetune_api.trainer_config import TrainerConfig
@@ -36,6 +37,8 @@ def preflight(config: TrainerConfig) -> None:
         weights = check_model(config.model)
         for name, part in (("train", config.dataset.train), *_held_out(config)):
             check_data(name, part, config)
+        if config.training.distillation:
+            check_teacher(config.training.distillation.teacher)
     except UnavailableError as error:
         log.warning("preflight: %s; the workers will try again", error)
         return
@@ -84,6 +87,17 @@ def check_data(name: str, part: DataFile, config: TrainerConfig) -> None:
     path = _local_path(storage)
     if path is not None:
         _check_sample(name, part, path, config)
+
+
+def check_teacher(place: str) -> None:
+    """That an artifact of this trainer is there."""
+    field = "training.distillation.teacher"
+    with of_field(field):
+        files = {entry.path for entry in _files(open_storage(place))}
+    if DESCRIPTION_FILE not in files:
+        raise ConfigurationError(
+            f"{field}: {place} has no {DESCRIPTION_FILE}, so it is no artifact of this trainer; name the folder of one"
+        )
 
 
 def _check_sample(name: str, part: DataFile, path: Path, config: TrainerConfig) -> None:

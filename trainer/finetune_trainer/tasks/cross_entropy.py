@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.data.sampling import CLASS_WEIGHTS
+from finetune_trainer.tasks.distillation import with_teacher
 
 
 class CrossEntropy:
@@ -24,9 +25,10 @@ class CrossEntropy:
     def loss_sum(self, model: Any, batch: Batch, label_smoothing: float) -> Tensor:
         logits = self.outputs(model, batch).float()
         weights = batch.extras.get(CLASS_WEIGHTS)
-        return functional.cross_entropy(
+        loss = functional.cross_entropy(
             logits, batch.targets, weight=weights, reduction="sum", label_smoothing=label_smoothing
         )
+        return with_teacher(loss, logits, batch.extras)
 
     def predictions(self, model: Any, batch: Batch) -> Any:
         return self.outputs(model, batch)

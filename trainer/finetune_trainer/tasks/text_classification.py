@@ -7,7 +7,7 @@ from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from finetune_api.dataset import Columns
-from finetune_trainer.data.batches import Collate, classification_batch
+from finetune_trainer.data.batches import SOFT_LABELS, Collate, classification_batch
 from finetune_trainer.data.encoded import LABEL, Encoded, Features
 from finetune_trainer.data.examples import Example, label_column, text_column
 from finetune_trainer.data.reading import Row
@@ -49,14 +49,14 @@ class TextClassification(CrossEntropy, TextTask):
     def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
         rows = processor([e.content for e in examples], truncation=False, verbose=False)["input_ids"]
         places = {label: index for index, label in enumerate(labels)}
-        return [_features(ids, places[str(e.label)]) for ids, e in zip(rows, examples, strict=True)]
+        return [_features(ids, places[str(e.label)], e) for ids, e in zip(rows, examples, strict=True)]
 
     def truncate(
         self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
     ) -> Features:
         """By the tokenizer, which keeps its closing special token."""
         ids = processor(example.content, truncation=True, max_length=max_length)["input_ids"]
-        return _features(ids, labels.index(str(example.label)))
+        return _features(ids, labels.index(str(example.label)), example)
 
     def collator(self, processor: Any) -> Collate:
         return lambda encoded, rows: classification_batch(encoded, [row[0] for row in rows], processor.pad_token_id)
@@ -65,5 +65,6 @@ class TextClassification(CrossEntropy, TextTask):
         return ClassScores(labels)
 
 
-def _features(ids: list[int], label: int) -> Features:
-    return Features({"input_ids": ids, LABEL: [label]}, len(ids))
+def _features(ids: list[int], label: int, example: Example) -> Features:
+    taught = {} if example.soft_label is None else {SOFT_LABELS: example.soft_label}
+    return Features({"input_ids": ids, LABEL: [label], **taught}, len(ids))
