@@ -31,7 +31,7 @@ from finetune_operator.web.webhook_trust import TrustOptions, WebhookTrust
 
 COMPONENT = "finetune-operator"
 LEASE = "finetune-operator"
-INFORMERS = 16
+INFORMERS = 20
 """Open watches a namespace, with some to spare."""
 POD_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 

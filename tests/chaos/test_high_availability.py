@@ -23,7 +23,8 @@ from finetune_operator.kinds import FINE_TUNE_JOBS
 
 CRASH_SECONDS, CLEAN_SECONDS = 15.0, 1.0
 """Until another leads: after a crash, a freeze or a cut; after a clean exit."""
-PATIENCE_SECONDS, PAUSE_SECONDS = 90.0, 1.0
+PATIENCE_SECONDS, PAUSE_SECONDS = 300.0, 1.0
+"""Until the test gives up, on a machine that has much else to do; until the next job is applied, on average."""
 
 
 @dataclass

@@ -50,13 +50,14 @@ async def test_a_failed_gate_publishes_nothing_and_says_by_how_much_it_missed(us
     await user.apply(
         fine_tune_job(
             "gated",
+            distributed={"nodes": 1, "processesPerNode": 2},  # a single pod, which has no Service
             training={"maxSteps": 2, "batchSize": 24, "learningRate": 1e-6},
             evaluation={"gate": [{"metric": "accuracy", "operator": ">=", "value": 0.999}]},
             publish={"modelName": "gated"},
         )
     )
     job = await user.until(FINE_TUNE_JOBS, "gated", finished)
-    assert condition(job, "Failed")["reason"] == "GateFailed"
+    assert condition(job, "Failed")["reason"] == "GateFailed", job["status"]
     assert "accuracy" in condition(job, "Failed")["message"]
     assert job["status"].get("modelVersion") is None
     versions = await user.list(MODEL_VERSIONS)

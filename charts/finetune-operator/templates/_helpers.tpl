@@ -137,8 +137,8 @@ admissionReviewVersions: [v1]
   resources: [podgroups]
   verbs: [get, create]
 - apiGroups: [""]
-  resources: [persistentvolumeclaims]
-  verbs: [get, list, watch] # that they exist
+  resources: [persistentvolumeclaims, resourcequotas]
+  verbs: [get, list, watch] # that they exist, and leave room
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, delete] # delete: the rest of a gang that lost a pod

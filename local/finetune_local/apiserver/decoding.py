@@ -8,7 +8,7 @@ from typing import Any
 
 from finetune_local.apiserver.schema import Schema
 from finetune_local.apiserver.status_error import bad_request
-from finetune_local.quantities import is_quantity
+from finetune_operator.kube.quantities import is_quantity
 
 QUANTITY_PATTERN = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
 """As the real server words it; what it accepts is narrower."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from finetune_local.quantities import parse_quantity
+from finetune_operator.kube.quantities import parse_quantity
 
 Object = dict[str, Any]
 Amounts = dict[str, Decimal]

@@ -4,7 +4,7 @@ import re
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
-from finetune_local.quantities import parse_quantity
+from finetune_operator.kube.quantities import parse_quantity
 
 Object = dict[str, Any]
 

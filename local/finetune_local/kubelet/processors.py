@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from finetune_local.quantities import parse_quantity
+from finetune_operator.kube.quantities import parse_quantity
 
 
 def allowed_processors(container: dict[str, Any], ip: str, available: Sequence[int]) -> list[int]:

@@ -16,9 +16,9 @@ from finetune_local.kubelet.volume_contents import (
     keyed_files,
     write_files,
 )
-from finetune_local.quantities import parse_quantity
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.errors import ApiError
+from finetune_operator.kube.quantities import parse_quantity
 from finetune_operator.kube.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, SECRETS, SERVICE_ACCOUNTS, Kind
 
 Object = dict[str, Any]

@@ -120,6 +120,7 @@ def _watch(controller: Controller, cache: JobCaches) -> None:
     controller.watch(cache.deployments, cache.keys_of_deployment)
     controller.watch(cache.claims, cache.keys_of_claim)
     controller.watch(cache.accounts, nobody)
+    controller.watch(cache.quotas, nobody)
 
 
 def nobody(_: Resource) -> Iterable[Key]:

@@ -15,6 +15,7 @@ from finetune_operator.controllers.projections import (
     project_identity,
     project_job,
     project_pod,
+    project_quota,
 )
 from finetune_operator.kinds import (
     CLUSTER_TRAINING_RUNTIMES,
@@ -29,6 +30,7 @@ from finetune_operator.kube.resources import (
     JOBS,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
+    RESOURCE_QUOTAS,
     SERVICE_ACCOUNTS,
     SERVICES,
 )
@@ -58,6 +60,7 @@ class JobCaches:
     versions: Informer
     deployments: Informer
     claims: Informer
+    quotas: Informer
     accounts: Informer
     api_groups: ApiGroups
 
@@ -104,6 +107,7 @@ class JobCaches:
                 transform=project_identity,
             ),
             api_groups=api_groups or ApiGroups(api),
+            quotas=informer(RESOURCE_QUOTAS, transform=project_quota, indexers={"namespace": _namespace}),
             claims=informer(PERSISTENT_VOLUME_CLAIMS, transform=project_identity, indexers={"namespace": _namespace}),
         )
 
@@ -120,6 +124,7 @@ class JobCaches:
             self.versions,
             self.deployments,
             self.claims,
+            self.quotas,
             self.accounts,
         ]
 
@@ -156,6 +161,7 @@ class JobCaches:
             deployment=self._deployment(job),
             claims=frozenset(name for _, name in self.claims.names_by_index("namespace", namespace)),
             rivals=self._rivals(job),
+            quotas=tuple(self.quotas.by_index("namespace", namespace)),
             api_groups=self.api_groups.names,
         )
 

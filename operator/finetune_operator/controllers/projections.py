@@ -46,6 +46,11 @@ def project_identity(item: Resource) -> Resource:
     return _head(item)
 
 
+def project_quota(quota: Resource) -> Resource:
+    """Identity, what it selects, and how much of it is used."""
+    return _head(quota) | {"spec": quota.get("spec") or {}, "status": quota.get("status") or {}}
+
+
 def project_config_map(config_map: Resource) -> Resource:
     """Identity and the snapshot."""
     return _head(config_map) | {"data": _only(config_map.get("data") or {}, (SNAPSHOT_KEY,))}

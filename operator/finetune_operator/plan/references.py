@@ -35,6 +35,8 @@ class Surroundings:
     """PersistentVolumeClaims of the namespace; None: not known, so not asked about."""
     rivals: tuple[str, ...] = ()
     """Other unfinished jobs of the namespace that publish to the same model."""
+    quotas: tuple[Resource, ...] | None = None
+    """ResourceQuotas of the namespace; None: not known."""
     api_groups: frozenset[str] | None = None
     """What the API server serves; None: not known."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from finetune_api.distillation import TEACHING_FORMATS
 from finetune_operator.plan.places import MODEL_VERSION
+from finetune_operator.plan.quota import quota_warnings
 from finetune_operator.plan.references import (
     Missing,
     Surroundings,
@@ -40,7 +41,10 @@ def judge(name: str, namespace: str, spec: Resource, around: Surroundings) -> Ve
     if errors := _version_errors(valid, around):
         return Verdict(tuple(errors))
     missing = (*absent, *missing_objects(name, namespace, valid.spec, valid.runtime, around))
-    return Verdict(missing=missing, warnings=tuple(warnings(valid.spec, around)))
+    return Verdict(
+        missing=missing,
+        warnings=(*warnings(valid.spec, around), *quota_warnings(valid.spec, valid.runtime, around.quotas)),
+    )
 
 
 def _version_errors(valid: Validated, around: Surroundings) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from finetune_local.kubelet.downward import FieldError, field_value, resource_value
 from finetune_local.kubelet.environment import expand, full_environment
-from finetune_local.quantities import parse_quantity
+from finetune_operator.kube.quantities import parse_quantity
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from finetune_local.apiserver.status_error import (
     required,
 )
 from finetune_local.apiserver.string_formats import dns_label_error
-from finetune_local.quantities import parse_quantity
+from finetune_operator.kube.quantities import parse_quantity
 
 Object = dict[str, Any]
 CONTAINER_LISTS = ("initContainers", "containers")
