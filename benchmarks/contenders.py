@@ -207,7 +207,9 @@ def _arguments(setting: Setting) -> dict[str, Any]:
 def _packed(setting: Setting, texts: Texts) -> tuple[Training, StepPlan, TextGeneration, Feed]:
     task = TextGeneration(Columns(), packing=True)
     encoded = encode([learnt_tokens(text, [True] * len(text)) for text in texts])
-    training = Training(batch_size=setting.packed_batch, learning_rate=1e-4, epochs=1, precision=setting.precision)
+    training = Training(
+        batch_size=setting.packed_batch, learning_rate=1e-4, epochs=1, precision=setting.precision, packing=True
+    )
     rows = task.rows(encoded, setting.row)
     plan = plan_steps(training, len(rows), world_size=1)
     feed = Feed(task.collator(PADDING), encoded, rows, plan, training.batch_size, training.seed, 0)

@@ -65,6 +65,7 @@ class Case:
     task: Task
     encoded: Encoded
     batch_size: int
+    packing: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def generation() -> Case:
     encoded = encode([learnt_tokens(row, [True] * len(row)) for row in rows])
     task = TextGeneration(Columns(), packing=True)
     model = _with_method(LlamaForCausalLM(config), task, {"full": {}}, [])
-    return Case("Llama, full, packed", model, task, encoded, 4)
+    return Case("Llama, full, packed", model, task, encoded, 4, packing=True)
 
 
 def classification() -> Case:
@@ -121,7 +122,7 @@ def _with_method(model: Any, task: Task, method: dict[str, Any], new_modules: li
 
 def measure(case: Case, steps: int, rounds: int) -> Result:
     """Both loops in turns, each on its own copy of the model."""
-    training = Training(batch_size=case.batch_size, learning_rate=1e-4, max_steps=10**6, log_every_steps=10)
+    training = Training(batch_size=case.batch_size, learning_rate=1e-4, max_steps=10**6, packing=case.packing)
     rows = case.task.rows(case.encoded, ROW)
     plan = plan_steps(training, len(rows), world_size=1)
     feed = Feed(case.task.collator(PADDING), case.encoded, rows, plan, case.batch_size, training.seed, 0)

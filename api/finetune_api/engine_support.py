@@ -14,6 +14,7 @@ MEND = "or use engine Torchrun without distributed.fsdp"
 OPTIMIZER = f"training.optimizer: its state cannot be cut into shards; set AdamW, {MEND}"
 FLOAT16 = f"training.precision: the scale of the loss would differ between shards; set BFloat16, {MEND}"
 L1 = f"training.l1: it is added to whole gradients, and here each process has a part; remove it, {MEND}"
+COMPILE = f"training.compile: compiled layers have not been tested in shards; set it to false, {MEND}"
 SEQ2SEQ = f"task: Seq2Seq writes texts to evaluate, and processes that hold parts would wait for each other; {MEND[3:]}"
 SHARDS = "(has(self.distributed.fsdp) || self.distributed.engine == 'DeepSpeed' || has(self.distributed.deepspeed))"
 
@@ -30,6 +31,8 @@ def unshardable(task: Task, training: Training, distributed: Distributed) -> Ite
         yield FLOAT16
     if training.l1:
         yield L1
+    if training.compile:
+        yield COMPILE
 
 
 def uneven_batch(training: Training, distributed: Distributed) -> Iterator[str]:
@@ -58,4 +61,5 @@ def shard_rules() -> list[dict[str, str]]:
         rule(f"!({SHARDS} && self.training.optimizer != 'AdamW')", OPTIMIZER),
         rule(f"!({SHARDS} && self.training.precision == 'Float16')", FLOAT16),
         rule(f"!({SHARDS} && self.training.l1 > 0.0)", L1),
+        rule(f"!({SHARDS} && self.training.compile)", COMPILE),
     ]

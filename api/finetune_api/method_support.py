@@ -19,6 +19,7 @@ FeatureBesidesTasks = Literal[
     "training.optimizer Muon",
     "training.layerwiseLearningRateDecay",
     "training.precision Float16",
+    "training.compile",
     "distributed.fsdp",
     "distributed.deepspeed",
 ]
@@ -34,6 +35,7 @@ CEL: dict[Feature, str] = {
     "training.optimizer Muon": "self.training.optimizer == 'Muon'",
     "training.layerwiseLearningRateDecay": "has(self.training.layerwiseLearningRateDecay)",
     "training.precision Float16": "self.training.precision == 'Float16'",
+    "training.compile": "self.training.compile",
     "distributed.fsdp": "has(self.distributed.fsdp)",
     "distributed.deepspeed": "(self.distributed.engine == 'DeepSpeed' || has(self.distributed.deepspeed))",
 }
@@ -89,7 +91,14 @@ SUPPORT: dict[str, Support] = {
         "two thin matrices beside each layer, which is held in 4 or 8 bits",
         "2e-4",
         "Beside its base",
-        {"distributed.fsdp": SHARDED_QUANTIZED, "distributed.deepspeed": SHARDED_QUANTIZED},
+        {
+            "distributed.fsdp": SHARDED_QUANTIZED,
+            "distributed.deepspeed": SHARDED_QUANTIZED,
+            "training.compile": (
+                "packed 4-bit and 8-bit weights are multiplied by kernels of bitsandbytes, which are not compiled; set "
+                "compile to false, or use lora"
+            ),
+        },
     ),
     "ia3": Support("a factor for each key, value and MLP activation", "5e-3", "Merged", NO_MATRICES),
     "promptTuning": Support(
@@ -168,6 +177,7 @@ def unsupported(method: Method, task: Task, training: Training, distributed: Dis
         "training.optimizer Muon": training.optimizer == "Muon",
         "training.layerwiseLearningRateDecay": training.layerwise_learning_rate_decay is not None,
         "training.precision Float16": training.precision == "Float16",
+        "training.compile": training.compile,
         "distributed.fsdp": distributed.fsdp is not None,
         "distributed.deepspeed": distributed.zero is not None,
     }

@@ -96,6 +96,11 @@ class Training(Schema):
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass to save memory."
     )
+    compile: bool = Field(
+        False,
+        description="Compile the model's layers with torch.compile. Takes minutes at the start, and a compiler in the "
+        "trainer's image.",
+    )
     seed: int = Field(0, ge=0)
     """The same seed, data and world size give the same run."""
     evaluate_every_steps: int | None = Field(

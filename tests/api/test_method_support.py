@@ -26,6 +26,7 @@ ASKING_FOR: dict[Feature, dict[str, Any]] = {
     "training.optimizer Muon": {"training": {"optimizer": "Muon"}},
     "training.layerwiseLearningRateDecay": {"training": {"layerwiseLearningRateDecay": 0.9}},
     "training.precision Float16": {"training": {"precision": "Float16"}},
+    "training.compile": {"training": {"compile": True}},
     "distributed.fsdp": {"distributed": {"fsdp": {}}},
     "distributed.deepspeed": {"distributed": {"engine": "DeepSpeed"}},
 }

@@ -34,6 +34,7 @@ from finetune_trainer.loop.train import TrainingLoop
 from finetune_trainer.methods import Adaptation, apply_method
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.batch_statistics import keep_batch_statistics
+from finetune_trainer.models.compilation import check_compiler, compile_layers, explained_compilation
 from finetune_trainer.models.dropout import set_dropout
 from finetune_trainer.models.fused_head import FusedHead, fused_head
 from finetune_trainer.models.load import load_config, load_model
@@ -79,6 +80,8 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     model_config = load_config(base, task, trust := config.model.trust_remote_code)
     check_method(model_config, config.task, config.method)
     check_packages(config.postprocess)
+    if config.training.compile:
+        check_compiler(device)
     set_dropout(model_config, config.training.dropout)
     options = loading_options(quantization_of(config.method.qlora, config.training.precision), device)
     processor = task.load_processor(base, trust)
@@ -102,10 +105,10 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         data = with_reference(data, evaluator, strategy.module)
         feed = replace(feed, encoded=data.train)
         loop = _loop(config, adaptation, strategy, feed, data, evaluator, run, head)
-        loop.prepare()
-        if not loop.baseline and data.held_out:
-            loop.baseline = evaluate(data.held_out[1]).metrics
-        with loop.checkpoints:
+        with explained_compilation(), loop.checkpoints:
+            loop.prepare()
+            if not loop.baseline and data.held_out:
+                loop.baseline = evaluate(data.held_out[1]).metrics
             loop.train()
             loop.save_finished()
 
@@ -261,11 +264,15 @@ def _ready(model: Any, config: TrainerConfig, device: torch.device) -> Any:
 
 def faster_steps(model: Any, task: Task, feed: Feed, training: Training, device: torch.device) -> FusedHead | None:
     """What makes steps cheaper and leaves their results as they are."""
-    feed.collate = attend_by_segment(model, feed.collate)
-    if training.label_smoothing:
-        return None
-    with precision_context(training.precision, device):
-        return fused_head(model, task, lambda: feed.shortest().to(device))
+    if training.packing and not training.compile:  # which texts a row holds is no part of a compiled layer
+        feed.collate = attend_by_segment(model, feed.collate)
+    head = None
+    if not training.label_smoothing:
+        with precision_context(training.precision, device):
+            head = fused_head(model, task, lambda: feed.shortest().to(device))
+    if training.compile:
+        compile_layers(model, device)
+    return head
 
 
 def _checkpoints(config: TrainerConfig, data: PreparedData, run: Run) -> BackgroundCheckpoints:
