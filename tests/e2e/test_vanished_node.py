@@ -17,7 +17,7 @@ from finetune_operator.cli.local import install_crds, running_operator
 from finetune_operator.kinds import FINE_TUNE_JOBS
 from finetune_operator.kube.resources import NODES, PODS
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(1200)]
 
 SLOW = Knobs(
     dns_delay=1.0,
@@ -61,21 +61,22 @@ async def lose_a_node(cluster: Cluster, **changes: Any) -> tuple[str, Body]:
             **changes,
         )
     )
-    await user.until(FINE_TUNE_JOBS, "gone", has_checkpoint, seconds=240)
+    await user.until(FINE_TUNE_JOBS, "gone", has_checkpoint, seconds=500)
     pods = await user.list(PODS, "finetune-operator.io/job=gone,batch.kubernetes.io/job-completion-index=1")
     lost = pods[0]["spec"]["nodeName"]
     await cluster.vanish_node(lost)
     await user.until(PODS, pods[0]["metadata"]["name"], lambda pod: "deletionTimestamp" in pod["metadata"])
     await cluster.api.delete(NODES, lost)
-    job = await user.until(FINE_TUNE_JOBS, "gone", finished, seconds=240)
+    job = await user.until(FINE_TUNE_JOBS, "gone", finished, seconds=500)
     assert condition(job, "Succeeded").get("status") == "True", job["status"]
     return lost, job["status"]
 
 
+@pytest.mark.parametrize("engine", ["Torchrun", pytest.param("Ray", marks=exhaustive)])
 @pytest.mark.parametrize("cluster", ["ab"], indirect=True)
-async def test_an_elastic_gang_goes_on_with_the_nodes_that_are_left(cluster: Cluster) -> None:
+async def test_an_elastic_gang_goes_on_with_the_nodes_that_are_left(cluster: Cluster, engine: str) -> None:
     elastic = {"minNodes": 1, "waitSeconds": 3}
-    lost, status = await lose_a_node(cluster, distributed={"nodes": 2, "elastic": elastic})
+    lost, status = await lose_a_node(cluster, distributed={"engine": engine, "nodes": 2, "elastic": elastic})
     first, second, third = status["attempts"]
     assert (first["cause"], first["node"], first["nodes"]) == ("NodeLost", lost, 2)
     assert (second["cause"], second["nodes"]) == ("Resized", 2)

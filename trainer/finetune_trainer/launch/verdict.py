@@ -26,6 +26,11 @@ class WorkerEnd:
     by_us: bool = False
     """Ended by our own SIGKILL or SIGTERM."""
 
+    @property
+    def said(self) -> str:
+        """For the log."""
+        return f"{self.message.outcome}: {self.message.message}" if self.message else _how(self.status)
+
 
 @dataclass(frozen=True)
 class Surroundings:

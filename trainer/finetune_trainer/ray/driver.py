@@ -27,6 +27,7 @@ from finetune_trainer import termination
 from finetune_trainer.errors import TrainerError
 from finetune_trainer.launch import verdict
 from finetune_trainer.launch.configuration import load
+from finetune_trainer.launch.discovery import wait_until_listening
 from finetune_trainer.launch.supervisor import Timing
 from finetune_trainer.launch.topology import Topology, topology_of
 from finetune_trainer.launch.worker import ENV_MESSAGES, configure_logging, die_with_launcher
@@ -65,6 +66,7 @@ def join(topology: Topology, timeout: float) -> None:
     Raises:
         TrainerError: They did not come within `timeout` seconds.
     """
+    wait_until_listening(topology.master_addr, topology.master_port, timeout, lambda: False)
     ray.init(
         address=f"{topology.master_addr}:{topology.master_port}",
         _node_ip_address=pod_address(),

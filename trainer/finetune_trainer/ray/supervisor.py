@@ -29,12 +29,11 @@ from finetune_trainer.processors import threads_per_process, usable_processors
 from finetune_trainer.ray.child import Child
 from finetune_trainer.ray.groups import DRIVER_WORDS, ENV_CONFIG, FAREWELL, STOP, Group, kill, newest
 from finetune_trainer.ray.node import cluster_folder, node_command, node_environment, pod_address
+from finetune_trainer.ray.outcome import beyond_ray
 from finetune_trainer.stop import StopSignal
 
 log = logging.getLogger(__name__)
 
-FINAL = ("ConfigurationError", "DataError", "OutOfMemory")
-"""Outcomes that the same workers in the same pods would have again."""
 END_SECONDS = 10.0
 
 
@@ -50,6 +49,7 @@ class RaySupervisor:
         self._bell = Doorbell()
         self._dump_requested = False
         self._told: float | None = None
+        self._group: Group | None = None
         self._watch: tuple[Group, list[int], HangWatch] | None = None
 
     def run(self) -> TerminationMessage:
@@ -99,7 +99,7 @@ class RaySupervisor:
         killed_before = verdict.oom_kills()
         while True:
             self._bell.wait(LOOK_SECONDS)
-            group = newest(messages)
+            group = self._newest(messages)
             if self._dump_requested:
                 self._dump_requested = False
                 self._dump(group)
@@ -108,7 +108,7 @@ class RaySupervisor:
             around = verdict.Surroundings(self._stop.requested, verdict.oom_kills() - killed_before)
             if (said := self._pass_on_stop(group, messages, around)) is not None:
                 return said
-            if (said := self._final_words(group, around)) is not None:
+            if (said := beyond_ray(group.ends() if group else [], self._topology.processes, around)) is not None:
                 return said
             if (messages / FAREWELL).exists():
                 return self._gang_ended(group, around)
@@ -117,6 +117,14 @@ class RaySupervisor:
             if (status := node.ended()) is not None:
                 words = f"Ray's node in this pod ended with exit code {status}: {node.tail()}"
                 return termination.message_of(TrainerError(words), self._first_rank)
+
+    def _newest(self, messages: Path) -> Group | None:
+        group = newest(messages)
+        if self._group is not None and group != self._group:
+            ends = ", ".join(f"rank {end.rank}: {end.said}" for end in self._group.ends(by_us=True))
+            log.warning("Ray started the workers of this pod again; before, they ended so: %s", ends)
+        self._group = group
+        return group
 
     def _look_for_hang(self, group: Group | None) -> TerminationMessage | None:
         if group is None:
@@ -163,16 +171,6 @@ class RaySupervisor:
         log.error("no checkpoint within %g s of the stop request; ending the workers", self._timing.stop_grace)
         self._dump(group)
         return verdict.judge(group.ends(by_us=True), around)
-
-    def _final_words(self, group: Group | None, around: verdict.Surroundings) -> TerminationMessage | None:
-        """Of workers that Ray need not start again, or could not."""
-        ends = group.ends() if group else []
-        said = [end.message.outcome for end in ends if end.message]
-        killed = any(end.message is None for end in ends)
-        stopped = said.count("Preempted") == self._topology.processes
-        if stopped or any(outcome in FINAL for outcome in said) or (killed and around.oom_kills):
-            return verdict.judge(ends, around)
-        return None
 
     def _gang_ended(self, group: Group | None, around: verdict.Surroundings) -> TerminationMessage:
         """The driver has seen all workers end well."""
