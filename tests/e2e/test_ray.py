@@ -100,14 +100,14 @@ async def test_a_suspended_ray_gang_saves_and_goes_on(user: User) -> None:
 
 
 @exhaustive
-async def test_bad_data_fails_a_ray_gang_on_the_first_attempt_with_the_reason(user: User) -> None:
-    body = ray_job("ray-torn")
-    body["spec"]["dataset"]["validation"] = {"source": "pvc://e2e/data/torn.jsonl"}
-    del body["spec"]["dataset"]["split"]
+async def test_what_a_worker_finds_wrong_ends_a_ray_gang_with_the_reason(user: User) -> None:
+    body = ray_job("ray-long")
+    body["spec"]["dataset"] |= {"maxLength": 4, "overLength": "Error"}
     await user.apply(body)
-    job = await user.until(FINE_TUNE_JOBS, "ray-torn", finished, PATIENCE)
-    assert "line 2" in condition(job, "Failed")["message"]
-    assert len(job["status"]["attempts"]) == 1
+    job = await user.until(FINE_TUNE_JOBS, "ray-long", finished, PATIENCE)
+    assert "dataset.maxLength is 4" in condition(job, "Failed")["message"]
+    (attempt,) = job["status"]["attempts"]
+    assert (attempt["cause"], attempt["exitCode"]) == ("BadData", 3)
 
 
 @exhaustive
