@@ -101,11 +101,11 @@ async def test_a_suspended_ray_gang_saves_and_goes_on(user: User) -> None:
 
 @exhaustive
 async def test_what_a_worker_finds_wrong_ends_a_ray_gang_with_the_reason(user: User) -> None:
-    body = ray_job("ray-long")
-    body["spec"]["dataset"] |= {"maxLength": 4, "overLength": "Error"}
+    body = ray_job("ray-cleaned")
+    body["spec"]["dataset"]["cleaning"] = {"minCharacters": 1000}
     await user.apply(body)
-    job = await user.until(FINE_TUNE_JOBS, "ray-long", finished, PATIENCE)
-    assert "dataset.maxLength is 4" in condition(job, "Failed")["message"]
+    job = await user.until(FINE_TUNE_JOBS, "ray-cleaned", finished, PATIENCE)
+    assert "dataset.cleaning leaves nothing" in condition(job, "Failed")["message"]
     (attempt,) = job["status"]["attempts"]
     assert (attempt["cause"], attempt["exitCode"]) == ("BadData", 3)
 
