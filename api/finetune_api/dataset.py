@@ -31,7 +31,12 @@ class Split(Schema):
 
     model_config = schema_with(
         x_kubernetes_validations=[
-            rule("self.validation + self.test < 1.0", "validation + test must leave something to train on")
+            rule("self.validation + self.test < 1.0", "validation + test must leave something to train on"),
+            rule(
+                "!self.leaveOneOut || (self.validation == 0.0 && self.test == 0.0 && !has(self.stratifyBy) && "
+                "!has(self.groupBy))",
+                "leaveOneOut holds out by itself; remove validation, test, stratifyBy and groupBy",
+            ),
         ]
     )
     validation: float = Field(0.0, ge=0, lt=1)
@@ -46,6 +51,11 @@ class Split(Schema):
         max_length=128,
         description="Column whose equal values stay in one part, such as a customer or a document.",
     )
+    leave_one_out: bool = Field(
+        False,
+        description="For Recommendation: the last row of each user is for the test and the one before for validation, "
+        "so sort the rows by time. Users with fewer than three rows are only trained on.",
+    )
     seed: int = Field(0, ge=0, description="The same seed gives the same split.")
 
     @model_validator(mode="after")
@@ -56,7 +66,14 @@ class Split(Schema):
             )
         if self.stratify_by and not self.validation and not self.test:
             raise ValueError("stratifyBy has nothing to divide: set validation or test")
+        if self.leave_one_out and (self.validation or self.test or self.stratify_by or self.group_by):
+            raise ValueError("leaveOneOut holds out by itself; remove validation, test, stratifyBy and groupBy")
         return self
+
+    @property
+    def cuts(self) -> bool:
+        """Whether anything is held out."""
+        return self.leave_one_out or self.validation + self.test > 0
 
 
 class Columns(Schema):
@@ -86,6 +103,11 @@ class Columns(Schema):
     )
     audio: str | None = Field(
         None, max_length=128, description="Path of a recording, relative to the file that names it. Default: audio."
+    )
+    user: str | None = Field(None, max_length=128, description="Who rates or uses an item. Default: user.")
+    item: str | None = Field(None, max_length=128, description="What is rated or used. Default: item.")
+    rating: str | None = Field(
+        None, max_length=128, description="What the user thinks of the item, a number. Unset: rows are plain uses."
     )
     tokens: str | None = Field(None, max_length=128, description="Words of a text to tag. Default: tokens.")
     tags: str | None = Field(
@@ -120,6 +142,10 @@ class Dataset(Schema):
                 "!has(self.split) || !has(self.test) || self.split.test == 0.0",
                 "give test or split.test, not both",
             ),
+            rule(
+                "!has(self.split) || !self.split.leaveOneOut || (!has(self.validation) && !has(self.test))",
+                "give validation and test, or split.leaveOneOut, not both",
+            ),
         ]
     )
     train: DataFile
@@ -152,12 +178,14 @@ class Dataset(Schema):
         for part in ("validation", "test"):
             if getattr(self, part) and self.split and getattr(self.split, part) > 0:
                 raise ValueError(f"{part} and split.{part} are both set; keep one of them")
+            if getattr(self, part) and self.split and self.split.leave_one_out:
+                raise ValueError(f"{part} and split.leaveOneOut are both set; keep one of them")
         return self
 
     @property
     def has_validation(self) -> bool:
         """Whether something is held out to watch the training by."""
-        return bool(self.validation or (self.split and self.split.validation > 0))
+        return bool(self.validation or (self.split and (self.split.validation > 0 or self.split.leave_one_out)))
 
     @property
     def has_held_out(self) -> bool:
@@ -170,6 +198,8 @@ class Dataset(Schema):
         problems = preparation_problems(task, self.cleaning, augmented, self.sampling)
         if self.layout != "Auto" and task != "TextGeneration":
             problems.append(f"dataset.layout is for TextGeneration, not {task}; remove it")
+        if self.split and self.split.leave_one_out and task != "Recommendation":
+            problems.append(f"dataset.split.leaveOneOut is for Recommendation, not {task}; set validation and test")
         return problems
 
     def longest(self, task: str) -> int:

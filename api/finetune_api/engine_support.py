@@ -16,6 +16,7 @@ FLOAT16 = f"training.precision: the scale of the loss would differ between shard
 L1 = f"training.l1: it is added to whole gradients, and here each process has a part; remove it, {MEND}"
 COMPILE = f"training.compile: compiled layers have not been tested in shards; set it to false, {MEND}"
 SEQ2SEQ = f"task: Seq2Seq writes texts to evaluate, and processes that hold parts would wait for each other; {MEND[3:]}"
+TABLES = f"task: Recommendation has tables and no layers to cut into shards; {MEND[3:]}"
 SHARDS = "(has(self.distributed.fsdp) || self.distributed.engine == 'DeepSpeed' || has(self.distributed.deepspeed))"
 
 
@@ -25,6 +26,8 @@ def unshardable(task: Task, training: Training, distributed: Distributed) -> Ite
         return
     if task == "Seq2Seq":
         yield SEQ2SEQ
+    if task == "Recommendation":
+        yield TABLES
     if training.optimizer != "AdamW":
         yield OPTIMIZER
     if training.precision == "Float16":
@@ -58,6 +61,7 @@ def shard_rules() -> list[dict[str, str]]:
     """The same as CEL rules of a FineTuneJob's spec."""
     return [
         rule(f"!({SHARDS} && self.task == 'Seq2Seq')", SEQ2SEQ),
+        rule(f"!({SHARDS} && self.task == 'Recommendation')", TABLES),
         rule(f"!({SHARDS} && self.training.optimizer != 'AdamW')", OPTIMIZER),
         rule(f"!({SHARDS} && self.training.precision == 'Float16')", FLOAT16),
         rule(f"!({SHARDS} && self.training.l1 > 0.0)", L1),

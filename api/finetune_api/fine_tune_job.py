@@ -16,9 +16,9 @@ from finetune_api.evaluation import Evaluation, Gate, Publish
 from finetune_api.failure_policy import FailurePolicy
 from finetune_api.method import Method
 from finetune_api.method_support import support_rules, unsupported
-from finetune_api.metrics import METRICS, RATIOS, Task
+from finetune_api.metrics import RATIOS, Task, metrics_of
 from finetune_api.model_deployment import DeploymentTemplate
-from finetune_api.model_reference import ModelReference
+from finetune_api.model_reference import ModelReference, origin_problems, origin_rules
 from finetune_api.pods import Credentials, PodTemplate, Resources
 from finetune_api.postprocess import MAX_STEPS, ArtifactFormat, PostprocessedArtifact, PostprocessStep, step_problems
 from finetune_api.text_forms import DeploymentName
@@ -49,6 +49,7 @@ class FineTuneJobSpec(Schema):
                 "training.batchSize must be a multiple of distributed.nodes × distributed.processesPerNode",
             ),
             *support_rules(),
+            *origin_rules(),
             rule(
                 "has(self.managedBy) == has(oldSelf.managedBy) && "
                 "(!has(self.managedBy) || self.managedBy == oldSelf.managedBy)",
@@ -130,7 +131,7 @@ class FineTuneJobSpec(Schema):
         return self
 
     def _unknown_metrics(self) -> Iterator[str]:
-        known = METRICS[self.task]
+        known = metrics_of(self.task, rated=self.dataset.columns.rating is not None)
         named = {f"{path}.metric": gate.metric for path, gate in self._gates()}
         if self.training.early_stopping:
             named["training.earlyStopping.metric"] = self.training.early_stopping.metric
@@ -155,6 +156,7 @@ class FineTuneJobSpec(Schema):
 
     def _misfits(self) -> Iterator[str]:
         yield from uneven_batch(self.training, self.distributed)
+        yield from origin_problems(self.task, self.model)
         yield from unsupported(self.method, self.task, self.training, self.distributed)
         yield from unshardable(self.task, self.training, self.distributed)
         yield from self.dataset.problems_with(self.task)

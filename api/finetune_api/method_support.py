@@ -76,6 +76,9 @@ WITHOUT_TOKENS: dict[Feature, str] = {
     "ImageClassification": "an image has no tokens to put virtual ones before; use lora",
     "AudioClassification": "a recording has no tokens to put virtual ones before; use lora",
 }
+FROM_DATA: dict[Feature, str] = {
+    "Recommendation": "the model is made from the data, and there is nothing yet to adapt; use full",
+}
 SHARDED_RANKS = (
     "ranks are given out by the gradients and weights of whole layers, of which each process has only a part; "
     "use engine Torchrun without fsdp, or use lora"
@@ -86,12 +89,13 @@ SHARDED_QUANTIZED = (
 
 SUPPORT: dict[str, Support] = {
     "full": Support("every weight", "2e-5", "Whole"),
-    "lora": Support("two thin matrices beside each layer", "2e-4", "Merged"),
+    "lora": Support("two thin matrices beside each layer", "2e-4", "Merged", FROM_DATA),
     "qlora": Support(
         "two thin matrices beside each layer, which is held in 4 or 8 bits",
         "2e-4",
         "Beside its base",
         {
+            **FROM_DATA,
             "distributed.fsdp": SHARDED_QUANTIZED,
             "distributed.deepspeed": SHARDED_QUANTIZED,
             "training.compile": (
@@ -100,13 +104,14 @@ SUPPORT: dict[str, Support] = {
             ),
         },
     ),
-    "ia3": Support("a factor for each key, value and MLP activation", "5e-3", "Merged", NO_MATRICES),
+    "ia3": Support("a factor for each key, value and MLP activation", "5e-3", "Merged", {**FROM_DATA, **NO_MATRICES}),
     "promptTuning": Support(
         "input embeddings before each text",
         "3e-2",
         "Beside its base",
         {
             **WITHOUT_TOKENS,
+            **FROM_DATA,
             "TextClassification, decoders": POOLED_VIRTUAL_TOKENS,
             "RewardModeling, decoders": POOLED_VIRTUAL_TOKENS,
             "training.packing": PACKED_VIRTUAL_TOKENS,
@@ -119,6 +124,7 @@ SUPPORT: dict[str, Support] = {
         "Beside its base",
         {
             **WITHOUT_TOKENS,
+            **FROM_DATA,
             "TextClassification, decoders": POOLED_VIRTUAL_TOKENS,
             "RewardModeling, decoders": POOLED_VIRTUAL_TOKENS,
             "training.packing": PACKED_VIRTUAL_TOKENS,
@@ -131,6 +137,7 @@ SUPPORT: dict[str, Support] = {
         "Beside its base",
         {
             **WITHOUT_TOKENS,
+            **FROM_DATA,
             "training.packing": PACKED_VIRTUAL_TOKENS,
             "training.gradientCheckpointing": (
                 "recomputed layers would find their own keys in the cache that holds the prefix; set "
@@ -144,6 +151,7 @@ SUPPORT: dict[str, Support] = {
         "1e-3",
         "Merged",
         {
+            **FROM_DATA,
             "distributed.fsdp": SHARDED_RANKS,
             "distributed.deepspeed": SHARDED_RANKS,
             "training.earlyStopping": (

@@ -10,6 +10,7 @@ Task = Literal[
     "ImageClassification",
     "AudioClassification",
     "QuestionAnswering",
+    "Recommendation",
     "RewardModeling",
     "PreferenceOptimization",
 ]
@@ -23,12 +24,35 @@ METRICS: dict[str, tuple[str, ...]] = {
     "QuestionAnswering": ("f1", "exactMatch", "loss"),
     "PreferenceOptimization": ("accuracy", "margin", "loss"),
     "RewardModeling": ("accuracy", "margin", "loss"),
+    "Recommendation": ("rmse", "mae", "hitRate10", "ndcg10", "loss"),
     "Seq2Seq": ("rougeL", "rouge1", "rouge2", "bleu", "chrf", "loss"),
     "TokenClassification": ("f1", "precision", "recall", "accuracy", "loss"),
 }
-RATIOS = frozenset({"accuracy", "precision", "recall", "f1", "auc", "rougeL", "rouge1", "rouge2", "bleu", "chrf"})
+RATIOS = frozenset(
+    {
+        "hitRate10",
+        "ndcg10",
+        "accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "auc",
+        "rougeL",
+        "rouge1",
+        "rouge2",
+        "bleu",
+        "chrf",
+    }
+)
 """Between 0 and 1."""
-LOWER_IS_BETTER = frozenset({"loss", "perplexity"})
+LOWER_IS_BETTER = frozenset({"loss", "perplexity", "rmse", "mae"})
+
+
+def metrics_of(task: str, rated: bool) -> tuple[str, ...]:
+    """What an evaluation can give: recommendations are judged otherwise where the data has ratings."""
+    if task != "Recommendation":
+        return METRICS[task]
+    return ("rmse", "mae", "loss") if rated else ("hitRate10", "ndcg10")
 
 
 def better(metric: str, candidate: float, best: float) -> bool:

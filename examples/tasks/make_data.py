@@ -29,7 +29,21 @@ def recordings(folder: Path, count: int = 60) -> Path:
     return folder
 
 
-KINDS: dict[str, Callable[[Path], Path]] = {"recordings": recordings}
+def tastes(folder: Path, users: int = 60, items: int = 40, each: int = 15) -> Path:
+    """interactions.csv (user, item, rating): every user likes one of two kinds of items, and rates others low."""
+    generator = np.random.default_rng(0)
+    lines = ["user,item,rating"]
+    for user in range(users):
+        liked = [item for item in range(items) if item % 2 == user % 2]
+        others = [item for item in range(items) if item % 2 != user % 2]
+        chosen = [*generator.permutation(others)[: each // 5], *generator.permutation(liked)[: each - each // 5]]
+        lines += [f"user-{user},item-{item},{5 if item % 2 == user % 2 else 2}" for item in chosen]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "interactions.csv").write_text("\n".join(lines) + "\n")
+    return folder / "interactions.csv"
+
+
+KINDS: dict[str, Callable[[Path], Path]] = {"recordings": recordings, "tastes": tastes}
 
 
 def main() -> None:

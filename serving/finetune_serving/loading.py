@@ -29,6 +29,7 @@ from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.exit_codes import ExitCode
 from finetune_serving.artifact import Artifact, base_folder, local_folder, verify
 from finetune_serving.onnx_model import OnnxModel
+from finetune_serving.recommender import Catalogue, Recommender
 from finetune_serving.recordings import window
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
@@ -41,6 +42,7 @@ MODEL_CLASSES: dict[str, Any] = {
     "PreferenceOptimization": AutoModelForCausalLM,
     "QuestionAnswering": AutoModelForQuestionAnswering,
     "RewardModeling": AutoModelForSequenceClassification,
+    "Recommendation": Recommender,
     "Seq2Seq": AutoModelForSeq2SeqLM,
     "TextClassification": AutoModelForSequenceClassification,
     "TextGeneration": AutoModelForCausalLM,
@@ -141,6 +143,8 @@ def _processor(folder: Path, task: str, trust_remote_code: bool) -> Any:
         return AutoImageProcessor.from_pretrained(
             folder, backend="pil", trust_remote_code=trust_remote_code, local_files_only=True
         )
+    if task == "Recommendation":
+        return Catalogue.load(folder)
     if task in ON_RECORDINGS:
         return AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
     return _tokenizer(folder, trust_remote_code)

@@ -20,6 +20,7 @@ from finetune_serving.open_inference import PredictionService, inference_router,
 from finetune_serving.openai_api import OpenAIService, openai_router
 from finetune_serving.prediction import Predictor
 from finetune_serving.question_answering import AnswerFinder
+from finetune_serving.recommendation import ItemRecommender
 from finetune_serving.scoring import CompletionScorer
 from finetune_serving.settings import Settings
 from finetune_serving.text_stream import TextStreamer
@@ -89,6 +90,7 @@ PREDICTORS: dict[str, Callable[[LoadedModel], Predictor]] = {
     "AudioClassification": AudioClassifier,
     "ImageClassification": ImageClassifier,
     "QuestionAnswering": AnswerFinder,
+    "Recommendation": ItemRecommender,
     "RewardModeling": CompletionScorer,
     "TextClassification": TextClassifier,
     "TokenClassification": EntityFinder,

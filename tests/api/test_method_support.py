@@ -20,6 +20,7 @@ from finetune_local.apiserver.schema import SchemaCompiler
 ROOT = Path(__file__).parents[2]
 ASKING_FOR: dict[Feature, dict[str, Any]] = {
     **{task: {"task": task} for task in TASKS},
+    "Recommendation": {"task": "Recommendation", "model": {"architecture": {"matrixFactorization": {}}}},
     "training.packing": {"training": {"packing": True}},
     "training.gradientCheckpointing": {"training": {"gradientCheckpointing": True}},
     "training.earlyStopping": {"training": {"earlyStopping": {}}},

@@ -58,7 +58,7 @@ GATE = {"metric": "f1", "operator": ">=", "value": 0.8}
             {"model": {"source": "org/model"}},
             "spec.model.source: write hf://ORG/NAME, s3://BUCKET/KEY, pvc://CLAIM/PATH",
         ),
-        ({"model": {}}, "spec.model.source: required"),
+        ({"model": {}}, "spec.model: set source for a pre-trained model, or architecture"),
         ({"model": {"source": "pvc:///models"}}, "spec.model.source: write hf://"),
         ({"model": {"source": "pvc://Bad_Claim/models"}}, "got 'pvc://Bad_Claim/models'"),
         ({"output": {"storage": "s3:///models"}}, "spec.output.storage: write s3://BUCKET/PREFIX"),

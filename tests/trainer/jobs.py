@@ -38,13 +38,14 @@ def job(
     method: dict[str, Any] | None = None,
     dataset: dict[str, Any] | None = None,
     checkpoint: dict[str, Any] | None = None,
+    architecture: dict[str, Any] | None = None,
     **training: Any,
 ) -> TrainerConfig:
     """A job whose checkpoints and output are below `root`."""
     return TrainerConfig.model_validate(
         {
             "job": {"namespace": "ml", "name": "tiny", "uid": "1"},
-            "model": {"source": f"file://{model}"},
+            "model": {"architecture": architecture} if architecture else {"source": f"file://{model}"},
             "task": task,
             "dataset": {"train": {"source": f"file://{train}"}, "maxLength": 64, **(dataset or {})},
             "method": method or LORA,

@@ -36,6 +36,7 @@ from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.batch_statistics import keep_batch_statistics
 from finetune_trainer.models.compilation import check_compiler, compile_layers, explained_compilation
 from finetune_trainer.models.dropout import set_dropout
+from finetune_trainer.models.from_data import base_model
 from finetune_trainer.models.fused_head import FusedHead, fused_head
 from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.models.quantization import keep_format, loading_options, quantization_of
@@ -51,7 +52,7 @@ from finetune_trainer.processors import set_threads
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.report.files import ReportContext
 from finetune_trainer.run import Run
-from finetune_trainer.sources import fetch_data, fetch_model
+from finetune_trainer.sources import fetch_data
 from finetune_trainer.stop import StepAgreement
 from finetune_trainer.tasks.distillation import taught
 from finetune_trainer.tasks.selection import task_of
@@ -76,7 +77,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
     # The model's own files first: they are small to check, and decide how the data is tokenised.
     config = config.model_copy(update={"model": pin_model(config.model, config.checkpoint.storage, run)})
-    base = fetch_model(config.model, run)
+    base = base_model(config, run)
     model_config = load_config(base, task, trust := config.model.trust_remote_code)
     check_method(model_config, config.task, config.method)
     check_packages(config.postprocess)

@@ -13,6 +13,7 @@ from finetune_trainer.run import Run
 
 def fetch_model(model: ModelReference, run: Run) -> Path:
     """The folder of a pre-trained model."""
+    assert model.source is not None
     with of_field("model.source"):
         storage = open_storage(model.source, model.revision)
         patterns = model_patterns(storage, model.trust_remote_code)

@@ -10,7 +10,7 @@ MODEL_VERSION = "modelversion://"
 def read_places(spec: FineTuneJobSpec) -> list[tuple[str, str]]:
     """Field and URI of each."""
     data, distillation = spec.dataset, spec.training.distillation
-    places = [("spec.model.source", spec.model.source)]
+    places = [("spec.model.source", source) for source in spec.model.sources]
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     places += [(f"spec.dataset.{name}.source", part.source) for name, part in parts.items() if part]
     if data.augmentation and data.augmentation.text and data.augmentation.text.synonyms:

@@ -68,7 +68,7 @@ def resolve(
         namespace=namespace,
         uid=uid,
         spec=spec,
-        model=spec.model.model_copy(update={"source": found.get(spec.model.source, spec.model.source)}),
+        model=spec.model.model_copy(update={"source": found.get(spec.model.source or "", spec.model.source)}),
         training=_with_teacher(spec.training, found),
         reads=tuple(found.get(uri, uri) for _, uri in read_places(spec)),
         trainer_image=spec.trainer_image or base.trainer_image or settings.trainer_image,

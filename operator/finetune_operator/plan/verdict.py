@@ -50,7 +50,7 @@ def judge(name: str, namespace: str, spec: Resource, around: Surroundings) -> Ve
 def _version_errors(valid: Validated, around: Surroundings) -> list[str]:
     distillation = valid.spec.training.distillation
     uses: list[tuple[str, str, tuple[str, ...], str]] = [
-        ("spec.model.source", valid.spec.model.source, ("Full",), NOT_TRAINABLE)
+        ("spec.model.source", source, ("Full",), NOT_TRAINABLE) for source in valid.spec.model.sources
     ]
     if distillation:
         uses.append(("spec.training.distillation.teacher", distillation.teacher, TEACHING_FORMATS, NO_TEACHER))

@@ -38,7 +38,50 @@ RECORDINGS = {"audio": [recorded(100, True), recorded(101, False), recorded(102,
 AUDIO = {"maxLength": 600, "augmentation": {"audio": {"noise": {}, "shift": 0.2}}}
 
 
+def nothing(folder: Path) -> Path:
+    """The model is made from the data."""
+    return folder
+
+
+USERS = {"user": [f"user-{n}" for n in range(6)]}
+
+
+def recommends_what_is_liked(answer: Answer) -> None:
+    import json
+
+    liked = 0
+    for user, row in enumerate(answer["items"]):
+        best = [recommended["item"] for recommended in json.loads(row)]
+        assert len(best) == 10
+        liked += sum(int(item.removeprefix("item-")) % 2 == user % 2 for item in best)
+    assert liked >= 36, "of 60; by chance it would be 19, and 48 are new to the users"
+
+
 CASES = {
+    "recommendation-ratings": Case(
+        task="Recommendation",
+        model=nothing,
+        data=make_data.tastes,
+        metric="rmse",
+        reaches=0.45,
+        inputs=USERS,
+        answered=recommends_what_is_liked,
+        architecture={"matrixFactorization": {"factors": 8}},
+        dataset={"split": {"leaveOneOut": True}, "columns": {"rating": "rating"}},
+        training={"maxSteps": 64, "batchSize": 64, "microBatchSize": 32, "learningRate": 5e-2},
+    ),
+    "recommendation-uses": Case(
+        task="Recommendation",
+        model=nothing,
+        data=make_data.tastes,
+        metric="hitRate10",
+        reaches=0.65,
+        inputs=USERS,
+        answered=recommends_what_is_liked,
+        architecture={"neuralCollaborativeFiltering": {"factors": 8, "layers": [16, 8]}},
+        dataset={"split": {"leaveOneOut": True}},
+        training={"maxSteps": 72, "batchSize": 64, "microBatchSize": 32, "learningRate": 5e-2, "weightDecay": 0.3},
+    ),
     "audio-classification-wav2vec2": Case(
         task="AudioClassification",
         model=speech,

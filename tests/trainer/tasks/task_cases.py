@@ -34,6 +34,8 @@ class Case:
     writes: dict[str, str] = field(default_factory=dict)
     """What /v1/completions must answer to a prompt."""
     method: dict[str, Any] = field(default_factory=lambda: FULL)
+    architecture: dict[str, Any] | None = None
+    """Of a model that is made from the data."""
     dataset: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 

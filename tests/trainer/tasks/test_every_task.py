@@ -41,9 +41,8 @@ def job_of(case: Case, root: Path, model: Path, data: Path, **changes: Any) -> T
     """Checkpoints every eight steps; a fifth of the data is held out."""
     training = {"maxSteps": STEPS, "learningRate": 1e-2, "microBatchSize": 4, **case.training, **changes}
     dataset = {"split": {"validation": 0.1, "test": 0.2}, **case.dataset, **training.pop("dataset", {})}
-    method = training.pop("method", case.method)
-    checkpoint = {"everySteps": 8}
-    return job(root, model, data, task=case.task, method=method, dataset=dataset, checkpoint=checkpoint, **training)
+    parts = {"method": training.pop("method", case.method), "dataset": dataset, "checkpoint": {"everySteps": 8}}
+    return job(root, model, data, task=case.task, architecture=case.architecture, **parts, **training)
 
 
 @pytest.fixture(scope="module", params=CASES)

@@ -20,6 +20,8 @@ def pin_model(model: ModelReference, checkpoint_storage: str, run: Run) -> Model
 
     Places without versions are given back as they are. A commit that an earlier attempt kept is taken again.
     """
+    if model.source is None:
+        return model
     with of_field("model.source"):
         storage = open_storage(model.source, model.revision)
         if not isinstance(storage, HubStorage):

@@ -128,7 +128,7 @@ def _read_parts(
 ) -> tuple[Parts, dict[str, Any]]:
     """The parts, cleaned and split, and what cleaning did to each source."""
     split, cleaning = dataset.split, dataset.cleaning
-    cutting = split is not None and split.validation + split.test > 0
+    cutting = split is not None and split.cuts
     tallies = {part: Tally() for part in sources}
     read = {
         part: _read(part, *source, task, split if cutting and part == "train" else None, cleaning, tallies[part])

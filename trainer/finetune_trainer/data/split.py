@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from finetune_api.dataset import Split
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.group_split import group_parts
+from finetune_trainer.data.leave_one_out import leave_one_out
 from finetune_trainer.errors import DataError
 
 
@@ -29,6 +30,8 @@ def split_examples(examples: list[Example], split: Split) -> Parts:
     The order is by a hash of seed and content, so that equal texts stay together, and a row added to the
     data moves few of the others.
     """
+    if split.leave_one_out:
+        return Parts(*leave_one_out(examples))
     if split.group_by is not None:
         return _by_groups(examples, split)
     if split.stratify_by is None:

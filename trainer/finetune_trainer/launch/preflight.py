@@ -54,6 +54,8 @@ def _held_out(config: TrainerConfig) -> Iterator[tuple[str, DataFile]]:
 
 def check_model(model: ModelReference) -> int | None:
     """Number of weights of a model on a volume; None where only downloading it would tell."""
+    if model.source is None:
+        return None
     with of_field("model.source"):
         storage = open_storage(model.source, model.revision)
         files = {entry.path for entry in _files(storage)}

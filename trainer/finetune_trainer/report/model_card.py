@@ -64,7 +64,7 @@ def model_card(facts: CardFacts) -> str:
 def metadata(facts: CardFacts) -> ModelCardData:
     """The YAML head: what the Hub files the model under."""
     config = facts.config
-    source = config.model.source
+    source = config.model.source or ""
     return ModelCardData(
         base_model=source.removeprefix(HUB) if source.startswith(HUB) else None,
         library_name=facts.library,
@@ -94,7 +94,7 @@ def _introduction(facts: CardFacts) -> list[str]:
         "",
         f"# {config.job.name}",
         "",
-        f"{config.task} model: `{config.model.source}`, fine-tuned with the method `{config.method.name}` by the "
+        f"{config.task} model: `{config.model.title}`, fine-tuned with the method `{config.method.name}` by the "
         f"FineTuneJob `{config.job.namespace}/{config.job.name}`.",
         "",
     ]
@@ -159,7 +159,7 @@ def _lineage(facts: CardFacts) -> list[str]:
         "job": f"{config.job.namespace}/{config.job.name}",
         "job uid": config.job.uid,
         "attempt": config.job.attempt,
-        "base model": config.model.source,
+        "base model": config.model.title,
         "base model revision": config.model.revision or "not pinned",
         **{f"{name} data": source for name, source in sources.items()},
         "data fingerprint": facts.data_report["fingerprint"],

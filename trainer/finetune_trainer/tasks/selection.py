@@ -9,6 +9,7 @@ from finetune_trainer.tasks.audio_classification import AudioClassification
 from finetune_trainer.tasks.image_classification import ImageClassification
 from finetune_trainer.tasks.paired_preferences import PairedPreferences
 from finetune_trainer.tasks.question_answering import QuestionAnswering
+from finetune_trainer.tasks.recommendation import Recommendation
 from finetune_trainer.tasks.reward_modeling import RewardModeling
 from finetune_trainer.tasks.seq2seq import Seq2Seq
 from finetune_trainer.tasks.task import Task
@@ -17,12 +18,19 @@ from finetune_trainer.tasks.text_generation import TextGeneration
 from finetune_trainer.tasks.token_classification import TokenClassification
 from finetune_trainer.tasks.unpaired_preferences import UnpairedPreferences
 
+
+def _recommendation(config: TrainerConfig) -> Task:
+    assert config.model.architecture is not None  # validated
+    return Recommendation(config.dataset.columns, config.model.architecture)
+
+
 TASKS: dict[str, Callable[[TrainerConfig], Task]] = {
     "AudioClassification": lambda config: AudioClassification(config.dataset.columns, _augmentation(config).audio),
     "ImageClassification": lambda config: ImageClassification(config.dataset.columns, _augmentation(config).image),
     "PreferenceOptimization": lambda config: _preferences(config.dataset.columns, config.training.preference),
     "QuestionAnswering": lambda config: QuestionAnswering(config.dataset.columns),
     "RewardModeling": lambda config: RewardModeling(config.dataset.columns),
+    "Recommendation": _recommendation,
     "Seq2Seq": lambda config: Seq2Seq(config.dataset.columns),
     "TextClassification": lambda config: TextClassification(config.dataset.columns),
     "TextGeneration": lambda config: TextGeneration(

@@ -1,0 +1,72 @@
+"""How far ratings are from the right ones; how high the right item stands in a ranking of all."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from finetune_trainer.data.batches import Batch
+from finetune_trainer.metrics.scores import Evaluation
+
+AT = 10
+"""So many places count."""
+Share = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Rows, predictions, targets."""
+
+
+class _Numbers:
+    """One prediction an example."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[np.ndarray, Tensor, Tensor]] = []
+
+    def add(self, predictions: Tensor, batch: Batch, rows: np.ndarray) -> None:
+        self._parts.append((rows, predictions, batch.targets))
+
+    def share(self) -> Share:
+        if not self._parts:
+            return np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
+        rows, predictions, targets = zip(*self._parts, strict=True)
+        return np.concatenate(rows), torch.cat(predictions).cpu().numpy(), torch.cat(targets).cpu().numpy()
+
+    def result(self, shares: list[Share]) -> Evaluation:
+        rows, predictions, targets = (np.concatenate(part) for part in zip(*shares, strict=True))
+        order = np.argsort(rows)
+        return self.evaluation(predictions[order].astype(np.float64), targets[order].astype(np.float64))
+
+    def evaluation(self, predictions: np.ndarray, targets: np.ndarray) -> Evaluation:
+        """Of all examples."""
+        raise NotImplementedError
+
+
+class RatingScores(_Numbers):
+    """Of ratings."""
+
+    def evaluation(self, predictions: np.ndarray, targets: np.ndarray) -> Evaluation:
+        errors = predictions - targets
+        squared = float(np.square(errors).mean())
+        metrics = {"rmse": squared**0.5, "mae": float(np.abs(errors).mean()), "loss": squared}
+        why = "the data has ratings, which say more than that an item was used"
+        return Evaluation(metrics, _details(targets), {"hitRate10": why, "ndcg10": why})
+
+
+class RankScores(_Numbers):
+    """Of places in a ranking of the whole catalogue, not of a sample of it (Krichene and Rendle 2020)."""
+
+    def __init__(self, items: int) -> None:
+        super().__init__()
+        self._items = items
+
+    def evaluation(self, predictions: np.ndarray, targets: np.ndarray) -> Evaluation:
+        hit = predictions <= AT
+        gains = np.where(hit, 1 / np.log2(predictions + 1), 0.0)
+        metrics = {"hitRate10": float(hit.mean()), "ndcg10": float(gains.mean())}
+        why = "the data has no ratings: name their column in dataset.columns.rating"
+        not_computed = {"rmse": why, "mae": why, "loss": "it is that of items drawn in training; watch ndcg10"}
+        details = {**_details(targets), "items": self._items, "medianRank": float(np.median(predictions))}
+        return Evaluation(metrics, details, not_computed)
+
+
+def _details(targets: np.ndarray) -> dict[str, Any]:
+    return {"examples": len(targets)}
