@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune_api.exit_codes import ExitCode
-from finetune_api.reports import TerminationMessage
+from finetune_api.reports import TerminationMessage, TrainingResult
+from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer import termination
 from finetune_trainer.launch.configuration import load
 from finetune_trainer.launch.worker import (
@@ -18,6 +19,7 @@ from finetune_trainer.launch.worker import (
     work,
 )
 from finetune_trainer.ray.groups import ENV_CONFIG, STOP, sign_on
+from finetune_trainer.run import Run
 from finetune_trainer.stop import StopFlag
 
 
@@ -43,13 +45,17 @@ def train_loop(settings: dict[str, Any]) -> None:
     os.environ[ENV_MESSAGES] = str(folder)
     answer_with_stacks()
     keep_caches_writable()
-    from finetune_trainer.recipe import train
-
-    code = work(load(Path(os.environ[ENV_CONFIG])), train, StopFlag(messages / STOP))
+    code = work(load(Path(os.environ[ENV_CONFIG])), _train, StopFlag(messages / STOP))
     if code not in (ExitCode.DONE, ExitCode.PREEMPTED):
         words = termination.read(message_file(folder, rank))
         assert words is not None
         raise WorkerFailed(words.model_dump_json(by_alias=True))
+
+
+def _train(config: TrainerConfig, run: Run) -> TrainingResult | None:
+    from finetune_trainer.recipe import train  # within `work`: an image that lacks a package is told of too
+
+    return train(config, run)
 
 
 def log_to_the_pod() -> None:
