@@ -15,8 +15,12 @@ OPTIMIZER = f"training.optimizer: its state cannot be cut into shards; set AdamW
 FLOAT16 = f"training.precision: the scale of the loss would differ between shards; set BFloat16, {MEND}"
 L1 = f"training.l1: it is added to whole gradients, and here each process has a part; remove it, {MEND}"
 COMPILE = f"training.compile: compiled layers have not been tested in shards; set it to false, {MEND}"
-SEQ2SEQ = f"task: Seq2Seq writes texts to evaluate, and processes that hold parts would wait for each other; {MEND[3:]}"
 TABLES = f"task: Recommendation has tables and no layers to cut into shards; {MEND[3:]}"
+WRITING: tuple[Task, ...] = ("Seq2Seq", "ReinforcementLearning")
+WRITES = (
+    "task: Seq2Seq and ReinforcementLearning write texts while they train, and processes that hold parts would wait "
+    f"for each other; {MEND[3:]}"
+)
 SHARDS = "(has(self.distributed.fsdp) || self.distributed.engine == 'DeepSpeed' || has(self.distributed.deepspeed))"
 
 
@@ -24,10 +28,10 @@ def unshardable(task: Task, training: Training, distributed: Distributed) -> Ite
     """What cannot be trained in shards: each names the field, the reason and the mend."""
     if not distributed.shards:
         return
-    if task == "Seq2Seq":
-        yield SEQ2SEQ
     if task == "Recommendation":
         yield TABLES
+    if task in WRITING:
+        yield WRITES
     if training.optimizer != "AdamW":
         yield OPTIMIZER
     if training.precision == "Float16":
@@ -60,8 +64,8 @@ def is_even(training: Training, distributed: Distributed) -> bool:
 def shard_rules() -> list[dict[str, str]]:
     """The same as CEL rules of a FineTuneJob's spec."""
     return [
-        rule(f"!({SHARDS} && self.task == 'Seq2Seq')", SEQ2SEQ),
         rule(f"!({SHARDS} && self.task == 'Recommendation')", TABLES),
+        rule(f"!({SHARDS} && self.task in {list(WRITING)})", WRITES),
         rule(f"!({SHARDS} && self.training.optimizer != 'AdamW')", OPTIMIZER),
         rule(f"!({SHARDS} && self.training.precision == 'Float16')", FLOAT16),
         rule(f"!({SHARDS} && self.training.l1 > 0.0)", L1),

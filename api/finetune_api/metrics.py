@@ -13,6 +13,7 @@ Task = Literal[
     "Recommendation",
     "RewardModeling",
     "PreferenceOptimization",
+    "ReinforcementLearning",
 ]
 TASKS: tuple[Task, ...] = get_args(Task)
 
@@ -23,6 +24,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "AudioClassification": ("accuracy", "precision", "recall", "f1", "auc", "loss"),
     "QuestionAnswering": ("f1", "exactMatch", "loss"),
     "PreferenceOptimization": ("accuracy", "margin", "loss"),
+    "ReinforcementLearning": ("reward", "completionTokens"),
     "RewardModeling": ("accuracy", "margin", "loss"),
     "Recommendation": ("rmse", "mae", "hitRate10", "ndcg10", "loss"),
     "Seq2Seq": ("rougeL", "rouge1", "rouge2", "bleu", "chrf", "loss"),

@@ -8,6 +8,7 @@ from finetune_api.base import Schema, rule, schema_with
 from finetune_api.distillation import Distillation
 from finetune_api.optimization import LossSpike, Optimizer, Plateau, Scheduler
 from finetune_api.preference import Preference
+from finetune_api.reinforcement import Reinforcement
 from finetune_api.sources import Storage
 
 Precision = Literal["Float32", "BFloat16", "Float16"]
@@ -113,6 +114,9 @@ class Training(Schema):
     preference: Preference | None = Field(None, description="PreferenceOptimization: the loss. Default: DPO.")
     distillation: Distillation | None = None
     """Learn from a trained model too."""
+    reinforcement: Reinforcement | None = Field(
+        None, description="ReinforcementLearning: what completions are rewarded for, and how the model learns from it."
+    )
     loss_spike: LossSpike | None = Field(
         None, description="End the run when the loss has jumped up. A loss that is not a number always ends it."
     )

@@ -41,6 +41,7 @@ MODEL_CLASSES: dict[str, Any] = {
     "ImageClassification": AutoModelForImageClassification,
     "PreferenceOptimization": AutoModelForCausalLM,
     "QuestionAnswering": AutoModelForQuestionAnswering,
+    "ReinforcementLearning": AutoModelForCausalLM,
     "RewardModeling": AutoModelForSequenceClassification,
     "Recommendation": Recommender,
     "Seq2Seq": AutoModelForSeq2SeqLM,

@@ -38,12 +38,20 @@ class CompletionScorer:
     def _encoded(self, index: int, row: Row) -> Encoding:
         prompt, completion = conversation(row[PROMPT], row[COMPLETION])
         try:
-            before, said = prompted_tokens(self._tokenizer, prompt, completion)
+            return {"input_ids": self._tokens(prompt, completion)}
         except NoChatTemplate as error:
             raise BadInput(index, PROMPT, str(error)) from error
         except ValueError as error:
             raise BadInput(index, COMPLETION, str(error)) from error
-        return {"input_ids": [*before, *said]}
+
+    def start_of(self, prompt: str | list[Turn], completion: str) -> Encoding:
+        """Prompt and completion as far as the model can read them. Raises ValueError as `prompted_tokens` does."""
+        said = completion if isinstance(prompt, str) else [{"role": "assistant", "content": completion}]
+        return {"input_ids": self._tokens(prompt, said)[: self._limit]}
+
+    def _tokens(self, prompt: str | list[Turn], completion: str | list[Turn]) -> list[int]:
+        before, said = prompted_tokens(self._tokenizer, prompt, completion)
+        return [*before, *said]
 
     @torch.inference_mode()
     def predict(self, encodings: Sequence[Encoding]) -> list[float]:

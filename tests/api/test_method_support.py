@@ -18,8 +18,9 @@ from finetune_local.apiserver.defaulting import apply_defaults
 from finetune_local.apiserver.schema import SchemaCompiler
 
 ROOT = Path(__file__).parents[2]
+NEEDED = {"ReinforcementLearning": {"training": {"reinforcement": {"rewards": [{"length": {"tokens": 8}}]}}}}
 ASKING_FOR: dict[Feature, dict[str, Any]] = {
-    **{task: {"task": task} for task in TASKS},
+    **{task: {"task": task, **NEEDED.get(task, {})} for task in TASKS},
     "Recommendation": {"task": "Recommendation", "model": {"architecture": {"matrixFactorization": {}}}},
     "training.packing": {"training": {"packing": True}},
     "training.gradientCheckpointing": {"training": {"gradientCheckpointing": True}},

@@ -27,9 +27,9 @@ from finetune_trainer.loop.feed import Feed
 from finetune_trainer.loop.forward import precision_context
 from finetune_trainer.loop.generators import seed_everything
 from finetune_trainer.loop.memory import explained_memory
+from finetune_trainer.loop.objective import settled
 from finetune_trainer.loop.plan import StepPlan, plan_steps
 from finetune_trainer.loop.process_group import device_of, process_group
-from finetune_trainer.loop.reference import with_reference
 from finetune_trainer.loop.train import TrainingLoop
 from finetune_trainer.methods import Adaptation, apply_method
 from finetune_trainer.metrics.scores import Evaluation
@@ -103,8 +103,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         precision, micro = config.training.precision, plan.micro_batch_size
         evaluator = Evaluator(task, data.labels, processor, max_length, micro, precision, device, ranks)
         evaluate = partial(evaluator.evaluate, strategy.module)
-        data = with_reference(data, evaluator, strategy.module)
-        feed = replace(feed, encoded=data.train)
+        feed, data = settled(feed, data, evaluator, strategy.module, config, run.scratch)
         loop = _loop(config, adaptation, strategy, feed, data, evaluator, run, head)
         with explained_compilation(), loop.checkpoints:
             loop.prepare()

@@ -17,6 +17,9 @@ def read_places(spec: FineTuneJobSpec) -> list[tuple[str, str]]:
         places.append(("spec.dataset.augmentation.text.synonyms.source", data.augmentation.text.synonyms.source))
     if distillation:
         places.append(("spec.training.distillation.teacher", distillation.teacher))
+    rewards = spec.training.reinforcement.rewards if spec.training.reinforcement else []
+    path = "spec.training.reinforcement.rewards"
+    places += [(f"{path}[{n}].model.source", reward.model.source) for n, reward in enumerate(rewards) if reward.model]
     return places
 
 
@@ -24,6 +27,12 @@ def named_versions(spec: dict[str, Any]) -> list[str]:
     """Names of the ModelVersions that a spec, not yet validated, reads."""
     training = spec.get("training")
     distillation = training.get("distillation") if isinstance(training, dict) else None
-    places = [(spec.get("model"), "source"), (distillation, "teacher")]
+    places = [(spec.get("model"), "source"), (distillation, "teacher"), *_reward_models(training)]
     named = [place.get(field) for place, field in places if isinstance(place, dict)]
     return [uri.removeprefix(MODEL_VERSION) for uri in named if isinstance(uri, str) and uri.startswith(MODEL_VERSION)]
+
+
+def _reward_models(training: Any) -> list[tuple[Any, str]]:
+    reinforcement = training.get("reinforcement") if isinstance(training, dict) else None
+    rewards = reinforcement.get("rewards") if isinstance(reinforcement, dict) else None
+    return [(one.get("model"), "source") for one in rewards or [] if isinstance(one, dict)]

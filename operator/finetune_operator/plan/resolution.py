@@ -10,6 +10,7 @@ from finetune_api.fine_tune_job import FineTuneJobSpec
 from finetune_api.model_reference import ModelReference
 from finetune_api.network import NetworkAccess
 from finetune_api.pods import Credentials, Resources
+from finetune_api.reinforcement import ModelReward
 from finetune_api.training import Checkpoint, Training
 from finetune_api.training_runtime import SchedulerName
 from finetune_operator.plan.names import storage_suffix
@@ -69,7 +70,7 @@ def resolve(
         uid=uid,
         spec=spec,
         model=spec.model.model_copy(update={"source": found.get(spec.model.source or "", spec.model.source)}),
-        training=_with_teacher(spec.training, found),
+        training=_with_reward_models(_with_teacher(spec.training, found), found),
         reads=tuple(found.get(uri, uri) for _, uri in read_places(spec)),
         trainer_image=spec.trainer_image or base.trainer_image or settings.trainer_image,
         serving_image=base.serving_image,
@@ -84,6 +85,18 @@ def resolve(
         scheduler=scheduler_of(spec, base),
         queue=spec.queue_name or base.queue_name,
     )
+
+
+def _with_reward_models(training: Training, found: Mapping[str, str]) -> Training:
+    if training.reinforcement is None:
+        return training
+    rewards = [
+        one.model_copy(update={"model": ModelReward(source=found[one.model.source])})
+        if one.model and one.model.source in found
+        else one
+        for one in training.reinforcement.rewards
+    ]
+    return training.model_copy(update={"reinforcement": training.reinforcement.model_copy(update={"rewards": rewards})})
 
 
 def _with_teacher(training: Training, found: Mapping[str, str]) -> Training:

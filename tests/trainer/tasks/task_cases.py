@@ -210,7 +210,42 @@ def judged(folder: Path) -> Path:
     return write_jsonl(folder / "train.jsonl", rows)
 
 
+def questions_with_answers(folder: Path) -> Path:
+    """Prompts, and what completions are compared with."""
+    rows = [{"prompt": f"question : {NUMBERS[n % 10]} {NUMBERS[n // 10]}", "answer": "thanks"} for n in range(60)]
+    return write_jsonl(folder / "train.jsonl", rows)
+
+
+def rewarded(algorithm: str) -> dict[str, Any]:
+    """For one of some words, and for being short."""
+    rewards = [
+        {"pattern": {"expression": "thanks|parcel"}},
+        {"exactMatch": {"extract": "[a-z]+"}, "weight": 0.5},
+        {"length": {"tokens": 2}, "weight": 0.2},
+    ]
+    return {"algorithm": algorithm, "rewards": rewards, "groupSize": 8, "maxNewTokens": 4, "beta": 0.01}
+
+
 CASES = {
+    "group-relative-rewards": Case(
+        task="ReinforcementLearning",
+        model=writer,
+        data=questions_with_answers,
+        metric="reward",
+        reaches=1.0,
+        methods=("promptTuning",),
+        training={"reinforcement": rewarded("GRPO"), "dataset": {"split": {"test": 0.2}}},
+    ),
+    "leave-one-out-rewards": Case(
+        task="ReinforcementLearning",
+        model=writer,
+        data=questions_with_answers,
+        metric="reward",
+        reaches=1.0,
+        method={"lora": {"rank": 8}},
+        methods=(),
+        training={"reinforcement": rewarded("RLOO"), "learningRate": 2e-2, "dataset": {"split": {"test": 0.2}}},
+    ),
     "direct-preferences": Case(
         task="PreferenceOptimization",
         model=writer,

@@ -2,6 +2,7 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -37,6 +38,8 @@ class Feed:
     rank: int
     altering: AlteringCollate | None = None
     """Instead of `collate` where training examples are altered."""
+    ahead: ClassVar[bool] = True
+    """Whether batches of a step may be made while the step before it computes."""
     row_tokens: Ints = field(init=False)
     row_targets: Ints = field(init=False)
     _epoch: int = field(init=False, default=-1)
@@ -50,16 +53,21 @@ class Feed:
 
     def at(self, step: int) -> StepData:
         """Everything that step `step` (from 0) needs."""
-        epoch, place = self.plan.epoch_of(step)
-        if epoch != self._epoch:
-            self._batches, self._epoch = self._order.batches(epoch), epoch
-        chosen = self._batches[place]
+        epoch, _ = self.plan.epoch_of(step)
+        chosen = self.chosen(step)
         shares = micro_batches(chosen, self.rank, self.plan.world_size, self.plan.accumulation)
         return StepData(
             micro=[self._batch(share, chosen, epoch) for share in shares],
             targets=int(self.row_targets[chosen].sum()),
             tokens=int(self.row_tokens[chosen].sum()),
         )
+
+    def chosen(self, step: int) -> Ints:
+        """The rows of the step's global batch."""
+        epoch, place = self.plan.epoch_of(step)
+        if epoch != self._epoch:
+            self._batches, self._epoch = self._order.batches(epoch), epoch
+        return self._batches[place]
 
     def longest(self) -> Batch:
         """The micro-batch that needs most memory."""
@@ -90,16 +98,20 @@ class DeviceFeed:
     def __init__(self, feed: Feed, device: torch.device) -> None:
         self._feed = feed
         self._device = device
-        self._ahead = ThreadPoolExecutor(1, "feed") if device.type == "cuda" else None
+        self._ahead = ThreadPoolExecutor(1, "feed") if device.type == "cuda" and feed.ahead else None
         self._next: tuple[int, Future[StepData]] | None = None
 
     def at(self, step: int) -> StepData:
         """As `Feed.at`."""
+        data = self._made(step)
+        return StepData([batch.to(self._device) for batch in data.micro], data.targets, data.tokens)
+
+    def _made(self, step: int) -> StepData:
         if self._ahead is None:
             return self._feed.at(step)
         data = self._next[1].result() if self._next and self._next[0] == step else self._feed.at(step)
         self._next = (step + 1, self._ahead.submit(self._feed.at, step + 1))
-        return StepData([batch.to(self._device) for batch in data.micro], data.targets, data.tokens)
+        return data
 
     def close(self) -> None:
         """End the thread."""

@@ -18,6 +18,7 @@ PIPELINES = {
     "TextGeneration": "text-generation",
     "TokenClassification": "token-classification",
     "PreferenceOptimization": "text-generation",
+    "ReinforcementLearning": "text-generation",
     "RewardModeling": "text-classification",
     "QuestionAnswering": "question-answering",
     "ImageClassification": "image-classification",

@@ -11,9 +11,9 @@ from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.reading import Row
 from finetune_trainer.metrics.preferences import PairScores
-from finetune_trainer.tasks.pairs import PAIR, encoded_completions, ids_column
+from finetune_trainer.tasks.pairs import PAIR, completions_batch, encoded_completions, ids_column
 from finetune_trainer.tasks.preference_rows import PairReader
-from finetune_trainer.tasks.preference_task import PreferenceTask, completions_batch
+from finetune_trainer.tasks.preference_task import PreferenceTask, with_reference
 
 PROMPT = "prompt_tokens"
 """The column of how many tokens of both texts are the prompt's."""
@@ -49,7 +49,7 @@ class PairedPreferences(PreferenceTask):
                 for place, role in enumerate(PAIR)
                 for i in pairs
             ]
-            return completions_batch(texts, processor.pad_token_id, pairs, encoded)
+            return with_reference(completions_batch(texts, processor.pad_token_id), encoded, pairs)
 
         return collate
 

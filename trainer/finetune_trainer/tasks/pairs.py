@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from finetune_serving.conversation import prompted_tokens
+from finetune_trainer.data.batches import Batch
 from finetune_trainer.data.examples import Example
 from finetune_trainer.errors import ConfigurationError
 
@@ -43,3 +44,17 @@ def stacked_ids(rows: list[np.ndarray], pad: int) -> dict[str, torch.Tensor]:
         ids[number, : len(row)] = row
         mask[number, : len(row)] = 1
     return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+
+
+Prompted = tuple[np.ndarray, int]
+"""Token ids, and how many of them are the prompt's."""
+
+
+def completions_batch(texts: list[Prompted], pad: int) -> Batch:
+    """One completion a row; logits at token t - 1 predict token t of it."""
+    inputs = stacked_ids([ids for ids, _ in texts], pad)
+    width = inputs["input_ids"].shape[1]
+    places = [np.arange(max(1, start), len(ids)) + row * width for row, (ids, start) in enumerate(texts)]
+    learnt = torch.from_numpy(np.concatenate(places))
+    targets = inputs["input_ids"].flatten()[learnt]
+    return Batch(inputs, learnt - 1, targets, {"use_cache": False})

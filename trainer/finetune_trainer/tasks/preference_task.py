@@ -1,5 +1,6 @@
 """What tasks that make completions likelier or less likely than a frozen reference has them have in common."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.tasks.cross_entropy import CrossEntropy
-from finetune_trainer.tasks.pairs import stacked_ids
 from finetune_trainer.tasks.text_task import TextTask, require_end
 
 REFERENCE = "reference"
 """The column, and the extra of a batch, of what the model said of each completion before it was trained."""
-
-Prompted = tuple[np.ndarray, int]
-"""Token ids, and how many of them are the prompt's."""
 
 
 class PreferenceTask(CrossEntropy, TextTask):
@@ -48,19 +45,9 @@ class PreferenceTask(CrossEntropy, TextTask):
         return self.log_probabilities(model, batch) - batch.extras[REFERENCE]
 
 
-def completions_batch(texts: list[Prompted], pad: int, examples: list[int], encoded: Encoded) -> Batch:
-    """One completion a row; logits at token t - 1 predict token t of it."""
-    inputs = stacked_ids([ids for ids, _ in texts], pad)
-    width = inputs["input_ids"].shape[1]
-    places = [np.arange(max(1, start), len(ids)) + row * width for row, (ids, start) in enumerate(texts)]
-    learnt = torch.from_numpy(np.concatenate(places))
-    targets = inputs["input_ids"].flatten()[learnt]
-    return Batch(inputs, learnt - 1, targets, {"use_cache": False}, _reference(encoded, examples))
-
-
-def _reference(encoded: Encoded, examples: list[int]) -> dict[str, Tensor]:
-    """First of the first completion of each example, then of the second; nothing while it is being found out."""
-    if REFERENCE not in encoded.columns:
-        return {}
+def with_reference(batch: Batch, encoded: Encoded, examples: list[int]) -> Batch:
+    """With what is known of the untrained model: first of the first completion of each example, then of the second."""
+    if REFERENCE not in encoded.columns:  # while it is being found out
+        return batch
     values = np.stack([encoded[REFERENCE][i] for i in examples], axis=1)
-    return {REFERENCE: torch.from_numpy(values.ravel())}
+    return replace(batch, extras={**batch.extras, REFERENCE: torch.from_numpy(values.ravel())})

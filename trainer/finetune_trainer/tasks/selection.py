@@ -10,6 +10,7 @@ from finetune_trainer.tasks.image_classification import ImageClassification
 from finetune_trainer.tasks.paired_preferences import PairedPreferences
 from finetune_trainer.tasks.question_answering import QuestionAnswering
 from finetune_trainer.tasks.recommendation import Recommendation
+from finetune_trainer.tasks.reinforcement_learning import ReinforcementLearning
 from finetune_trainer.tasks.reward_modeling import RewardModeling
 from finetune_trainer.tasks.seq2seq import Seq2Seq
 from finetune_trainer.tasks.task import Task
@@ -29,6 +30,7 @@ TASKS: dict[str, Callable[[TrainerConfig], Task]] = {
     "ImageClassification": lambda config: ImageClassification(config.dataset.columns, _augmentation(config).image),
     "PreferenceOptimization": lambda config: _preferences(config.dataset.columns, config.training.preference),
     "QuestionAnswering": lambda config: QuestionAnswering(config.dataset.columns),
+    "ReinforcementLearning": lambda config: _reinforcement(config),
     "RewardModeling": lambda config: RewardModeling(config.dataset.columns),
     "Recommendation": _recommendation,
     "Seq2Seq": lambda config: Seq2Seq(config.dataset.columns),
@@ -47,6 +49,12 @@ def _augmentation(config: TrainerConfig) -> Augmentation:
 def _preferences(columns: Columns, preference: Preference | None) -> Task:
     wanted = preference or Preference()
     return UnpairedPreferences(columns, wanted) if wanted.loss == "KTO" else PairedPreferences(columns, wanted.beta)
+
+
+def _reinforcement(config: TrainerConfig) -> Task:
+    settings = config.training.reinforcement
+    assert settings is not None, "validation requires it"
+    return ReinforcementLearning(config.dataset.columns, settings)
 
 
 def task_of(config: TrainerConfig) -> Task:

@@ -13,9 +13,9 @@ from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.reading import Row
 from finetune_trainer.metrics.judgements import JudgedScores
-from finetune_trainer.tasks.pairs import encoded_completions
+from finetune_trainer.tasks.pairs import Prompted, completions_batch, encoded_completions
 from finetune_trainer.tasks.preference_rows import JudgedReader
-from finetune_trainer.tasks.preference_task import PreferenceTask, Prompted, completions_batch
+from finetune_trainer.tasks.preference_task import PreferenceTask, with_reference
 
 GOOD = "good"
 """The column, and the extra of a batch, of what completions are good."""
@@ -47,7 +47,7 @@ class UnpairedPreferences(PreferenceTask):
         def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
             chosen = [row[0] for row in rows]
             texts = [_text(encoded, i) for i in chosen] + [_mismatch(encoded, i) for i in chosen]
-            batch = completions_batch(texts, processor.pad_token_id, chosen, encoded)
+            batch = with_reference(completions_batch(texts, processor.pad_token_id), encoded, chosen)
             batch.extras[GOOD] = torch.tensor([bool(encoded[GOOD][i][0]) for i in chosen])
             return batch
 

@@ -1,0 +1,1 @@
+"""Learning from rewards for what the model itself writes."""
