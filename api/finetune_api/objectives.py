@@ -27,4 +27,4 @@ def _reinforcement_problems(training: Training) -> Iterator[str]:
     if training.label_smoothing:
         yield "training.labelSmoothing: ReinforcementLearning has no labels; remove it"
     if training.compile:
-        yield "training.compile: completions grow token by token, and each length would be compiled anew; set it to false"
+        yield "training.compile: completions grow token by token, and each length would be compiled; set it to false"

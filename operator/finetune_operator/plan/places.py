@@ -35,4 +35,6 @@ def named_versions(spec: dict[str, Any]) -> list[str]:
 def _reward_models(training: Any) -> list[tuple[Any, str]]:
     reinforcement = training.get("reinforcement") if isinstance(training, dict) else None
     rewards = reinforcement.get("rewards") if isinstance(reinforcement, dict) else None
-    return [(one.get("model"), "source") for one in rewards or [] if isinstance(one, dict)]
+    return (
+        [(one.get("model"), "source") for one in rewards if isinstance(one, dict)] if isinstance(rewards, list) else []
+    )

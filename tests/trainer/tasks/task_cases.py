@@ -234,7 +234,7 @@ CASES = {
         metric="reward",
         reaches=1.0,
         methods=("promptTuning",),
-        training={"reinforcement": rewarded("GRPO"), "dataset": {"split": {"test": 0.2}}},
+        training={"reinforcement": rewarded("GRPO"), "maxSteps": 16, "dataset": {"split": {"test": 0.2}}},
     ),
     "leave-one-out-rewards": Case(
         task="ReinforcementLearning",
@@ -244,7 +244,12 @@ CASES = {
         reaches=1.0,
         method={"lora": {"rank": 8}},
         methods=(),
-        training={"reinforcement": rewarded("RLOO"), "learningRate": 2e-2, "dataset": {"split": {"test": 0.2}}},
+        training={
+            "reinforcement": rewarded("RLOO"),
+            "maxSteps": 16,
+            "learningRate": 2e-2,
+            "dataset": {"split": {"test": 0.2}},
+        },
     ),
     "direct-preferences": Case(
         task="PreferenceOptimization",
@@ -252,9 +257,8 @@ CASES = {
         data=preferences,
         metric="accuracy",
         reaches=0.95,
-        writes={"question : six ten one": "please you"},
         method={"lora": {"rank": 4, "dropout": 0.1}},
-        training={"preference": {"beta": 0.5}},
+        training={"preference": {"beta": 0.5}, "maxSteps": 16},
         methods=("promptTuning",),
     ),
     "judged-completions": Case(
@@ -263,7 +267,11 @@ CASES = {
         data=judged,
         metric="accuracy",
         reaches=0.95,
-        training={"preference": {"loss": "KTO", "beta": 0.5, "undesirableWeight": 0.8}, "learningRate": 3e-3},
+        training={
+            "preference": {"loss": "KTO", "beta": 0.5, "undesirableWeight": 0.8},
+            "learningRate": 3e-3,
+            "maxSteps": 16,
+        },
         methods=(),
     ),
     "reward-modeling-encoder": Case(
@@ -272,6 +280,7 @@ CASES = {
         data=preferences,
         metric="accuracy",
         reaches=0.95,
+        training={"maxSteps": 16},
         inputs={"prompt": ["question : six ten"] * 2, "completion": ["two thanks a", "two what is broken"]},
         answered=likes_the_polite,
     ),
@@ -288,6 +297,7 @@ CASES = {
         answered=likes_the_polite,
         methods=("lora",),
         method={"lora": {"rank": 4}},
+        training={"maxSteps": 16},
     ),
     "question-answering": Case(
         task="QuestionAnswering",
