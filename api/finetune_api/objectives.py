@@ -17,6 +17,8 @@ def objective_problems(task: Task, training: Training) -> Iterator[str]:
         yield f"training.reinforcement is for ReinforcementLearning, not {task}; remove it"
     if task == "ReinforcementLearning":
         yield from _reinforcement_problems(training)
+    if task == "Recommendation" and training.label_smoothing:
+        yield "training.labelSmoothing: Recommendation learns ratings, or items against others, not classes; remove it"
     if preference and preference.loss == "KTO" and training.label_smoothing:
         yield "training.labelSmoothing: KTO weighs good and bad completions instead; set undesirableWeight, or use DPO"
 

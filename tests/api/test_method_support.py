@@ -12,7 +12,9 @@ from finetune_api.crds import custom_resource_definitions
 from finetune_api.errors import field_errors
 from finetune_api.method import METHODS, Method
 from finetune_api.method_support import CEL, FEATURES, SUPPORT, Feature
-from finetune_api.metrics import TASKS
+from finetune_api.metrics import TASKS, Task
+from finetune_api.objectives import objective_problems
+from finetune_api.training import Training
 from finetune_local.apiserver.cel_rules import check_rules, compile_rules
 from finetune_local.apiserver.defaulting import apply_defaults
 from finetune_local.apiserver.schema import SchemaCompiler
@@ -170,3 +172,16 @@ def test_an_objective_belongs_to_its_task(task: str, training: dict[str, Any], e
     with pytest.raises(ValidationError) as caught:
         FineTuneJob.model_validate(job({"lora": {}}, task=task, training=training))
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "training", "field"),
+    [
+        ("Recommendation", {"labelSmoothing": 0.1}, "training.labelSmoothing"),
+        ("ReinforcementLearning", {}, "training.reinforcement"),
+        ("TokenClassification", {"distillation": {"teacher": "modelversion://v1"}}, "training.distillation"),
+    ],
+)
+def test_what_would_do_nothing_or_is_needed_is_told(task: Task, training: dict[str, Any], field: str) -> None:
+    (problem,) = objective_problems(task, Training.model_validate(training))
+    assert problem.startswith(f"{field}")
