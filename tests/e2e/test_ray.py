@@ -53,24 +53,32 @@ async def losses(user: User, job: dict[str, Any]) -> list[float]:
     return list(json.loads(told))
 
 
-async def test_a_worker_that_dies_is_started_again_in_the_gang_and_the_losses_are_torchruns(
-    user: User, installation: Installation
-) -> None:
+async def finished_without_a_worker(user: User, installation: Installation, name: str) -> dict[str, Any]:
+    """A job of which a worker was killed once there was a checkpoint."""
     if installation.process is None:
         pytest.skip("kills a local process: kill a process ray::RayTrainWorker by hand on other clusters")
-    await user.apply(ray_job("ray"))
-    await user.until(FINE_TUNE_JOBS, "ray", has_checkpoint, PATIENCE)
+    await user.apply(ray_job(name))
+    await user.until(FINE_TUNE_JOBS, name, has_checkpoint, PATIENCE)
     workers(installation)[-1].send_signal(signal.SIGKILL)
-    await user.apply(fine_tune_job("torchrun", training=TRAINING))
-    job = await user.until(FINE_TUNE_JOBS, "ray", finished, PATIENCE)
+    return await user.until(FINE_TUNE_JOBS, name, finished, PATIENCE)
+
+
+async def test_a_worker_that_dies_is_started_again_in_the_gang(user: User, installation: Installation) -> None:
+    job = await finished_without_a_worker(user, installation, "ray")
     status = job["status"]
     assert condition(job, "Succeeded").get("status") == "True", status
     assert [attempt["number"] for attempt in status["attempts"]] == [1]
     assert status["restarts"]["total"] == 0
     assert status["attempts"][0]["resumedFromStep"] >= 10
+
+
+@exhaustive
+async def test_the_losses_are_torchruns_though_a_worker_died(user: User, installation: Installation) -> None:
+    job = await finished_without_a_worker(user, installation, "ray-losses")
+    await user.apply(fine_tune_job("torchrun", training=TRAINING))
     torchrun = await user.until(FINE_TUNE_JOBS, "torchrun", finished, PATIENCE)
     assert await losses(user, job) == pytest.approx(await losses(user, torchrun), rel=TOLERANCE)
-    assert status["metrics"] == pytest.approx(torchrun["status"]["metrics"])
+    assert job["status"]["metrics"] == pytest.approx(torchrun["status"]["metrics"])
 
 
 @exhaustive

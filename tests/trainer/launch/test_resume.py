@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from exhaustive import exhaustive
 from trainer.launch.pods import Ended, Job
 
 STEPS = 13
@@ -16,7 +17,9 @@ KILLED = ["SIGKILL"]
 STOPPED = ["SIGTERM", "launcher_sigterm"]
 
 
-@pytest.mark.parametrize(("method", "faults"), [("lora", KILLED + STOPPED), ("full", KILLED)])
+@pytest.mark.parametrize(
+    ("method", "faults"), [("lora", KILLED + STOPPED), pytest.param("full", KILLED, marks=exhaustive)]
+)
 def test_broken_runs_have_the_losses_of_the_unbroken_one(tmp_path: Path, method: str, faults: list[str]) -> None:
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from exhaustive import exhaustive
 from finetune_api.manifest import digest_of, verify_folder
 from finetune_api.reports import TerminationMessage
 from trainer.jobs import job
@@ -37,6 +38,7 @@ def last_words(root: Path) -> TerminationMessage:
     return TerminationMessage.model_validate_json((root / "termination").read_bytes())
 
 
+@exhaustive  # a job in local mode goes through the same, and that is tested each time
 def test_stopped_resumed_and_published(tmp_path: Path, tiny_bert: Path, tickets: Path) -> None:
     split: dict[str, Any] = {"split": {"test": 0.2, "stratifyBy": "label"}}
     checkpoint = {"everySteps": 2, "keep": 2}
