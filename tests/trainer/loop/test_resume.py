@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from exhaustive import exhaustive
 from trainer.jobs import FULL, LORA, job, start
 
 STEPS = 8
 
 
-@pytest.mark.parametrize("method", [LORA, FULL], ids=["lora", "full"])
+@pytest.mark.parametrize("method", [LORA, pytest.param(FULL, marks=exhaustive)], ids=["lora", "full"])
 def test_two_processes_killed_at_a_random_step_go_on_as_if_nothing_had_happened(
     method: dict, tiny_bert: Path, tickets: Path, tmp_path: Path
 ) -> None:

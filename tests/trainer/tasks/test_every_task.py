@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exhaustive import EXHAUSTIVE
+from exhaustive import EXHAUSTIVE, some_of
 from finetune_api.method import METHODS
 from finetune_api.method_support import refusal
 from finetune_api.metrics import METRICS, better
@@ -19,7 +19,9 @@ from trainer.tasks import media_cases, task_cases
 from trainer.tasks.task_cases import Case
 
 STEPS = 24
-CASES = {**task_cases.CASES, **media_cases.CASES}
+EVERY_CASE = {**task_cases.CASES, **media_cases.CASES}
+# The other algorithm of reinforcement learning differs in its advantages, which have a test of their own.
+CASES = some_of(EVERY_CASE, EVERY_CASE.keys() - {"leave-one-out-rewards"})
 
 
 @dataclass(frozen=True)
