@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from finetune_api.names import ENV_STOP_GRACE
@@ -18,8 +17,8 @@ from finetune_trainer import termination
 from finetune_trainer.errors import ConfigurationError, TrainerError
 from finetune_trainer.launch import verdict
 from finetune_trainer.launch.discovery import wait_until_resolvable
-from finetune_trainer.launch.doorbell import Doorbell
 from finetune_trainer.launch.hang_watch import HangWatch, Overdue
+from finetune_trainer.launch.requests import Requests
 from finetune_trainer.launch.stacks import Dump, collect
 from finetune_trainer.launch.topology import Topology
 from finetune_trainer.launch.worker import ENV_LAUNCHER_PID, ENV_MESSAGES, message_file
@@ -84,18 +83,14 @@ class Supervisor:
         self._run_id = run_id
         self._timing = timing
         self._scratch = scratch
-        self._stop = stop
-        self._bell = Doorbell()
-        self._dump_requested = False
+        self._requests = Requests(stop)
         self._hang: TerminationMessage | None = None
 
     def run(self) -> TerminationMessage:
         """Wait for the gang, run the workers, and judge how they ended. Never raises for what workers do."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGUSR1, self._on_dump)
+        self._requests.listen()
         if not wait_until_resolvable(
-            self._topology.master_addr, self._timing.rendezvous, self._stopped, self._bell.wait
+            self._topology.master_addr, self._timing.rendezvous, self._requests.stopped, self._requests.wait
         ):
             return verdict.preempted_early("asked to stop while waiting for pod 0")
         folder = Path(tempfile.mkdtemp(prefix="launch-", dir=self._scratch))
@@ -114,7 +109,7 @@ class Supervisor:
             self._command,
             self._run_id,
             folder,
-            when_done=self._bell.ring,
+            when_done=self._requests.wake,
             rendezvous_timeout=self._timing.rendezvous,
             peer_grace=self._timing.peer_grace,
             stop_grace=self._timing.stop_grace,
@@ -124,7 +119,7 @@ class Supervisor:
             return self._hang
         if not agent.workers.pids:
             return self._never_started(agent)
-        around = verdict.Surroundings(self._stop.requested, verdict.oom_kills() - killed_before)
+        around = verdict.Surroundings(self._requests.stopped(), verdict.oom_kills() - killed_before)
         return verdict.judge(self._ends(agent, folder), around)
 
     def _prepare_environment(self, folder: Path) -> None:
@@ -138,11 +133,10 @@ class Supervisor:
         watch = HangWatch(folder, list(self._ranks()))
         told: float | None = None
         while not agent.done:
-            self._bell.wait(LOOK_SECONDS)
-            if self._dump_requested:
-                self._dump_requested = False
+            self._requests.wait(LOOK_SECONDS)
+            if self._requests.take_dump():
                 self._dump(agent, folder)
-            if self._stop.requested and told is None:
+            if self._requests.stopped() and told is None:
                 told = time.monotonic()
                 if not self._tell_to_stop(agent):
                     return
@@ -171,9 +165,7 @@ class Supervisor:
         dumps = self._dump(agent, folder)
         self._hang = verdict.hang(overdue, watch.steps(), [dump.brief() for dump in dumps])
         log.error("%s; ending the workers", self._hang.message)
-        deadline = time.monotonic() + self._timing.hang_settle
-        while not self._stop.requested and (left := deadline - time.monotonic()) > 0:
-            self._bell.wait(left)
+        self._requests.settle(self._timing.hang_settle)
         self._kill(agent)
 
     def _dump(self, agent: "AgentRun", folder: Path) -> list[Dump]:
@@ -190,7 +182,7 @@ class Supervisor:
         return range(first, first + self._topology.processes)
 
     def _never_started(self, agent: "AgentRun") -> TerminationMessage:
-        if self._stop.requested:
+        if self._requests.stopped():
             return verdict.preempted_early("asked to stop while waiting for the other pods")
         where = f"{self._topology.master_addr}:{self._topology.master_port}"
         error = TrainerError(
@@ -220,14 +212,3 @@ class Supervisor:
             log.error("the elastic agent failed: %s: %s", type(agent.error).__name__, agent.error)
             return agent.failures.get(rank, -signal.SIGKILL)
         return agent.failures.get(rank, 0)
-
-    def _on_stop(self, number: int, frame: FrameType | None) -> None:
-        self._stop.request()
-        self._bell.ring()
-
-    def _stopped(self) -> bool:
-        return self._stop.requested
-
-    def _on_dump(self, number: int, frame: FrameType | None) -> None:
-        self._dump_requested = True
-        self._bell.ring()

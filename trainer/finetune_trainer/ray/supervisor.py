@@ -7,20 +7,18 @@ operator knows what to do about it.
 import logging
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from types import FrameType
 
 from finetune_api.reports import TerminationMessage
 from finetune_trainer import termination
 from finetune_trainer.errors import TrainerError
 from finetune_trainer.launch import verdict
 from finetune_trainer.launch.discovery import wait_until_listening, wait_until_resolvable
-from finetune_trainer.launch.doorbell import Doorbell
 from finetune_trainer.launch.hang_watch import HangWatch, Overdue
+from finetune_trainer.launch.requests import Requests
 from finetune_trainer.launch.stacks import Dump, collect
 from finetune_trainer.launch.supervisor import LOOK_SECONDS, Timing
 from finetune_trainer.launch.topology import Topology
@@ -45,18 +43,14 @@ class RaySupervisor:
         self._config = config
         self._scratch = scratch
         self._timing = timing
-        self._stop = stop
-        self._bell = Doorbell()
-        self._dump_requested = False
+        self._requests = Requests(stop)
         self._told: float | None = None
         self._group: Group | None = None
         self._watch: tuple[Group, list[int], HangWatch] | None = None
 
     def run(self) -> TerminationMessage:
         """Wait for the head, be a node of the cluster, and judge how it ended. Never raises for what workers do."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGUSR1, self._on_dump)
+        self._requests.listen()
         messages = Path(tempfile.mkdtemp(prefix="launch-", dir=self._scratch))
         cluster = cluster_folder()
         try:
@@ -69,9 +63,11 @@ class RaySupervisor:
         environment = self._environment(messages)
         host, port, patience = self._topology.master_addr, self._topology.master_port, self._timing.rendezvous
         driver: Child | None = None
-        if not wait_until_resolvable(host, patience, self._stopped, self._bell.wait):
+        if not wait_until_resolvable(host, patience, self._requests.stopped, self._requests.wait):
             return verdict.preempted_early("asked to stop while waiting for pod 0")
-        if self._topology.node_rank and not wait_until_listening(host, port, patience, self._stopped, self._bell.wait):
+        if self._topology.node_rank and not wait_until_listening(
+            host, port, patience, self._requests.stopped, self._requests.wait
+        ):
             return verdict.preempted_early("asked to stop while waiting for Ray's head in pod 0")
         command = node_command(self._topology, pod_address(), cluster)
         node = Child(command, environment, cluster / "node.log")
@@ -98,14 +94,13 @@ class RaySupervisor:
         """Until there is something to say of the pod."""
         killed_before = verdict.oom_kills()
         while True:
-            self._bell.wait(LOOK_SECONDS)
+            self._requests.wait(LOOK_SECONDS)
             group = self._newest(messages)
-            if self._dump_requested:
-                self._dump_requested = False
+            if self._requests.take_dump():
                 self._dump(group)
             if (hang := self._look_for_hang(group)) is not None:
                 return hang
-            around = verdict.Surroundings(self._stop.requested, verdict.oom_kills() - killed_before)
+            around = verdict.Surroundings(self._requests.stopped(), verdict.oom_kills() - killed_before)
             if (said := self._pass_on_stop(group, messages, around)) is not None:
                 return said
             if (said := beyond_ray(group.ends() if group else [], self._topology.processes, around)) is not None:
@@ -141,9 +136,7 @@ class RaySupervisor:
         dumps = self._dump(group)
         hang = verdict.hang(overdue, watch.steps(), [dump.brief() for dump in dumps])
         log.error("%s; ending the workers", hang.message)
-        deadline = time.monotonic() + self._timing.hang_settle
-        while not self._stop.requested and (left := deadline - time.monotonic()) > 0:
-            self._bell.wait(left)
+        self._requests.settle(self._timing.hang_settle)
         return hang
 
     def _dump(self, group: Group | None) -> list[Dump]:
@@ -157,7 +150,7 @@ class RaySupervisor:
         self, group: Group | None, messages: Path, around: verdict.Surroundings
     ) -> TerminationMessage | None:
         """Tells the workers, once; what to say when none of them is at work any more, or the grace is over."""
-        if not self._stop.requested:
+        if not self._requests.stopped():
             return None
         if self._told is None:
             self._told = time.monotonic()
@@ -190,14 +183,3 @@ class RaySupervisor:
     @property
     def _first_rank(self) -> int:
         return self._topology.node_rank * self._topology.processes
-
-    def _on_stop(self, number: int, frame: FrameType | None) -> None:
-        self._stop.request()
-        self._bell.ring()
-
-    def _stopped(self) -> bool:
-        return self._stop.requested
-
-    def _on_dump(self, number: int, frame: FrameType | None) -> None:
-        self._dump_requested = True
-        self._bell.ring()
