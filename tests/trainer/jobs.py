@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_api.trainer_config import TrainerConfig
+from finetune_trainer.progress import Reporter
 
 TICKETS = {
     "billing": ["my card was charged twice", "please refund the invoice", "billing charged my account"],
@@ -56,10 +57,11 @@ def job(
     )
 
 
-class Recorder:
+class Recorder(Reporter):
     """Stands where the progress reporter does, keeps every loss, and may end the process at a step."""
 
     def __init__(self, file: Path | None = None, end_at: int | None = None, by: int = signal.SIGKILL) -> None:
+        super().__init__(None)
         self.file, self.end_at, self.by = file, end_at, by
         self.losses: dict[int, float] = {}
         self.stages: list[str] = []
@@ -178,7 +180,7 @@ def run_rank(
         world_size=world_size,
         local_world_size=world_size,
         stop=StopSignal().install(),
-        reporter=Recorder(losses, end_at, by),  # type: ignore[arg-type]
+        reporter=Recorder(losses, end_at, by),
     )
     try:
         result.write_text(train(TrainerConfig.model_validate_json(config), run).model_dump_json())

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from trainer.in_process import run
 from trainer.jobs import job, write_jsonl
-from trainer.methods.method_runs import run
 
 
 @pytest.mark.parametrize("balance", ["Weights", "Oversample"])

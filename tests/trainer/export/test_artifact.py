@@ -9,14 +9,8 @@ import torch
 
 from finetune_api.artifact import ArtifactDescription
 from finetune_api.manifest import verify_folder
-from trainer.jobs import FULL, LORA, Recorder, job
-
-
-def run(config: Any, root: Path) -> Any:
-    from finetune_trainer.recipe import train
-    from finetune_trainer.run import Run
-
-    return train(config, Run(root / "scratch", reporter=Recorder()))  # type: ignore[arg-type]
+from trainer.in_process import run
+from trainer.jobs import FULL, LORA, job
 
 
 @pytest.fixture(scope="module", params=["full", "lora"])
@@ -27,7 +21,7 @@ def finished(
     method = FULL if request.param == "full" else LORA
     split = {"validation": 0.1, "test": 0.2, "stratifyBy": "label"}
     config = job(root, tiny_bert, tickets, method=method, dataset={"split": split}, epochs=8, learningRate=1e-2)
-    return request.param, root / "output", run(config, root)
+    return request.param, root / "output", run(config, root)[0]
 
 
 def test_every_file_is_in_the_manifest_and_the_digest_is_its_own(finished: tuple[str, Path, Any]) -> None:
@@ -124,6 +118,6 @@ def test_a_model_that_reads_back_otherwise_is_not_published(
 def test_a_decoder_without_padding_token_is_exported_whole(
     method: dict, tiny_gpt2: Path, questions: Path, tmp_path: Path
 ) -> None:
-    result = run(job(tmp_path, tiny_gpt2, questions, task="TextGeneration", method=method, maxSteps=2), tmp_path)
+    result, _ = run(job(tmp_path, tiny_gpt2, questions, task="TextGeneration", method=method, maxSteps=2), tmp_path)
     verify_folder(tmp_path / "output", result.artifact_digest)
     assert (result.evaluated_on, result.metrics) == ("none", {})

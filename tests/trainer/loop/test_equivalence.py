@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from trainer.jobs import FULL, Recorder, job, start
+from trainer.in_process import run
+from trainer.jobs import FULL, job, start
 
 SETTINGS: dict[str, Any] = {
     "task": "TextGeneration",
@@ -22,12 +23,8 @@ SETTINGS: dict[str, Any] = {
 
 
 def losses(root: Path, model: Path, data: Path, **changes: Any) -> tuple[dict[int, float], Any]:
-    from finetune_trainer.recipe import train
-    from finetune_trainer.run import Run
-
-    recorder = Recorder()
-    result = train(job(root, model, data, **{**SETTINGS, **changes}), Run(root / "scratch", reporter=recorder))
-    return recorder.losses, result
+    result, found = run(job(root, model, data, **{**SETTINGS, **changes}), root)
+    return found, result
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from finetune_trainer.errors import ConfigurationError
+from trainer.in_process import run
 from trainer.jobs import job
-from trainer.methods.method_runs import run
 
 STEPS = 8
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -2,19 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from trainer.jobs import FULL, Recorder, job
-
-
-def run(config: Any, root: Path) -> tuple[Any, Recorder]:
-    from finetune_trainer.recipe import train
-    from finetune_trainer.run import Run
-
-    recorder = Recorder()
-    return train(config, Run(root / "scratch", reporter=recorder)), recorder  # type: ignore[arg-type]
+from trainer.in_process import run
+from trainer.jobs import FULL, job
 
 
 def test_early_stopping_ends_the_run_and_restores_the_best_weights(
@@ -34,11 +26,11 @@ def test_early_stopping_ends_the_run_and_restores_the_best_weights(
         evaluateEverySteps=3,
         earlyStopping={"metric": "loss", "patience": 3},
     )
-    result, recorder = run(config, tmp_path)
+    result, losses = run(config, tmp_path)
     evaluations = [
         float(line.split(" loss ")[1].split()[0]) for line in caplog.messages if " validation: accuracy" in line
     ]
-    assert max(recorder.losses) == 3 * len(evaluations) < 480
+    assert max(losses) == 3 * len(evaluations) < 480
     best = min(evaluations)
     assert evaluations.index(best) == len(evaluations) - 4
     assert result.evaluated_on == "validation"
@@ -80,8 +72,8 @@ def test_a_loss_that_is_not_a_number_ends_the_run_before_anything_is_saved(
 def test_a_run_that_is_over_only_exports_again(tiny_bert: Path, tickets: Path, tmp_path: Path) -> None:
     config = job(tmp_path, tiny_bert, tickets, maxSteps=3, dataset={"split": {"test": 0.2}})
     first, _ = run(config, tmp_path)
-    again, recorder = run(config, tmp_path)
-    assert recorder.losses == {}
+    again, losses = run(config, tmp_path)
+    assert losses == {}
     assert again.metrics == first.metrics
     report = json.loads((tmp_path / "output/evaluation.json").read_text())
     assert report["baselineMetrics"]["loss"] > 1.0, "the metrics before training survive the restart"

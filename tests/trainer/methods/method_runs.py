@@ -1,11 +1,11 @@
-"""Short runs of every method, in this process."""
+"""Short jobs of every method."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from finetune_api.trainer_config import TrainerConfig
-from trainer.jobs import Recorder, job
+from trainer.jobs import job
 
 STEPS = 12
 
@@ -40,21 +40,6 @@ CASES = {
 }
 
 
-class Killed(Exception):
-    """Ends a run where a lost pod would: between two steps, with no chance to save."""
-
-
-class KillingRecorder(Recorder):
-    """Keeps losses until the step at which the process is to die."""
-
-    def update(self, **fields: Any) -> None:
-        end_at, self.end_at = self.end_at, None
-        super().update(**fields)
-        self.end_at = end_at
-        if end_at is not None and fields.get("loss") is not None and fields["step"] == end_at:
-            raise Killed
-
-
 def job_of(case: Case, root: Path, model: Path, data: Path, **settings: Any) -> TrainerConfig:
     """Checkpoints every four steps; a fifth of the data is held out."""
     settings = {"maxSteps": STEPS, "learningRate": case.learning_rate, "microBatchSize": 4, **settings}
@@ -67,16 +52,3 @@ def job_of(case: Case, root: Path, model: Path, data: Path, **settings: Any) -> 
         checkpoint={"everySteps": 4},
         **settings,
     )
-
-
-def run(config: TrainerConfig, root: Path, end_at: int | None = None) -> tuple[Any, dict[int, float]]:
-    """Result and losses of a run; with `end_at`, no result."""
-    from finetune_trainer.recipe import train
-    from finetune_trainer.run import Run
-
-    recorder = KillingRecorder(end_at=end_at)
-    try:
-        result = train(config, Run(root / "scratch", reporter=recorder))  # type: ignore[arg-type]
-    except Killed:
-        result = None
-    return result, recorder.losses

@@ -17,7 +17,8 @@ from finetune_serving.generation import Generator, Sampling
 from finetune_serving.loading import LoadedModel, load
 from finetune_serving.settings import ModelSource
 from finetune_trainer.models.quantization import keep_format
-from trainer.methods.method_runs import CASES, STEPS, Case, job_of, run
+from trainer.in_process import run
+from trainer.methods.method_runs import CASES, STEPS, Case, job_of
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from finetune_trainer.models.load import LoadedModel, load_config, load_model
 from finetune_trainer.models.suitability import check_method
 from finetune_trainer.tasks.text_classification import TextClassification
 from finetune_trainer.tasks.text_generation import TextGeneration
+from trainer.in_process import run
 from trainer.jobs import job, start
-from trainer.methods.method_runs import ADALORA, CASES, STEPS, Case, job_of, run
+from trainer.methods.method_runs import ADALORA, CASES, STEPS, Case, job_of
 
 GENERATION = TextGeneration(Columns(), packing=False)
 

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models import compilation
 from finetune_trainer.models.compilation import check_compiler, compile_layers, explained_compilation
+from trainer.in_process import run
 from trainer.jobs import job
-from trainer.methods.method_runs import run
 
 CPU = torch.device("cpu")
 

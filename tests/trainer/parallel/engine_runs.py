@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from exhaustive import some_of
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.ranks import Ranks
+from trainer import in_process
 from trainer.jobs import FULL, job
-from trainer.methods.method_runs import Case, Killed, KillingRecorder
+from trainer.methods.method_runs import Case
 
 EVERY_ENGINE: dict[str, dict[str, Any]] = {
     "ddp": {"engine": "Torchrun"},
@@ -45,17 +46,8 @@ def job_of(root: Path, model: Path, data: Path, engine: str, **settings: Any) ->
 
 def run(config: TrainerConfig, root: Path, ranks: Ranks, end_at: int | None = None) -> tuple[dict[int, float], Any]:
     """Losses and metrics; every rank calls it. At step `end_at` every process loses all that it had in memory."""
-    from finetune_trainer.recipe import train
-    from finetune_trainer.run import Run
-
-    recorder = KillingRecorder(end_at=end_at)
-    size = ranks.world_size
-    this = Run(root / "scratch", ranks.rank, ranks.rank, size, size, reporter=recorder)  # type: ignore[arg-type]
-    try:
-        metrics = train(config, this).metrics
-    except Killed:
-        metrics = None
-    return recorder.losses, metrics
+    result, losses = in_process.run(config, root, end_at, ranks)
+    return losses, result and result.metrics
 
 
 def unbroken_and_resumed(ranks: Ranks, root: Path, model: Path, data: Path, resumed: list[str]) -> Any:

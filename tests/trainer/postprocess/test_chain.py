@@ -15,7 +15,8 @@ from finetune_api.reports import TrainingResult
 from finetune_api.trainer_config import TrainerConfig
 from serving.in_process import serving
 from trainer import tiny_models
-from trainer.jobs import FULL, Recorder, job
+from trainer.in_process import run
+from trainer.jobs import FULL, job
 
 TEXTS = ["my card was charged twice one", "the parcel never came one two three", "cannot log in to the app"]
 LABELS = ["billing", "delivery", "technical"]
@@ -27,13 +28,6 @@ def config(root: Path, model: Path, data: Path, steps: list[dict[str, Any]], **c
     return TrainerConfig.model_validate({**wanted.wire(), "postprocess": steps})
 
 
-def run(wanted: TrainerConfig, root: Path) -> TrainingResult:
-    from finetune_trainer.recipe import train
-    from finetune_trainer.run import Run
-
-    return train(wanted, Run(root / "scratch", reporter=Recorder()))  # type: ignore[arg-type]
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_models.bert(tmp_path_factory.mktemp("bert"), spread=0.2)
@@ -43,14 +37,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chain(model: Path, tickets: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingResult]:
     root = tmp_path_factory.mktemp("chain")
     steps = [{"merge": {}}, {"name": "sparse", "prune": {"pattern": "TwoOfFour"}}, {"name": "int8", "quantize": {}}]
-    return root / "output", run(config(root, model, tickets, steps), root)
+    return root / "output", run(config(root, model, tickets, steps), root)[0]
 
 
 @pytest.fixture(scope="module")
 def converted(model: Path, tickets: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingResult]:
     root = tmp_path_factory.mktemp("onnx")
     steps = [{"onnx": {"tolerance": 1e-4}}]
-    return root / "output", run(config(root, model, tickets, steps, method=FULL, learningRate=2e-3), root)
+    return root / "output", run(config(root, model, tickets, steps, method=FULL, learningRate=2e-3), root)[0]
 
 
 def made(output: Path, step: str) -> Path:
@@ -142,7 +136,7 @@ async def test_the_server_runs_onnx(converted: tuple[Path, TrainingResult]) -> N
 def test_a_4_bit_base_is_widened_before_the_merge(model: Path, tickets: Path, tmp_path: Path) -> None:
     """Merging into 4 bits would round every weight a second time, and answer otherwise than was evaluated."""
     steps = [{"merge": {}}]
-    result = run(config(tmp_path, model, tickets, steps, method={"qlora": {"rank": 4}}), tmp_path)
+    result = run(config(tmp_path, model, tickets, steps, method={"qlora": {"rank": 4}}), tmp_path)[0]
     assert result.postprocess[0].metrics == pytest.approx(result.metrics, abs=1e-4)
     assert "quantization_config" not in json.loads((tmp_path / "output-merge" / "config.json").read_text())
 

@@ -15,8 +15,8 @@ from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.reinforcement.rollouts import Rollouts, Written
 from finetune_trainer.tasks.reinforcement_learning import ADVANTAGES, REFERENCE, WEIGHTS, ReinforcementLearning
 from serving.in_process import serving
+from trainer.in_process import run
 from trainer.jobs import write_jsonl
-from trainer.methods.method_runs import run
 from trainer.tasks.task_cases import CASES
 from trainer.tasks.test_every_task import job_of
 

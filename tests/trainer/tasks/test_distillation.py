@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from finetune_trainer.errors import ConfigurationError
+from trainer.in_process import run
 from trainer.jobs import FULL, NUMBERS, TICKETS, job, write_jsonl
-from trainer.methods.method_runs import run
 
 CLASSES = sorted(TICKETS)
 

@@ -13,8 +13,8 @@ from finetune_api.method_support import refusal
 from finetune_api.metrics import METRICS, better
 from finetune_api.trainer_config import TrainerConfig
 from serving.in_process import Serving, serving
+from trainer.in_process import run
 from trainer.jobs import job
-from trainer.methods.method_runs import run
 from trainer.tasks import media_cases, task_cases
 from trainer.tasks.task_cases import Case
 

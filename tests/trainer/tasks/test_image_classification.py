@@ -89,7 +89,7 @@ def test_batch_normalisation_keeps_its_statistics_and_trains_its_scale() -> None
 
 def test_a_model_that_cannot_recompute_activations_says_so(tmp_path: Path) -> None:
     from trainer import tiny_models
-    from trainer.methods.method_runs import run
+    from trainer.in_process import run
     from trainer.tasks.task_cases import CASES
     from trainer.tasks.test_every_task import job_of
 
