@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PYTEST_ARGS ?=
+# Container images like to set it; here it would make each of hundreds of processes compile its libraries again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install demo test test-exhaustive chaos lint format bench crds manifests docs clean
 
