@@ -16,7 +16,7 @@ Resource = dict[str, Any]
 Place = tuple[tuple[str, str], str, str]
 FINE_TUNE_JOB = ("finetune-operator.io", "finetunejobs")
 BATCH_JOB, POD = ("batch", "jobs"), ("", "pods")
-CHILDREN = (BATCH_JOB, POD, ("", "services"), ("", "configmaps"))
+CHILDREN = (BATCH_JOB, POD, ("", "services"), ("", "configmaps"), ("networking.k8s.io", "networkpolicies"))
 FINAL = ("phase", "attempt", "attempts", "restarts", "completionTime", "modelVersion", "artifact")
 """Fields of the status that a finished job keeps for ever."""
 

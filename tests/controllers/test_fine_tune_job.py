@@ -15,7 +15,14 @@ from finetune_operator.kinds import (
     MODEL_VERSIONS,
 )
 from finetune_operator.kube.errors import ApiError
-from finetune_operator.kube.resources import CONFIG_MAPS, JOBS, PERSISTENT_VOLUME_CLAIMS, PODS, SERVICES
+from finetune_operator.kube.resources import (
+    CONFIG_MAPS,
+    JOBS,
+    NETWORK_POLICIES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    SERVICES,
+)
 from plan.builders import RESULT, last_words
 
 CHILDREN = (CONFIG_MAPS, SERVICES, JOBS)
@@ -73,6 +80,34 @@ async def test_a_job_starts_with_five_requests_and_one_for_the_account(
 
     await eventually(both, "the second Job", user.dump)
     assert operator.api.requests["create"] == 9  # the account is there already
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+async def test_a_network_policy_that_is_edited_or_deleted_comes_back(
+    user: ClusterUser, operator: OperatorUnderTest, nodes: int
+) -> None:
+    await attempt_runs(user, distributed={"nodes": nodes})
+    (policy,) = (await user.api.list(NETWORK_POLICIES, NAMESPACE))["items"]
+    name, spec = policy["metadata"]["name"], policy["spec"]
+
+    async def as_made() -> bool:
+        found = (await user.api.list(NETWORK_POLICIES, NAMESPACE))["items"]
+        return [one["spec"] for one in found] == [spec]
+
+    await user.api.patch(NETWORK_POLICIES, name, {"spec": {"egress": [{}]}}, NAMESPACE)
+    await eventually(as_made, "the rules", user.dump)
+    await user.api.delete(NETWORK_POLICIES, name, NAMESPACE)
+    await eventually(as_made, "the policy", user.dump)
+
+
+async def test_pods_without_peers_share_one_network_policy(user: ClusterUser, operator: OperatorUnderTest) -> None:
+    for name in ("one", "two"):
+        await user.apply(name, distributed={"nodes": 1})
+        await user.phase("Running", name)
+    (policy,) = await user.names(NETWORK_POLICIES)
+    await user.api.delete(FINE_TUNE_JOBS, "one", NAMESPACE)
+    await user.gone(JOBS, "one-1")
+    assert await user.names(NETWORK_POLICIES) == [policy]
 
 
 async def test_meaningless_edits_cost_no_write(user: ClusterUser, operator: OperatorUnderTest) -> None:

@@ -12,7 +12,7 @@ from finetune_api.names import LABEL_ATTEMPT
 from finetune_local.apiserver.revision_store import RevisionStore
 from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot
 from finetune_operator.plan.timestamps import rfc3339
-from finetune_operator.plan.world import Create, Delete, World
+from finetune_operator.plan.world import Create, Delete, World, Write
 from plan import builders
 
 Resource = dict[str, Any]
@@ -84,7 +84,7 @@ class SimulatedCluster:
             versions=tuple(self.all("ModelVersion")),
         )
 
-    def carry_out(self, write: Create | Delete) -> None:
+    def carry_out(self, write: Write) -> None:
         """As the API server takes it: what exists stays, what is gone is gone."""
         if isinstance(write, Create):
             if self.get(write.body["kind"], write.body["metadata"]["name"]) is None:
@@ -92,6 +92,7 @@ class SimulatedCluster:
                 made = {"uid": f"uid-{self._uids}", "creationTimestamp": rfc3339(self.now)}
                 self.put(write.body["kind"], {**write.body, "metadata": {**write.body["metadata"], **made}})
             return
+        assert isinstance(write, Delete), "a gang's own policy is made once, and nobody edits it here"
         found = self.get(write.kind, write.name)
         if found is None or found["metadata"]["uid"] != write.uid:
             return

@@ -4,12 +4,16 @@ from typing import Any
 
 import pytest
 
-from finetune_api.names import TRAINER_SERVICE_ACCOUNT
+from finetune_api.names import LABEL_JOB, LABEL_NETWORK, TRAINER_SERVICE_ACCOUNT
 from finetune_api.network import NetworkAccess
+from finetune_operator.engines.gang import Gang
 from finetune_operator.plan.attempt import attempt_objects
 from finetune_operator.plan.basis import basis
 from finetune_operator.plan.isolation import isolation_writes, network_policy
+from finetune_operator.plan.pod_template import pod_template
+from finetune_operator.plan.resolution import ResolvedJob
 from finetune_operator.plan.settings import Settings
+from finetune_operator.plan.world import Apply, Create
 from plan.builders import SETTINGS, UID, job, world
 
 Resource = dict[str, Any]
@@ -17,10 +21,30 @@ ON_VOLUMES = {"model": {"source": "pvc://models/m"}, "output": {"storage": "pvc:
 IN_CLUSTER = Settings("t", "https://receiver.finetune-system.svc:443", progress_port=8443)
 
 
-def policy(settings: Settings = SETTINGS, runtime: Resource | None = None, **changes: Any) -> Resource | None:
+ALONE = {"distributed": {"nodes": 1}}
+
+
+def resolved(runtime: Resource | None = None, name: str = "tickets", **changes: Any) -> ResolvedJob:
     named = {"runtimeRef": {"name": "r"}} if runtime is not None else {}
-    around = world(job(**(changes | named)), runtime={"spec": runtime} if runtime is not None else None)
-    return network_policy(basis(around).job, settings)
+    around = world(job(name, **(changes | named)), runtime={"spec": runtime} if runtime is not None else None)
+    return basis(around).job
+
+
+def policy(settings: Settings = SETTINGS, runtime: Resource | None = None, **changes: Any) -> Resource | None:
+    return network_policy(resolved(runtime, **changes), settings)
+
+
+def pod_labels(runtime: Resource | None = None, settings: Settings = SETTINGS, **changes: Any) -> dict[str, str]:
+    made = resolved(runtime, **changes)
+    gang = Gang("tickets-1", "ml", made.spec.distributed.nodes, 1, 20_000)
+    labels: dict[str, str] = pod_template(made, gang, 1, settings)["metadata"]["labels"]
+    return labels
+
+
+def selects(found: Resource | None, labels: dict[str, str]) -> bool:
+    assert found is not None
+    chosen: dict[str, str] = found["spec"]["podSelector"]["matchLabels"]
+    return chosen.items() <= labels.items()
 
 
 def egress(found: Resource | None, port: int) -> list[Any]:
@@ -86,14 +110,68 @@ def test_an_address_block_is_checked() -> None:
         NetworkAccess.model_validate({"egress": [{"cidr": "minio:9000", "ports": [9000]}]})
 
 
+def test_pods_without_peers_share_a_policy_that_no_job_owns() -> None:
+    one, other = policy(**ALONE), policy(name="other", training={"epochs": 9}, **ALONE)
+    assert one is not None
+    assert one == other
+    assert "ownerReferences" not in one["metadata"]
+    assert selects(one, pod_labels(**ALONE))
+    assert not selects(one, pod_labels())
+
+
+def test_a_shared_policy_lets_no_training_pod_reach_another() -> None:
+    shared, own = policy(IN_CLUSTER, **ALONE, **ON_VOLUMES), policy(IN_CLUSTER, **ON_VOLUMES)
+    assert shared is not None
+    assert own is not None
+    gang = {"podSelector": own["spec"]["podSelector"]}
+    assert shared["spec"]["egress"] == [rule for rule in own["spec"]["egress"] if rule.get("to") != [gang]]
+    assert shared["spec"]["ingress"] == [{"ports": [{"port": 9400, "protocol": "TCP"}]}]
+    assert len(own["spec"]["egress"]) == len(shared["spec"]["egress"]) + 1
+
+
+def test_whoever_may_reach_more_is_under_another_policy() -> None:
+    opened = {"network": {"egress": [{"cidr": "10.1.0.0/16", "ports": [9000]}]}}
+    cases: list[tuple[Resource | None, Settings, Resource]] = [
+        (None, SETTINGS, {}),
+        (None, SETTINGS, ON_VOLUMES),
+        (None, IN_CLUSTER, ON_VOLUMES),
+        (opened, SETTINGS, {}),
+    ]
+    policies = [policy(settings, runtime, **ALONE, **changes) for runtime, settings, changes in cases]
+    labels = [pod_labels(runtime, settings, **ALONE, **changes) for runtime, settings, changes in cases]
+    assert [[selects(one, pod) for one in policies].count(True) for pod in labels] == [1] * len(cases)
+    assert len({one["metadata"]["name"] for one in policies if one}) == len(cases)
+
+
+@pytest.mark.parametrize(("nodes", "isolation"), [(1, "Gang"), (2, "Gang"), (1, "None")])
+def test_no_template_puts_pods_under_a_policy_that_is_not_theirs(nodes: int, isolation: str) -> None:
+    template = {"metadata": {"labels": {LABEL_NETWORK: "0123456789", LABEL_JOB: "other"}}}
+    runtime = {"network": {"isolation": isolation}}
+    labels = pod_labels(runtime, podTemplate=template, distributed={"nodes": nodes})
+    assert labels[LABEL_NETWORK] not in ("0123456789", "")
+    assert labels[LABEL_JOB] == "tickets"
+
+
 def test_the_account_is_made_once_and_grants_nothing() -> None:
-    base = basis(world(job()))
-    account, _ = (write.body for write in isolation_writes(base.job, SETTINGS, has_account=False))
+    account, _ = (write.body for write in isolation_writes(resolved(), world(job(), has_account=False)))
     assert (account["kind"], account["metadata"]["name"]) == ("ServiceAccount", TRAINER_SERVICE_ACCOUNT)
     assert account["automountServiceAccountToken"] is False
     assert "ownerReferences" not in account["metadata"]
-    (only_policy,) = isolation_writes(base.job, SETTINGS, has_account=True)
+    (only_policy,) = isolation_writes(resolved(), world(job()))
     assert only_policy.body["kind"] == "NetworkPolicy"
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_policies_are_put_right_and_otherwise_left_alone(nodes: int) -> None:
+    mine = resolved(distributed={"nodes": nodes})
+    wanted = network_policy(mine, SETTINGS)
+    assert wanted is not None
+    name = wanted["metadata"]["name"]
+    edited = wanted | {"spec": wanted["spec"] | {"policyTypes": ["Ingress"]}}
+    assert isolation_writes(mine, world(job(), policies={name: wanted})) == []
+    assert isolation_writes(mine, world(job(), policies={name: edited})) == [Apply(wanted)]
+    # Another's policy under a job's name is refused; the name of a shared one is ours alone.
+    assert isolation_writes(mine, world(job(), policies={})) == [Apply(wanted) if nodes == 1 else Create(wanted)]
 
 
 VOLUME_TYPES = {

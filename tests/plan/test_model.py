@@ -12,7 +12,7 @@ from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot
 from finetune_operator.plan.causes import class_of
 from finetune_operator.plan.lifecycle import plan_job
 from finetune_operator.plan.observation import observe_attempts
-from finetune_operator.plan.world import Create, Delete, World
+from finetune_operator.plan.world import Apply, Create, World, Write
 from plan.builders import NOW, SETTINGS, done_pod, failed_pod, follow, indexed_job, job, pod
 
 RANKS = st.integers(0, 1)
@@ -68,8 +68,8 @@ class JobLife(RuleBasedStateMachine):
             snapshot=Snapshot.load(snapshots[0]) if snapshots else None,
         )
 
-    def carry_out(self, write: Create | Delete) -> None:
-        if isinstance(write, Create):
+    def carry_out(self, write: Write) -> None:
+        if isinstance(write, (Create, Apply)):
             self.create(write.body)
         elif write.kind == "Job":
             self.jobs[int(write.name.rpartition("-")[2])]["metadata"]["deletionTimestamp"] = "2026-11-22T09:00:00Z"

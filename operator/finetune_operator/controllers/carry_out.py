@@ -25,7 +25,7 @@ from finetune_operator.kube.resources import (
 )
 from finetune_operator.plan.reasons import event_type
 from finetune_operator.plan.status_draft import REPORTED
-from finetune_operator.plan.world import Create, Delete, Plan
+from finetune_operator.plan.world import Apply, Create, Delete, Plan, Write
 
 Resource = dict[str, Any]
 KINDS: dict[str, Kind] = {
@@ -80,11 +80,20 @@ class PlanCarrier:
             await self._verify(job)
         try:
             for write in plan.writes:
-                await (self._create(key, write) if isinstance(write, Create) else self._delete(key, write))
+                await self._write(key, write)
         finally:
             for event in plan.events if patch or plan.writes else ():
                 self._recorder.record(job, event_type(event.reason), event.reason, event.note)
         return job
+
+    async def _write(self, key: Key, write: Write) -> None:
+        match write:
+            case Create():
+                await self._create(key, write)
+            case Apply():
+                await self._apply(key, write.body)
+            case Delete():
+                await self._delete(key, write)
 
     async def _patch_status(self, key: Key, job: Resource, patch: Resource) -> Resource:
         metadata = job["metadata"]
@@ -123,8 +132,7 @@ class PlanCarrier:
             error = await self._try_create(key, write.fallback, shared=write.shared)
         if error is None:
             return
-        body = write.body
-        what = f"{body['kind']} {body['metadata']['name']}"
+        body, what = write.body, _what(write.body)
         if error.already_exists:
             message = f"{what} exists and is not this job's: delete it, or rename the FineTuneJob"
             raise CannotCreate(body, message, error)
@@ -148,6 +156,16 @@ class PlanCarrier:
         self._expectations.expect(key, kind.kind, made)
         return None
 
+    async def _apply(self, key: Key, body: Resource) -> None:
+        kind = kind_of(body)
+        try:
+            made = await self._api.apply(kind, body, field_manager=FIELD_MANAGER)
+        except ApiError as error:
+            if error.status in (400, 403, 404, 422):
+                raise CannotCreate(body, f"{_what(body)}: {error.message or error.reason}", error) from error
+            raise
+        self._expectations.expect(key, kind.kind, made)
+
     async def _delete(self, key: Key, write: Delete) -> None:
         kind = KINDS[write.kind]
         try:
@@ -165,6 +183,10 @@ class PlanCarrier:
             raise
         if answer and answer.get("kind") == kind.kind and answer["metadata"].get("resourceVersion"):
             self._expectations.expect(key, kind.kind, answer)
+
+
+def _what(body: Resource) -> str:
+    return f"{body['kind']} {body['metadata']['name']}"
 
 
 def kind_of(body: Resource) -> Kind:

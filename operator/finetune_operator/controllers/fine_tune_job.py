@@ -119,8 +119,14 @@ def _watch(controller: Controller, cache: JobCaches) -> None:
     controller.watch(cache.versions, cache.keys_of_version)
     controller.watch(cache.deployments, cache.keys_of_deployment)
     controller.watch(cache.claims, cache.keys_of_claim)
+    controller.watch(cache.policies, cache.keys_of_policy, when=was_altered)
     controller.watch(cache.accounts, nobody)
     controller.watch(cache.quotas, nobody)
+
+
+def was_altered(old: Resource | None, new: Resource | None) -> bool:
+    """Edited or deleted: what is new was made by us, and nobody waits for it."""
+    return old is not None and (new is None or old["spec"] != new["spec"])
 
 
 def nobody(_: Resource) -> Iterable[Key]:

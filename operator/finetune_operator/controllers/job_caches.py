@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from finetune_api.names import LABEL_ATTEMPT, LABEL_JOB, TRAINER_SERVICE_ACCOUNT
+from finetune_api.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_MANAGED_BY, MANAGER, TRAINER_SERVICE_ACCOUNT
 from finetune_operator.controllers.api_groups import ApiGroups
 from finetune_operator.controllers.model_caches import PAGE, model_deployment_cache, model_version_cache
 from finetune_operator.controllers.projections import (
@@ -14,6 +14,7 @@ from finetune_operator.controllers.projections import (
     project_fine_tune_job,
     project_identity,
     project_job,
+    project_network_policy,
     project_pod,
     project_quota,
 )
@@ -23,11 +24,12 @@ from finetune_operator.kinds import (
     TRAINING_RUNTIMES,
 )
 from finetune_operator.kube.client import KubeApi
-from finetune_operator.kube.controller import Key
+from finetune_operator.kube.controller import Key, owner_keys
 from finetune_operator.kube.informer import Informer
 from finetune_operator.kube.resources import (
     CONFIG_MAPS,
     JOBS,
+    NETWORK_POLICIES,
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
     RESOURCE_QUOTAS,
@@ -62,6 +64,7 @@ class JobCaches:
     claims: Informer
     quotas: Informer
     accounts: Informer
+    policies: Informer
     api_groups: ApiGroups
 
     @classmethod
@@ -91,6 +94,7 @@ class JobCaches:
                     "deployment": _deployment,
                     "publishing": _publishing,
                     "waiting": _waiting,
+                    "unfinished": _unfinished,
                 },
             ),
             runtimes=informer(TRAINING_RUNTIMES),
@@ -105,6 +109,12 @@ class JobCaches:
                 SERVICE_ACCOUNTS,
                 field_selector=f"metadata.name={TRAINER_SERVICE_ACCOUNT}",
                 transform=project_identity,
+            ),
+            policies=informer(
+                NETWORK_POLICIES,
+                label_selector=f"{LABEL_MANAGED_BY}={MANAGER}",
+                transform=project_network_policy,
+                indexers={"owner": _owner_uids, "shared": _shared},
             ),
             api_groups=api_groups or ApiGroups(api),
             quotas=informer(RESOURCE_QUOTAS, transform=project_quota, indexers={"namespace": _namespace}),
@@ -126,6 +136,7 @@ class JobCaches:
             self.claims,
             self.quotas,
             self.accounts,
+            self.policies,
         ]
 
     def world(self, job: Resource, settings: Settings, now: datetime) -> World:
@@ -147,6 +158,7 @@ class JobCaches:
             snapshot=snapshot,
             around=around,
             has_account=self.accounts.get(namespace, TRAINER_SERVICE_ACCOUNT) is not None,
+            policies=self._policies(namespace, uid),
             versions=tuple(self.versions.by_index("job", uid)),
             serving=serving,
             deployed_version=self.versions.get(namespace, stable) if stable else None,
@@ -181,6 +193,10 @@ class JobCaches:
     def _pods(self, namespace: str, name: str) -> list[Resource]:
         """Pods that a Job of the right name controls: labels alone anyone may set."""
         return [pod for pod in self.pods.by_index("job", f"{namespace}/{name}") if _of_attempt(pod, name)]
+
+    def _policies(self, namespace: str, uid: str) -> dict[str, Resource]:
+        found = (*self.policies.by_index("owner", uid), *self.policies.by_index("shared", namespace))
+        return {one["metadata"]["name"]: one for one in found}
 
     def _runtime(self, job: Resource) -> Resource | None:
         reference = job["spec"].get("runtimeRef")
@@ -235,6 +251,12 @@ class JobCaches:
             for job in self.fine_tune_jobs.by_index("deployment", value)
             if (job.get("status") or {}).get("phase") == "Publishing" or _waiting(job)
         )
+
+    def keys_of_policy(self, policy: Resource) -> Iterable[Key]:
+        """The job that owns it, or all that may have pods under it."""
+        if not _shared(policy):
+            return owner_keys("FineTuneJob")(policy)
+        return self.fine_tune_jobs.names_by_index("unfinished", policy["metadata"]["namespace"])
 
     def keys_of_claim(self, claim: Resource) -> Iterable[Key]:
         """Jobs of its namespace that wait for something."""
@@ -298,17 +320,26 @@ def _deployment(job: Resource) -> list[str]:
 
 def _publishing(job: Resource) -> list[str]:
     """The model that an unfinished job will publish to."""
-    conditions = (job.get("status") or {}).get("conditions")
     model = (job["spec"].get("publish") or {}).get("modelName")
-    if not model or is_true(conditions, "Succeeded") or is_true(conditions, "Failed"):
-        return []
-    return [f"{job['metadata']['namespace']}/{model}"]
+    return [f"{namespace}/{model}" for namespace in _unfinished(job)] if model else []
+
+
+def _unfinished(job: Resource) -> list[str]:
+    """The namespace of a job that may still have pods."""
+    conditions = (job.get("status") or {}).get("conditions")
+    over = is_true(conditions, "Succeeded") or is_true(conditions, "Failed")
+    return [] if over else [job["metadata"]["namespace"]]
 
 
 def _waiting(job: Resource) -> list[str]:
     """The namespace of a job that waits for what it refers to."""
     validated = find_condition((job.get("status") or {}).get("conditions"), "Validated") or {}
     return [job["metadata"]["namespace"]] if validated.get("status") == "False" else []
+
+
+def _shared(policy: Resource) -> list[str]:
+    """The namespace of a NetworkPolicy that belongs to no job."""
+    return [] if _owner_uids(policy) else [policy["metadata"]["namespace"]]
 
 
 def _namespace(item: Resource) -> list[str]:

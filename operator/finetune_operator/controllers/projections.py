@@ -51,6 +51,11 @@ def project_quota(quota: Resource) -> Resource:
     return _head(quota) | {"spec": quota.get("spec") or {}, "status": quota.get("status") or {}}
 
 
+def project_network_policy(policy: Resource) -> Resource:
+    """Identity, and what it allows to whom."""
+    return _head(policy) | {"spec": policy.get("spec") or {}}
+
+
 def project_config_map(config_map: Resource) -> Resource:
     """Identity and the snapshot."""
     return _head(config_map) | {"data": _only(config_map.get("data") or {}, (SNAPSHOT_KEY,))}

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 Key = tuple[str, str]
 """Namespace (empty for cluster-scoped kinds) and name."""
 ToKeys = Callable[[Object], Iterable[Key]]
+Concerns = Callable[[Object | None, Object | None], bool]
+"""Whether a change, from the old object to the new one, is worth a reconcile."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Result:
 
 
 Reconcile = Callable[[Key], Awaitable[Result | None]]
+
+
+def always(old: Object | None, new: Object | None) -> bool:
+    return True
 
 
 def own_key(item: Object) -> Iterable[Key]:
@@ -87,8 +93,11 @@ class Controller:
         self._requeues = RECONCILES.labels(name, "requeue_after")
         MAX_WORKERS.labels(name).set(workers)
 
-    def watch(self, informer: Informer, to_keys: ToKeys = own_key) -> None:
-        """Enqueues the keys of the old and of the new object at every change. The first informer is resynced."""
+    def watch(self, informer: Informer, to_keys: ToKeys = own_key, *, when: Concerns = always) -> None:
+        """Enqueues the keys of the old and of the new object at every change that `when` does not leave out.
+
+        The first informer is resynced.
+        """
         if self._primary is None and to_keys is own_key:
             self._primary = informer
         self.informers.append(informer)
@@ -96,6 +105,8 @@ class Controller:
             self._expectations.watch(informer)  # before us: the echo of a write must not be held up by itself
 
         def enqueue(old: Object | None, new: Object | None) -> None:
+            if not when(old, new):
+                return
             before = tuple(to_keys(old)) if old is not None else ()
             after = tuple(to_keys(new)) if new is not None else ()
             for key in before if before == after else (*before, *after):

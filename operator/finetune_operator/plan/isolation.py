@@ -4,20 +4,32 @@ from typing import Any
 
 from finetune_api.names import LABEL_JOB, LABEL_MANAGED_BY, MANAGER, TRAINER_SERVICE_ACCOUNT
 from finetune_operator.plan.names import short_name
-from finetune_operator.plan.network_policy import network_policy_spec
+from finetune_operator.plan.network_policy import is_shared, network_label, network_policy_spec
 from finetune_operator.plan.ownership import owner_reference
 from finetune_operator.plan.resolution import ResolvedJob
 from finetune_operator.plan.settings import Settings
-from finetune_operator.plan.world import Create
+from finetune_operator.plan.world import Apply, Create, World
 
 Resource = dict[str, Any]
 
 
-def isolation_writes(job: ResolvedJob, settings: Settings, *, has_account: bool) -> list[Create]:
-    """Made before any pod of the job. The account belongs to the namespace and stays."""
-    account = [] if has_account else [Create(service_account(job.namespace), shared=True)]
-    policy = network_policy(job, settings)
-    return [*account, *([Create(policy)] if policy else [])]
+def isolation_writes(job: ResolvedJob, world: World) -> list[Create | Apply]:
+    """What is missing, or was changed. Made before any pod of the job.
+
+    The account and the shared policies belong to the namespace and stay: whoever deleted one when the last job that
+    needs it ends would open the network of a job that starts just then.
+    """
+    account = [] if world.has_account else [Create(service_account(job.namespace), shared=True)]
+    policy = network_policy(job, world.settings)
+    return [*account, *(_policy_writes(policy, is_shared(job), world) if policy else [])]
+
+
+def _policy_writes(policy: Resource, shared: bool, world: World) -> list[Create | Apply]:
+    known = (world.policies or {}).get(policy["metadata"]["name"])
+    if known is None:
+        # The name of a shared one says what it holds: whatever else has it is put right.
+        return [Apply(policy)] if shared else [Create(policy)]
+    return [] if known["spec"] == policy["spec"] else [Apply(policy)]
 
 
 def service_account(namespace: str) -> Resource:
@@ -31,18 +43,15 @@ def service_account(namespace: str) -> Resource:
 
 
 def network_policy(job: ResolvedJob, settings: Settings) -> Resource | None:
-    """One for all attempts of a job: there is never more than one gang."""
+    """The gang's own for all attempts of a job, for there is never more than one gang; or one that pods share."""
     spec = network_policy_spec(job, settings)
     if spec is None:
         return None
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {
-            "name": short_name(f"{job.name}-training"),
-            "namespace": job.namespace,
-            "labels": {LABEL_JOB: short_name(job.name), LABEL_MANAGED_BY: MANAGER},
-            "ownerReferences": [owner_reference(job.name, job.uid)],
-        },
-        "spec": spec,
-    }
+    metadata: Resource = {"namespace": job.namespace, "labels": {LABEL_MANAGED_BY: MANAGER}}
+    if is_shared(job):
+        metadata["name"] = f"{TRAINER_SERVICE_ACCOUNT}-{network_label(job, settings)}"
+    else:
+        metadata["name"] = short_name(f"{job.name}-training")
+        metadata["labels"] |= {LABEL_JOB: short_name(job.name)}
+        metadata["ownerReferences"] = [owner_reference(job.name, job.uid)]
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}

@@ -27,7 +27,7 @@ from finetune_operator.plan.spec_change import changed_fields, ignored_message
 from finetune_operator.plan.status_draft import MESSAGE_LIMIT, StatusDraft
 from finetune_operator.plan.timestamps import seconds_between, still_to_wait
 from finetune_operator.plan.validation import InvalidSpec
-from finetune_operator.plan.world import Create, Delete, Plan, World
+from finetune_operator.plan.world import Create, Delete, Plan, World, Write
 
 SCHEDULER_SECONDS = 30.0
 
@@ -179,11 +179,10 @@ def _recreate(draft: StatusDraft, base: Basis) -> bool:
     return True
 
 
-def _objects(draft: StatusDraft, base: Basis) -> list[Create | Delete]:
+def _objects(draft: StatusDraft, base: Basis) -> list[Write]:
     world = draft.world
     objects = attempt_objects(base.job, base.snapshot, draft.attempt, world.settings)
-    isolation = isolation_writes(base.job, world.settings, has_account=world.has_account)
-    return [*isolation, *(Create(body) for body in objects)]
+    return [*isolation_writes(base.job, world), *(Create(body) for body in objects)]
 
 
 def _after_finish(draft: StatusDraft) -> None:

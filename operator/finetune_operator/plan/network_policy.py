@@ -1,13 +1,20 @@
 """Who a training pod may speak to: its gang, DNS, the progress receiver, and storage that is reached over the network.
 
+A gang of several pods has a NetworkPolicy of its own, which names the gang. A pod that is alone has no peers, so none
+of its rules is of its job: all such pods of a namespace that may reach the same are selected by one policy, whose name
+and selector follow from the rules. Other rules are another policy; none ever has to change under a pod that runs.
+
 Volumes need no rule: the node mounts them, not the pod. Without a controller for NetworkPolicies nothing is enforced.
 https://kubernetes.io/docs/concepts/services-networking/network-policies/
 """
 
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
-from finetune_api.names import LABEL_COMPONENT, LABEL_JOB, METRICS_PORT
+import orjson
+
+from finetune_api.names import LABEL_COMPONENT, LABEL_JOB, LABEL_NETWORK, METRICS_PORT
 from finetune_api.network import NetworkAccess
 from finetune_operator.plan.names import short_name
 from finetune_operator.plan.resolution import ResolvedJob
@@ -20,28 +27,56 @@ ANYWHERE = [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}]
 LOCAL_SCHEMES = ("pvc", "file")
 
 
+OPEN, GANG = "open", "gang"
+"""Values of the label of pods that no shared policy selects: every pod has one, so that no template can set it."""
+
+
 def network_policy_spec(job: ResolvedJob, settings: Settings) -> Resource | None:
     """The spec for all pods of a job; None where its runtime leaves the network open."""
     if job.network.isolation == "None":
         return None
-    gang = {"podSelector": {"matchLabels": selector(job.name)}}
-    egress = [{"to": [gang]}, {"ports": [_port(DNS_PORT, "UDP"), _port(DNS_PORT)]}]
+    rules = _rules(job, settings)
+    if is_shared(job):
+        return {"podSelector": {"matchLabels": {LABEL_COMPONENT: "trainer", LABEL_NETWORK: _digest(rules)}}} | rules
+    selected = {"matchLabels": {LABEL_JOB: short_name(job.name), LABEL_COMPONENT: "trainer"}}
+    gang = [{"podSelector": selected}]
+    return {
+        "podSelector": selected,
+        "policyTypes": rules["policyTypes"],
+        "ingress": [{"from": gang}, *rules["ingress"]],
+        "egress": [{"to": gang}, *rules["egress"]],
+    }
+
+
+def is_shared(job: ResolvedJob) -> bool:
+    """A pod reaches itself whatever its policy says, so one that is alone needs no rule for its gang."""
+    return job.spec.distributed.nodes == 1
+
+
+def network_label(job: ResolvedJob, settings: Settings) -> str:
+    """Of the pods: which shared policy selects them, if any."""
+    if job.network.isolation == "None":
+        return OPEN
+    return _digest(_rules(job, settings)) if is_shared(job) else GANG
+
+
+def _rules(job: ResolvedJob, settings: Settings) -> Resource:
+    """What any pod with this access may do, whatever its gang."""
+    egress: list[Resource] = [{"ports": [_port(DNS_PORT, "UDP"), _port(DNS_PORT)]}]
     if settings.progress_url is not None:
         egress.append(_receiver(settings.progress_url, settings.progress_port))
     if speaks_to_storage(job):
         egress.append({"to": ANYWHERE, "ports": [_port(HTTPS_PORT)]})
     return {
-        "podSelector": {"matchLabels": selector(job.name)},
         "policyTypes": ["Ingress", "Egress"],
         # Prometheus may be anywhere; the metrics are read-only.
-        "ingress": [{"from": [gang]}, {"ports": [_port(METRICS_PORT)]}],
+        "ingress": [{"ports": [_port(METRICS_PORT)]}],
         "egress": [*egress, *_granted(job.network)],
     }
 
 
-def selector(job: str) -> dict[str, str]:
-    """Labels of a job's training pods, of whichever attempt."""
-    return {LABEL_JOB: short_name(job), LABEL_COMPONENT: "trainer"}
+def _digest(rules: Resource) -> str:
+    return sha256(orjson.dumps(rules, option=orjson.OPT_SORT_KEYS)).hexdigest()[:10]
 
 
 def speaks_to_storage(job: ResolvedJob) -> bool:

@@ -1,40 +1,68 @@
-"""The places that a job reads, as its spec names them."""
+"""The places that a job reads: one list of the fields that name them."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from finetune_api.fine_tune_job import FineTuneJobSpec
 
 MODEL_VERSION = "modelversion://"
+EACH = "[]"
+"""In a path: every element of a list."""
+Path = tuple[str, ...]
+READ_FIELDS: tuple[Path, ...] = (
+    ("model", "source"),
+    ("dataset", "train", "source"),
+    ("dataset", "validation", "source"),
+    ("dataset", "test", "source"),
+    ("dataset", "augmentation", "text", "synonyms", "source"),
+    ("training", "distillation", "teacher"),
+    ("training", "reinforcement", "rewards", EACH, "model", "source"),
+)
+"""Below `spec`. All are single words, so that attribute and field have the same name."""
 
 
 def read_places(spec: FineTuneJobSpec) -> list[tuple[str, str]]:
     """Field and URI of each."""
-    data, distillation = spec.dataset, spec.training.distillation
-    places = [("spec.model.source", source) for source in spec.model.sources]
-    parts = {"train": data.train, "validation": data.validation, "test": data.test}
-    places += [(f"spec.dataset.{name}.source", part.source) for name, part in parts.items() if part]
-    if data.augmentation and data.augmentation.text and data.augmentation.text.synonyms:
-        places.append(("spec.dataset.augmentation.text.synonyms.source", data.augmentation.text.synonyms.source))
-    if distillation:
-        places.append(("spec.training.distillation.teacher", distillation.teacher))
-    rewards = spec.training.reinforcement.rewards if spec.training.reinforcement else []
-    path = "spec.training.reinforcement.rewards"
-    places += [(f"{path}[{n}].model.source", reward.model.source) for n, reward in enumerate(rewards) if reward.model]
-    return places
+    return list(_values(spec))
 
 
 def named_versions(spec: dict[str, Any]) -> list[str]:
     """Names of the ModelVersions that a spec, not yet validated, reads."""
-    training = spec.get("training")
-    distillation = training.get("distillation") if isinstance(training, dict) else None
-    places = [(spec.get("model"), "source"), (distillation, "teacher"), *_reward_models(training)]
-    named = [place.get(field) for place, field in places if isinstance(place, dict)]
-    return [uri.removeprefix(MODEL_VERSION) for uri in named if isinstance(uri, str) and uri.startswith(MODEL_VERSION)]
+    return [uri.removeprefix(MODEL_VERSION) for _, uri in _values(spec) if uri.startswith(MODEL_VERSION)]
 
 
-def _reward_models(training: Any) -> list[tuple[Any, str]]:
-    reinforcement = training.get("reinforcement") if isinstance(training, dict) else None
-    rewards = reinforcement.get("rewards") if isinstance(reinforcement, dict) else None
-    return (
-        [(one.get("model"), "source") for one in rewards if isinstance(one, dict)] if isinstance(rewards, list) else []
-    )
+def with_places(spec: FineTuneJobSpec, found: Mapping[str, str]) -> FineTuneJobSpec:
+    """The same with places replaced; the parts that name none of them are shared."""
+    for path in READ_FIELDS:
+        spec = _replaced(spec, path, found)
+    return spec
+
+
+def _values(spec: FineTuneJobSpec | dict[str, Any]) -> Iterator[tuple[str, str]]:
+    return (one for path in READ_FIELDS for one in _below(spec, path, "spec"))
+
+
+def _below(item: Any, path: Path, field: str) -> Iterator[tuple[str, str]]:
+    """Whatever is no model, dict or list where one is due, leads nowhere."""
+    if not path:
+        if isinstance(item, str):
+            yield field, item
+    elif path[0] == EACH:
+        for number, one in enumerate(item if isinstance(item, list) else ()):
+            yield from _below(one, path[1:], f"{field}[{number}]")
+    else:
+        inner = item.get(path[0]) if isinstance(item, dict) else getattr(item, path[0], None)
+        yield from _below(inner, path[1:], f"{field}.{path[0]}")
+
+
+def _replaced(item: Any, path: Path, found: Mapping[str, str]) -> Any:
+    if item is None:
+        return None
+    if not path:
+        return found.get(item, item)
+    if path[0] == EACH:
+        replaced = [_replaced(one, path[1:], found) for one in item]
+        return item if replaced == item else replaced
+    before = getattr(item, path[0])
+    after = _replaced(before, path[1:], found)
+    return item if after is before else item.model_copy(update={path[0]: after})

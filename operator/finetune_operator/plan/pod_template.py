@@ -13,6 +13,7 @@ from finetune_api.names import (
     LABEL_COMPONENT,
     LABEL_JOB,
     LABEL_MANAGED_BY,
+    LABEL_NETWORK,
     MANAGER,
     METRICS_PORT,
     SCRATCH_MOUNT,
@@ -22,6 +23,7 @@ from finetune_api.names import (
 from finetune_operator.engines.gang import Gang
 from finetune_operator.engines.registry import ENGINES
 from finetune_operator.plan.names import ANNOTATION_JOB, short_name
+from finetune_operator.plan.network_policy import network_label
 from finetune_operator.plan.pod_security import container_security_context, pod_security_context
 from finetune_operator.plan.resolution import ResolvedJob
 from finetune_operator.plan.settings import Settings
@@ -80,6 +82,7 @@ def gang_request(job: ResolvedJob) -> GangRequest:
 def pod_template(job: ResolvedJob, gang: Gang, number: int, settings: Settings) -> dict[str, Any]:
     """Generated, then the runtime's template merged over it, then the job's. Identity is not negotiable."""
     merged = _generated(job, gang, settings)
+    labels = attempt_labels(job.name, number) | {LABEL_NETWORK: network_label(job, settings)}
     placed = SCHEDULERS[job.scheduler].pod_metadata(gang_request(job))
     for template in job.pod_templates:
         merged = strategic_merge(merged, template)
@@ -89,7 +92,7 @@ def pod_template(job: ResolvedJob, gang: Gang, number: int, settings: Settings) 
         merged,
         {
             "metadata": {
-                "labels": attempt_labels(job.name, number) | placed.get("labels", {}),
+                "labels": labels | placed.get("labels", {}),
                 "annotations": {ANNOTATION_JOB: job.name} | placed.get("annotations", {}),
             },
             # A pod that restarts by itself would meet a gang that has moved on.

@@ -1,6 +1,5 @@
 """A job over its runtime: every value that an attempt needs, from the first of the two that sets it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,11 +9,10 @@ from finetune_api.fine_tune_job import FineTuneJobSpec
 from finetune_api.model_reference import ModelReference
 from finetune_api.network import NetworkAccess
 from finetune_api.pods import Credentials, Resources
-from finetune_api.reinforcement import ModelReward
 from finetune_api.training import Checkpoint, Training
 from finetune_api.training_runtime import SchedulerName
 from finetune_operator.plan.names import storage_suffix
-from finetune_operator.plan.places import MODEL_VERSION, read_places
+from finetune_operator.plan.places import MODEL_VERSION, read_places, with_places
 from finetune_operator.plan.scheduler_choice import NO_RUNTIME, scheduler_of
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.validation import Validated
@@ -63,15 +61,16 @@ def resolve(
         raise ValueError("resolve() wants a validated job: checkpoint and output must be set")
     suffix = storage_suffix(name, uid)
     found = {f"{MODEL_VERSION}{version}": uri for version, uri in artifacts}
+    located = with_places(spec, found)
     ttl = spec.ttl_seconds_after_finished
     return ResolvedJob(
         name=name,
         namespace=namespace,
         uid=uid,
         spec=spec,
-        model=spec.model.model_copy(update={"source": found.get(spec.model.source or "", spec.model.source)}),
-        training=_with_reward_models(_with_teacher(spec.training, found), found),
-        reads=tuple(found.get(uri, uri) for _, uri in read_places(spec)),
+        model=located.model,
+        training=located.training,
+        reads=tuple(uri for _, uri in read_places(located)),
         trainer_image=spec.trainer_image or base.trainer_image or settings.trainer_image,
         serving_image=base.serving_image,
         resources=spec.resources or base.resources,
@@ -85,26 +84,6 @@ def resolve(
         scheduler=scheduler_of(spec, base),
         queue=spec.queue_name or base.queue_name,
     )
-
-
-def _with_reward_models(training: Training, found: Mapping[str, str]) -> Training:
-    if training.reinforcement is None:
-        return training
-    rewards = [
-        one.model_copy(update={"model": ModelReward(source=found[one.model.source])})
-        if one.model and one.model.source in found
-        else one
-        for one in training.reinforcement.rewards
-    ]
-    return training.model_copy(update={"reinforcement": training.reinforcement.model_copy(update={"rewards": rewards})})
-
-
-def _with_teacher(training: Training, found: Mapping[str, str]) -> Training:
-    distillation = training.distillation
-    if distillation is None or distillation.teacher not in found:
-        return training
-    teacher = distillation.model_copy(update={"teacher": found[distillation.teacher]})
-    return training.model_copy(update={"distillation": teacher})
 
 
 def below(storage: str, folder: str) -> str:

@@ -13,6 +13,7 @@ from finetune_operator.plan.endings import (
     restart_or_fail,
     stop_gang,
 )
+from finetune_operator.plan.isolation import isolation_writes
 from finetune_operator.plan.names import attempt_name
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.pod_endings import Ending
@@ -153,8 +154,13 @@ def _stragglers(draft: StatusDraft) -> str:
 
 
 def _mend_parts(draft: StatusDraft, base: Basis) -> None:
-    """A Service or ConfigMap that someone deleted: the ranks still need it to find each other, or to start."""
+    """A Service or ConfigMap that someone deleted: the ranks still need it to find each other, or to start.
+
+    And what keeps the pods apart, deleted or edited.
+    """
     name, world = attempt_name(base.job.name, draft.attempt), draft.world
+    if world.policies is not None:
+        draft.writes.extend(isolation_writes(base.job, world))
     present = {part["kind"] for part in world.parts if part["metadata"]["name"] == name}
     needed = {"ConfigMap"} if base.job.spec.distributed.nodes == 1 else {"ConfigMap", "Service"}
     if present >= needed:

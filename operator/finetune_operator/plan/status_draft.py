@@ -12,7 +12,7 @@ from finetune_operator.plan.observation import PodFacts
 from finetune_operator.plan.pod_endings import Ending
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.timestamps import parse_time, rfc3339, seconds_between
-from finetune_operator.plan.world import Create, Delete, Event, Plan, Resource, World
+from finetune_operator.plan.world import Event, Plan, Resource, World, Write
 
 REPORTED = ("progress", "lastCheckpoint", "data", "bestMetric")
 """Fields of the status that belong to the progress receiver."""
@@ -31,7 +31,7 @@ class StatusDraft:
         self.now: datetime = world.now
         self.now_text = rfc3339(world.now)
         self.events: list[Event] = []
-        self.writes: list[Create | Delete] = []
+        self.writes: list[Write] = []
         self.requeue_after = math.inf
 
     @property

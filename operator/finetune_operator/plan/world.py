@@ -37,6 +37,8 @@ class World:
     """Nodes and events of the current attempt, where they were worth a look."""
     has_account: bool = False
     """The account of the training pods is there."""
+    policies: Mapping[str, Resource] | None = None
+    """NetworkPolicies by name: the job's own and those that pods of its namespace share; None: not known."""
 
     @property
     def name(self) -> str:
@@ -72,6 +74,13 @@ class Create:
 
 
 @dataclass(frozen=True)
+class Apply:
+    """Make the object, or put it right: only for what is ours by its name or its owner."""
+
+    body: Resource
+
+
+@dataclass(frozen=True)
 class Delete:
     """Delete exactly this object: one made anew under its name is spared."""
 
@@ -81,6 +90,9 @@ class Delete:
     uid: str
     propagation: Literal["Foreground", "Background"] = "Background"
     grace_seconds: int | None = None
+
+
+Write = Create | Apply | Delete
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,6 @@ class Plan:
     """The next step: first the status, then the writes, then the events."""
 
     status: Resource
-    writes: tuple[Create | Delete, ...] = ()
+    writes: tuple[Write, ...] = ()
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
