@@ -42,6 +42,8 @@ ENV_PROGRESS_TOKEN_FILE = "FINETUNE_PROGRESS_TOKEN_FILE"
 ENV_PROGRESS_CA_FILE = "FINETUNE_PROGRESS_CA_FILE"
 ENV_STOP_GRACE = "FINETUNE_STOP_GRACE_SECONDS"
 """How long the workers may take to save after SIGTERM; below the pod's terminationGracePeriodSeconds."""
+ENV_MEMORY_LIMIT = "FINETUNE_MEMORY_LIMIT_BYTES"
+"""What the container may use; without a limit of its own, what its node has."""
 ENV_TERMINATION_FILE = "FINETUNE_TERMINATION_FILE"
 TERMINATION_FILE = "/dev/termination-log"
 

@@ -42,6 +42,17 @@ class ReportedStraggler(Schema):
     """Its own time for a step, as a multiple of the others'."""
 
 
+class ReportedPreflight(Schema):
+    """What pod 0 found of model, data and memory before it loaded PyTorch; the condition Preflight says the same."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    status: Literal["True", "False", "Unknown"]
+    reason: str = Field(pattern="^[A-Z][A-Za-z]*$", max_length=64)
+    """`Passed`, `MemoryShort`, `StorageUnavailable`, or the outcome that the attempt ends with."""
+    message: str = Field("", max_length=1024)
+
+
 class ProgressReport(Schema):
     """Posted by rank 0 to `FINETUNE_PROGRESS_URL` with its projected token."""
 
@@ -60,6 +71,7 @@ class ProgressReport(Schema):
     stragglers: list[ReportedStraggler] = Field(default_factory=list, max_length=MAX_STRAGGLERS)
     checkpoint: ReportedCheckpoint | None = None
     data: ReportedData | None = None
+    preflight: ReportedPreflight | None = None
     best_metric: dict[MetricName, float] | None = Field(None, max_length=8)
 
 
@@ -113,5 +125,7 @@ class TerminationMessage(Schema):
     rank: int = 0
     step: int | None = None
     result: TrainingResult | None = None
+    preflight: ReportedPreflight | None = None
+    """Of pod 0, when it ended for what it found there."""
     stacks: list[RankStack] = Field(default_factory=list, max_length=16)
     """Of a hang: every rank of the pod."""

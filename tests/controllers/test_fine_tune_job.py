@@ -101,8 +101,8 @@ async def test_a_network_policy_that_is_edited_or_deleted_comes_back(
 
 
 async def test_pods_without_peers_share_one_network_policy(user: ClusterUser, operator: OperatorUnderTest) -> None:
-    for name in ("one", "two"):
-        await user.apply(name, distributed={"nodes": 1})
+    await asyncio.gather(*(user.apply(name, distributed={"nodes": 1}) for name in ("one", "two", "three")))
+    for name in ("one", "two", "three"):
         await user.phase("Running", name)
     (policy,) = await user.names(NETWORK_POLICIES)
     await user.api.delete(FINE_TUNE_JOBS, "one", NAMESPACE)

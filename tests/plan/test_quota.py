@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from finetune_operator.plan.lifecycle import plan_job
-from plan.builders import condition, created, job, message, world
+from plan.builders import condition, created, follow, indexed_job, job, message, snapshot_of, world
 
 GPUS = {"limits": {"nvidia.com/gpu": 2, "memory": "16Gi"}}
 
@@ -43,6 +43,18 @@ def test_a_gang_that_a_quota_has_no_room_for_is_warned_and_tried_all_the_same(gi
     assert says in message(plan, "Validated")
     assert condition(plan, "Validated") == ("True", "Valid")
     assert created(plan)
+
+
+def test_a_quota_that_was_just_made_counts_as_it_is_written() -> None:
+    new = {"metadata": {"name": "team", "namespace": "ml"}, "spec": {"hard": {"pods": "1"}}}
+    assert "allows 1 in all" in message(plan_job(world(job(), quotas=(new,))), "Validated")
+
+
+def test_the_warning_stays_when_the_job_has_started() -> None:
+    item = job()
+    first = plan_job(world(item, quotas=(quota({"pods": "1"}),)))
+    later = plan_job(world(follow(item, first), [indexed_job()], snapshot=snapshot_of(item)))
+    assert message(later, "Validated") == message(first, "Validated") != ""
 
 
 @pytest.mark.parametrize(

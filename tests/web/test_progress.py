@@ -62,6 +62,20 @@ async def test_a_report_reaches_the_status(user: ClusterUser, receiver: Receiver
     assert {PROGRESS_FIELD_MANAGER, "finetune-operator"} <= managers
 
 
+async def test_what_the_preflight_found_is_a_condition(user: ClusterUser, receiver: ReceiverUnderTest) -> None:
+    job, pod = await running_job(user)
+    token = await projected_token(user.api, job, pod)
+    found = {"status": "True", "reason": "Passed", "message": "the model is there"}
+    assert await receiver.post(token, step=0, stage="Preparing", preflight=found) == 204
+
+    async def told() -> bool:
+        conditions = {one["type"]: one for one in (await user.job())["status"]["conditions"]}
+        return found.items() <= conditions["Preflight"].items() and conditions["Running"]["status"] == "True"
+
+    await eventually(told, "the condition", user.dump)
+    assert await receiver.post(token, preflight=found | {"reason": "no reason"}) == 400
+
+
 async def test_reports_are_coalesced(
     user: ClusterUser, operator: OperatorUnderTest, receiver: ReceiverUnderTest
 ) -> None:

@@ -74,17 +74,34 @@ def _train(config: "TrainerConfig", run: "Run") -> "TrainingResult | None":
     return train(config, run)
 
 
+def _look_first(config: "TrainerConfig") -> int:
+    """Of pod 0: tells the operator what the preflight found. The exit code; 0 says to go on."""
+    from finetune_storage.errors import StorageError
+    from finetune_trainer import termination
+    from finetune_trainer.errors import TrainerError, exit_code_of
+    from finetune_trainer.launch.preflight import found, preflight, tell
+
+    try:
+        tell(preflight(config), config.job.attempt)
+    except (TrainerError, StorageError) as error:
+        message = termination.message_of(error)
+        wrong = found("False", message.outcome, message.message)
+        print(f"finetune-trainer: {message.message}", file=sys.stderr)
+        termination.write(message.model_copy(update={"preflight": wrong}), termination.termination_file())
+        return exit_code_of(error)
+    return 0
+
+
 def _supervise(config: "TrainerConfig", topology: "Topology", path: Path, stop: StopSignal) -> int:
     from finetune_trainer import termination
     from finetune_trainer.launch import verdict
-    from finetune_trainer.launch.preflight import preflight
     from finetune_trainer.launch.supervisor import Supervisor, Timing
     from finetune_trainer.launch.worker import configure_logging, scratch_folder
 
     configure_logging(0, 1)
     timing = Timing.from_environment()
-    if topology.node_rank == 0:
-        preflight(config)
+    if topology.node_rank == 0 and (code := _look_first(config)):
+        return code
     if config.distributed.engine == "Ray":
         from finetune_trainer.ray.node import require_ray
         from finetune_trainer.ray.supervisor import RaySupervisor

@@ -5,6 +5,8 @@ the status is already as it should be, the live object is compared with the cach
 runs again, also when a new leader's cache lags behind the old leader's last write.
 """
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from finetune_api.names import FIELD_MANAGER
@@ -70,6 +72,8 @@ class PlanCarrier:
         self._api = api
         self._expectations = expectations
         self._recorder = recorder
+        self._making: dict[tuple[str, str, str], asyncio.Task[None]] = {}
+        """Writes of objects that belong to a namespace: every job that starts finds the first one missing."""
 
     async def carry_out(self, key: Key, job: Resource, plan: Plan) -> Resource:
         """The job as it is after the plan. Raises StaleCache, CannotCreate or ApiError; the rest comes later."""
@@ -88,12 +92,24 @@ class PlanCarrier:
 
     async def _write(self, key: Key, write: Write) -> None:
         match write:
+            case Create(shared=True):
+                await self._once(write.body, self._create(key, write))
             case Create():
                 await self._create(key, write)
             case Apply():
-                await self._apply(key, write.body)
+                await self._once(write.body, self._apply(key, write.body))
             case Delete():
                 await self._delete(key, write)
+
+    async def _once(self, body: Resource, write: Coroutine[Any, Any, None]) -> None:
+        """Jobs that want the same at the same time wait for the one request."""
+        place = body["kind"], body["metadata"]["namespace"], body["metadata"]["name"]
+        if place in self._making:
+            write.close()
+        else:
+            task = self._making[place] = asyncio.create_task(write)
+            task.add_done_callback(lambda _: self._making.pop(place))
+        await asyncio.shield(self._making[place])
 
     async def _patch_status(self, key: Key, job: Resource, patch: Resource) -> Resource:
         metadata = job["metadata"]

@@ -19,6 +19,7 @@ from finetune_operator.plan.endings import (
     stop_gang,
 )
 from finetune_operator.plan.isolation import isolation_writes
+from finetune_operator.plan.preflight import await_preflight
 from finetune_operator.plan.publication import publish
 from finetune_operator.plan.queueing import show_admission
 from finetune_operator.plan.reasons import Reason
@@ -87,12 +88,20 @@ def _accept(draft: StatusDraft, base: Basis) -> None:
     started = draft.world.snapshot is not None
     paths = changed_fields(base.snapshot.spec, draft.world.job["spec"]) if started else []
     if not paths:
-        draft.set("Validated", True, Reason.VALID, "\n".join(base.warnings))
+        draft.set("Validated", True, Reason.VALID, _warnings(draft, base, started=started))
         return
     message = ignored_message(paths)
     if draft.condition("Validated").get("message") != message:
         draft.event(Reason.SPEC_CHANGE_IGNORED, message)
     draft.set("Validated", True, Reason.SPEC_CHANGE_IGNORED, message)
+
+
+def _warnings(draft: StatusDraft, base: Basis, *, started: bool) -> str:
+    """They are looked for until the job starts; what was found then stays to be read."""
+    known = draft.condition("Validated")
+    if started and known.get("reason") == Reason.VALID:
+        return str(known.get("message", ""))
+    return "\n".join(base.warnings)
 
 
 def _step(draft: StatusDraft, base: Basis) -> None:
@@ -150,6 +159,7 @@ def _start(draft: StatusDraft, base: Basis) -> None:
     number = draft.begin_attempt(checkpoint.get("step"), base.job.spec.distributed.nodes)
     draft.status["phase"] = "Starting"
     draft.set("Running", False, "Starting", "")
+    await_preflight(draft)
     show_admission(draft, base, None)
     start = f"from the checkpoint of step {checkpoint['step']}" if checkpoint else "from the beginning"
     gang = base.job.spec.distributed

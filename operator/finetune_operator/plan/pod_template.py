@@ -5,6 +5,7 @@ from typing import Any
 from finetune_api.names import (
     CONFIG_FILE,
     CONFIG_MOUNT,
+    ENV_MEMORY_LIMIT,
     ENV_PROGRESS_CA_FILE,
     ENV_PROGRESS_TOKEN_FILE,
     ENV_PROGRESS_URL,
@@ -47,6 +48,7 @@ IDENTITY: Env = [
         ("POD_IP", "status.podIP"),
     )
 ]
+MEMORY: Env = [{"name": ENV_MEMORY_LIMIT, "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}}]
 PATHS: Env = [
     {"name": name, "value": value}
     for name, value in (
@@ -146,7 +148,7 @@ def _container(job: ResolvedJob, gang: Gang, settings: Settings) -> dict[str, An
         "name": CONTAINER,
         "image": job.trainer_image,
         "command": ["finetune-trainer", "--config", CONFIG_FILE],
-        "env": [*engine.environment(gang), *IDENTITY, *PATHS, *_progress(job, settings)],
+        "env": [*engine.environment(gang), *IDENTITY, *MEMORY, *PATHS, *_progress(job, settings)],
         "ports": [
             *engine.ports(gang),
             {"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"},

@@ -1,4 +1,5 @@
-"""Reports of rank 0 as `status.progress`, `status.lastCheckpoint`, `status.data` and `status.bestMetric`."""
+"""Reports of rank 0 as `status.progress`, `status.lastCheckpoint`, `status.data` and `status.bestMetric`,
+and as the condition Preflight."""
 
 import math
 from datetime import datetime
@@ -6,6 +7,7 @@ from typing import Any
 
 from finetune_api.reports import ProgressReport
 from finetune_operator.plan.conditions import is_true
+from finetune_operator.plan.preflight import with_preflight
 from finetune_operator.plan.timestamps import parse_time, rfc3339
 
 Resource = dict[str, Any]
@@ -27,6 +29,9 @@ def reported_status(status: Resource, report: ProgressReport, now: datetime) -> 
     fields: Resource = {} if _ended(status) or _behind(status, report) else {"progress": progress(report, now)}
     if report.checkpoint and not _older_checkpoint(status, report.checkpoint.step):
         fields["lastCheckpoint"] = _checkpoint(status, report, now)
+    if report.preflight and not _ended(status):
+        told = with_preflight(conditions or [], report.preflight, rfc3339(now))
+        fields |= {"conditions": told} if told is not conditions else {}
     if "progress" not in fields:
         return fields
     if report.data is not None:

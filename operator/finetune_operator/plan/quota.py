@@ -49,7 +49,9 @@ def gang_demand(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> di
 
 def _conflicts(quota: Resource, demand: dict[str, Decimal], nodes: int) -> Iterator[str]:
     name, status = quota["metadata"]["name"], quota.get("status") or {}
-    for resource, limit in (status.get("hard") or {}).items():
+    # The status says what is enforced; one that was just made has none yet.
+    enforced = status.get("hard") or (quota.get("spec") or {}).get("hard") or {}
+    for resource, limit in enforced.items():
         hard, used = parse_quantity(limit), parse_quantity((status.get("used") or {}).get(resource, 0))
         wanted = demand.get(resource)
         if wanted is None:

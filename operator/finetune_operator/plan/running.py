@@ -17,6 +17,7 @@ from finetune_operator.plan.isolation import isolation_writes
 from finetune_operator.plan.names import attempt_name
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.pod_endings import Ending
+from finetune_operator.plan.preflight import note_failed_preflight
 from finetune_operator.plan.publication import evaluate
 from finetune_operator.plan.queueing import show_admission, withdrawn
 from finetune_operator.plan.reasons import Reason
@@ -79,6 +80,7 @@ def _known_ending(draft: StatusDraft, facts: AttemptFacts) -> Ending | None:
 
 def _ended(draft: StatusDraft, base: Basis, facts: AttemptFacts, ending: Ending) -> None:
     describe_root(draft, ending)
+    note_failed_preflight(draft, facts)
     note_stacks(draft, facts)
     _mark_started(draft, facts)
     delete_stuck_pods(draft)

@@ -55,8 +55,8 @@ class StatusDraft:
         """The condition of that type; empty when there is none."""
         return find_condition(self.status.get("conditions"), type_) or {}
 
-    def set(self, type_: str, status: bool, reason: str, message: str = "") -> None:
-        """Sets a condition."""
+    def set(self, type_: str, status: bool | None, reason: str, message: str = "") -> None:
+        """Sets a condition; None is Unknown."""
         self.status["conditions"] = with_condition(
             self.status.get("conditions"),
             type_,

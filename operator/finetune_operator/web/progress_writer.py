@@ -14,6 +14,7 @@ from finetune_operator.controllers.job_caches import JobCaches, cache_of
 from finetune_operator.kinds import FINE_TUNE_JOBS
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.errors import ApiError
+from finetune_operator.plan.preflight import newer
 from finetune_operator.plan.progress import is_news, reported_status
 
 log = logging.getLogger(__name__)
@@ -61,8 +62,12 @@ class ProgressWriter:
         """Takes a report that was checked. Never blocks."""
         key = (namespace, name)
         known = self._pending.get(key)
-        if known and known.uid == uid and not is_news(known.report, report):
-            return
+        if known and known.uid == uid:
+            news = is_news(known.report, report)
+            report = newer(known.report, report, is_news=news)
+            if not news:
+                known.report = report
+                return
         pending = self._pending[key] = _Pending(uid, report)
         if self._milestones.get(key) != pending.milestone:
             self._milestones[key] = pending.milestone

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from finetune_api.exit_codes import ExitCode
+from finetune_api.names import ENV_MEMORY_LIMIT
 from finetune_api.trainer_config import TrainerConfig
 from finetune_storage.errors import NotFoundError
 from finetune_trainer.errors import ConfigurationError, DataError
@@ -87,6 +88,27 @@ def test_a_folder_without_configuration_or_with_a_damaged_file_is_no_model(
         preflight(job(tmp_path, model, train))
 
 
+def test_what_was_found_is_told(tmp_path: Path, model: Path, train: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = preflight(job(tmp_path, model, train))
+    assert (told.status, told.reason) == ("True", "Passed")
+    assert told.message.startswith(
+        "the model is there, 0.0006 million weights; dataset.train is there, its first 2 rows"
+    )
+    monkeypatch.setenv(ENV_MEMORY_LIMIT, "1000")  # as the downward API says it
+    told = preflight(job(tmp_path, model, train))
+    assert (told.status, told.reason) == ("True", "MemoryShort")
+    assert "raise resources.limits.memory" in told.message
+
+
+def test_a_storage_that_does_not_answer_is_left_to_the_workers(tmp_path: Path, model: Path, train: Path) -> None:
+    environment = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment | {"AWS_MAX_ATTEMPTS": "1"}).items():
+            patch.setenv(name, value)
+        told = preflight(job(tmp_path, model, train, dataset={"test": {"source": "s3://gone/test.jsonl"}}))
+    assert (told.status, told.reason) == ("Unknown", "StorageUnavailable")
+
+
 @pytest.mark.parametrize(
     ("method", "limit", "warned"), [("full", 9599, True), ("full", 9600, False), ("lora", 9599, False)]
 )
@@ -124,4 +146,6 @@ def test_a_wrong_path_ends_pod_0_before_pytorch_is_loaded(tmp_path: Path, model:
         [sys.executable, "-c", RUN, str(file)], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert (ended.returncode, ended.stdout) == (ExitCode.CONFIGURATION, "False\n"), ended.stderr
-    assert "dataset.train.source" in json.loads(message.read_text())["message"]
+    words = json.loads(message.read_text())
+    assert "dataset.train.source" in words["message"]
+    assert words["preflight"] == {"status": "False", "reason": "ConfigurationError", "message": words["message"]}

@@ -1,29 +1,37 @@
 """What can be known before PyTorch is loaded and the other pods are met: seconds instead of minutes to a wrong path.
 
 Pod 0 looks whether the model and the data are there, reads the first rows of data that is on a volume, and compares a
-rough estimate of the memory with what the pod has. Errors end the job as they would later; an estimate only warns.
+rough estimate of the memory with what the pod has. Errors end the job as they would later; an estimate only warns. What
+was found becomes the condition Preflight of the job: by a progress report, or by the last words of the pod.
 """
 
 import json
 import logging
+import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from math import prod
 from pathlib import Path
+from typing import Literal
 
 from finetune_api.artifact import DESCRIPTION_FILE
 from finetune_api.dataset import DataFile
 from finetune_api.model_reference import ModelReference
+from finetune_api.names import ENV_MEMORY_LIMIT
+from finetune_api.reports import ReportedPreflight
 from finetune_api.trainer_config import TrainerConfig
 from finetune_storage import Storage, open_storage
 from finetune_storage.errors import NotFoundError, UnavailableError
 from finetune_storage.local import LocalStorage
 from finetune_storage.location import Entry
 from finetune_trainer.errors import ConfigurationError, DataError, of_field
+from finetune_trainer.progress import Receiver, Reporter
+from finetune_trainer.redaction import redact
 
 log = logging.getLogger(__name__)
 SAMPLE_ROWS = 20
+MESSAGE_LIMIT = 1024
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 BYTES_PER_WEIGHT = {"full": 16.0, "qlora": 0.6}
 """Full: weights, gradients and two moments of Adam in float32. QLoRA: 4 bits and their scales."""
@@ -31,19 +39,46 @@ FROZEN_BYTES_PER_WEIGHT = 4.0
 """Of every other method: the base in float32; what is trained is small beside it."""
 
 
-def preflight(config: TrainerConfig) -> None:
-    """Raises ConfigurationError, DataError or a StorageError; what time may mend is only logged."""
+def preflight(config: TrainerConfig) -> ReportedPreflight:
+    """What was found. Raises ConfigurationError, DataError or a StorageError; what time may mend is only told."""
     try:
         weights = check_model(config.model)
-        for name, part in (("train", config.dataset.train), *_held_out(config)):
-            check_data(name, part, config)
+        rows = {name: check_data(name, part, config) for name, part in _data(config)}
         if config.training.distillation:
             check_teacher(config.training.distillation.teacher)
     except UnavailableError as error:
         log.warning("preflight: %s; the workers will try again", error)
-        return
-    warn_of_memory(config, weights)
+        return found("Unknown", "StorageUnavailable", f"{error}; the workers try again")
+    if warning := warn_of_memory(config, weights):
+        return found("True", "MemoryShort", warning)
     log.info("preflight: model and data are there")
+    return found("True", "Passed", "; ".join((_of_model(config, weights), *map(_of_data, rows.items()))))
+
+
+def found(status: Literal["True", "False", "Unknown"], reason: str, message: str) -> ReportedPreflight:
+    """As it is told: short, and without secrets."""
+    return ReportedPreflight(status=status, reason=reason, message=redact(message)[:MESSAGE_LIMIT])
+
+
+def tell(report: ReportedPreflight, attempt: int) -> None:
+    """Lets the operator know, from a thread that goes on trying beside the workers. Never raises."""
+    Reporter(Receiver.from_environment(), attempt).update(stage="Preparing", preflight=report)
+
+
+def _of_model(config: TrainerConfig, weights: int | None) -> str:
+    if config.model.source is None:
+        return "the model is made from the data"
+    return "the model is there" + (f", {weights / 1e6:.3g} million weights" if weights is not None else "")
+
+
+def _of_data(part: tuple[str, int | None]) -> str:
+    name, rows = part
+    return f"dataset.{name} is there" + (f", its first {rows} rows can be read" if rows else "")
+
+
+def _data(config: TrainerConfig) -> Iterator[tuple[str, DataFile]]:
+    yield "train", config.dataset.train
+    yield from _held_out(config)
 
 
 def _held_out(config: TrainerConfig) -> Iterator[tuple[str, DataFile]]:
@@ -78,8 +113,11 @@ def count_weights(file: Path) -> int:
         raise ConfigurationError(f"model.source: {file} is no safetensors file: {error}") from error
 
 
-def check_data(name: str, part: DataFile, config: TrainerConfig) -> None:
-    """That it is there, and, on a volume, that its first rows can be read and have the columns that the job names."""
+def check_data(name: str, part: DataFile, config: TrainerConfig) -> int | None:
+    """That it is there, and, on a volume, that its first rows can be read and have the columns that the job names.
+
+    Returns how many rows were read; None where that would be a download.
+    """
     field = f"dataset.{name}.source"
     with of_field(field):
         storage = open_storage(part.source, kind="dataset")
@@ -87,8 +125,7 @@ def check_data(name: str, part: DataFile, config: TrainerConfig) -> None:
     if not sum(entry.size for entry in files):
         raise DataError(f"{field}: {part.source} is empty")
     path = _local_path(storage)
-    if path is not None:
-        _check_sample(name, part, path, config)
+    return None if path is None else _check_sample(name, part, path, config)
 
 
 def check_teacher(place: str) -> None:
@@ -102,7 +139,7 @@ def check_teacher(place: str) -> None:
         )
 
 
-def _check_sample(name: str, part: DataFile, path: Path, config: TrainerConfig) -> None:
+def _check_sample(name: str, part: DataFile, path: Path, config: TrainerConfig) -> int:
     from finetune_trainer.data.reading import read_rows
 
     rows = [row.values for row in islice(read_rows(path, part.format, name), SAMPLE_ROWS)]
@@ -116,6 +153,7 @@ def _check_sample(name: str, part: DataFile, path: Path, config: TrainerConfig) 
                 f"dataset.columns.{role}: none of the first {len(rows)} rows of {part.source} has a column "
                 f"{column!r}; they have {', '.join(sorted(present))}"
             )
+    return len(rows)
 
 
 def _files(storage: Storage) -> list[Entry]:
@@ -146,17 +184,19 @@ def warn_of_memory(config: TrainerConfig, weights: int | None, limit_file: Path 
     if needed <= limit:
         return None
     text = (
-        f"{weights / 1e6:.0f} million weights with method {config.method.name} need about {needed / 2**30:.1f} GiB in "
-        f"{config.distributed.processes_per_node} processes of a pod that has {limit / 2**30:.1f} GiB; raise "
+        f"{weights / 1e6:.0f} million weights with method {config.method.name} need about {needed / 2**30:.3g} GiB in "
+        f"{config.distributed.processes_per_node} processes of a pod that has {limit / 2**30:.3g} GiB; raise "
         "resources.limits.memory, or use lora or qlora"
     )
     log.warning("preflight: %s", text)
     return text
 
 
-def _memory_limit(file: Path) -> int | None:
+def _memory_limit(file: Path, environment: Mapping[str, str] = os.environ) -> int | None:
+    """What the pod asked for, by the downward API, and what the kernel holds it to."""
     try:
-        text = file.read_text().strip()
+        enforced = file.read_text().strip()
     except OSError:  # no cgroup v2
-        return None
-    return int(text) if text.isdigit() else None
+        enforced = ""
+    limits = (environment.get(ENV_MEMORY_LIMIT, ""), enforced)
+    return min((int(text) for text in limits if text.isdigit() and int(text)), default=None)
