@@ -9,7 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from finetune_serving.errors import RequestError, bad_request, error_response, handle_request_error
+from finetune_serving.error_responses import error_response, handle_request_error
+from finetune_serving.errors import RequestError, bad_request
 from finetune_serving.lifecycle import Lifecycle
 from finetune_serving.limits import RequestLimits
 from finetune_serving.metadata import metadata_router

@@ -2,9 +2,6 @@
 
 from typing import Any
 
-from fastapi import Request
-from fastapi.responses import JSONResponse
-
 OPENAI_PREFIX = "/v1/"
 
 OPENAI_TYPES = {
@@ -42,21 +39,9 @@ def bad_request(field: str, message: str, code: str = "invalid_value") -> Reques
     return RequestError(400, code, f"{field}: {message}" if field else message, field=field or None)
 
 
-def error_response(path: str, error: RequestError) -> JSONResponse:
-    """OpenAI's error object below /v1, Open Inference Protocol's error string elsewhere."""
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
-    return JSONResponse(error_body(path, error), error.status, headers)
-
-
 def error_body(path: str, error: RequestError) -> dict[str, Any]:
     if path.startswith(OPENAI_PREFIX):
         kind = OPENAI_TYPES.get(error.status, "server_error")
         return {"error": {"message": error.message, "type": kind, "param": error.field, "code": error.code}}
     body: dict[str, Any] = {"error": error.message, "code": error.code}
     return body | ({"field": error.field} if error.field else {})
-
-
-async def handle_request_error(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's handler of RequestError."""
-    assert isinstance(error, RequestError)
-    return error_response(request.url.path, error)

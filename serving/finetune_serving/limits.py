@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from finetune_serving.errors import RequestError, error_response
+from finetune_serving.error_responses import error_response
+from finetune_serving.errors import RequestError
 from finetune_serving.lifecycle import Lifecycle
 from finetune_serving.metrics import Metrics
 from finetune_serving.settings import Limits
