@@ -192,7 +192,7 @@ def unsupported(method: Method, task: Task, training: Training, distributed: Dis
     asked_for = (feature for feature, asked in features.items() if asked)
     return [
         *(reason for feature in asked_for if (reason := refusal(method.name, feature))),
-        *objective_problems(task, training),
+        *objective_problems(task, training, method),
     ]
 
 

@@ -3,11 +3,17 @@
 from collections.abc import Iterator
 
 from finetune_api.distillation import undistillable
+from finetune_api.method import Method
 from finetune_api.metrics import Task
 from finetune_api.training import Training
 
+WITHOUT_DROPOUT = (
+    "probabilities are compared with what they were when a completion was written, and dropout would change them; "
+    "remove it"
+)
 
-def objective_problems(task: Task, training: Training) -> Iterator[str]:
+
+def objective_problems(task: Task, training: Training, method: Method) -> Iterator[str]:
     """Objectives of other tasks, and what would do nothing: each names the field and the mend."""
     yield from undistillable(task, training.distillation)
     preference = training.preference
@@ -16,17 +22,32 @@ def objective_problems(task: Task, training: Training) -> Iterator[str]:
     if training.reinforcement and task != "ReinforcementLearning":
         yield f"training.reinforcement is for ReinforcementLearning, not {task}; remove it"
     if task == "ReinforcementLearning":
-        yield from _reinforcement_problems(training)
+        yield from _reinforcement_problems(training, method)
     if task == "Recommendation" and training.label_smoothing:
         yield "training.labelSmoothing: Recommendation learns ratings, or items against others, not classes; remove it"
     if preference and preference.loss == "KTO" and training.label_smoothing:
         yield "training.labelSmoothing: KTO weighs good and bad completions instead; set undesirableWeight, or use DPO"
 
 
-def _reinforcement_problems(training: Training) -> Iterator[str]:
-    if training.reinforcement is None:
+def _reinforcement_problems(training: Training, method: Method) -> Iterator[str]:
+    reinforcement = training.reinforcement
+    if reinforcement is None:
         yield "training.reinforcement: required for ReinforcementLearning; set its rewards"
     if training.label_smoothing:
         yield "training.labelSmoothing: ReinforcementLearning has no labels; remove it"
     if training.compile:
         yield "training.compile: completions grow token by token, and each length would be compiled; set it to false"
+    if reinforcement and reinforcement.compares_with_written:
+        dropouts = {"training.dropout": training.dropout, f"method.{method.name}.dropout": _own_dropout(method)}
+        yield from (f"{field}: {WITHOUT_DROPOUT}" for field, dropout in dropouts.items() if dropout)
+    written = training.batch_size * reinforcement.group_size if reinforcement else 0
+    if reinforcement and reinforcement.mini_batches > written:
+        yield (
+            f"training.reinforcement.miniBatches ({reinforcement.mini_batches}) cannot share out batchSize × groupSize "
+            f"({written}) completions; lower it"
+        )
+
+
+def _own_dropout(method: Method) -> float:
+    adapter = method.lora or method.qlora or method.adalora
+    return adapter.dropout if adapter else 0.0

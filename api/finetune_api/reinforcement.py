@@ -6,10 +6,20 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from finetune_api.base import Schema, rule, schema_with
+from finetune_api.proximal import Ppo
 from finetune_api.sources import Source
 
 KINDS = ("exactMatch", "pattern", "length", "model")
 ONE_OF = f"set exactly one of {', '.join(KINDS)}"
+PPO_PASSES = 4
+UPDATES = f"(has(self.passes) ? self.passes : (self.algorithm == 'PPO' ? {PPO_PASSES} : 1)) * self.miniBatches"
+ALONE = "groupSize: GRPO and RLOO compare completions of the same prompt; set at least 2, or algorithm PPO"
+PPO_ELSEWHERE = "ppo belongs to algorithm PPO: set algorithm to PPO, or remove ppo"
+RLOO_ONCE = "RLOO learns from completions once: remove passes and miniBatches, or set algorithm to PPO or GRPO"
+NOTHING_TO_CLIP = (
+    "clipRange and ppo.valueClipRange do nothing when completions are learnt from once, by one step: remove them, or "
+    "raise passes or miniBatches"
+)
 
 
 def _expression(pattern: str) -> str:
@@ -86,19 +96,78 @@ class Reward(Schema):
 
 
 class Reinforcement(Schema):
-    """Several completions of each prompt are written, rewarded and compared with each other."""
+    """Several completions of each prompt are written, rewarded and compared with each other, or with what was
+    expected of them."""
 
-    algorithm: Literal["GRPO", "RLOO"] = Field(
+    model_config = schema_with(
+        x_kubernetes_validations=[
+            rule("self.algorithm == 'PPO' || self.groupSize >= 2", ALONE),
+            rule("self.algorithm == 'PPO' || !has(self.ppo)", PPO_ELSEWHERE),
+            rule(f"self.algorithm != 'RLOO' || {UPDATES} == 1", RLOO_ONCE),
+            rule(
+                f"{UPDATES} > 1 || !(has(self.clipRange) || (has(self.ppo) && has(self.ppo.valueClipRange)))",
+                NOTHING_TO_CLIP,
+            ),
+        ]
+    )
+    algorithm: Literal["GRPO", "RLOO", "PPO"] = Field(
         "GRPO",
         description="GRPO divides each advantage by the spread of its group, and pays for moving away by a term of the "
         "loss (Shao et al. 2024, arXiv:2402.03300). RLOO compares with the mean of the others, and takes the price out "
-        "of the reward (Ahmadian et al. 2024, arXiv:2402.14740).",
+        "of the reward (Ahmadian et al. 2024, arXiv:2402.14740). PPO compares each token with what a value head "
+        "expected, and takes the price out of the reward of each token (Schulman et al. 2017, arXiv:1707.06347).",
     )
     rewards: list[Reward] = Field(min_length=1, max_length=8)
     """What completions are rewarded for."""
-    group_size: int = Field(8, ge=2, le=1024, description="Completions of each prompt.")
+    group_size: int = Field(
+        8, ge=1, le=1024, description="Completions of each prompt; GRPO and RLOO need two to compare."
+    )
     max_new_tokens: int = Field(256, ge=1, le=131072, description="Longest completion.")
     temperature: float = Field(1.0, gt=0, le=10, description="Of the sampling; less varies less.")
     beta: float = Field(
         0.04, ge=0, le=100, description="Price of moving away from the model as it was; 0 asks for no reference."
     )
+    passes: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="Times that completions are learnt from before new ones. Default: PPO 4, else 1.",
+    )
+    mini_batches: int = Field(
+        1, ge=1, le=1024, description="Optimizer steps of a pass, each on its share of the completions."
+    )
+    clip_range: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="A token whose probability is farther than this share from what it was when it was written is "
+        "moved no farther. Default 0.2.",
+    )
+    ppo: Ppo | None = Field(None, description="PPO: the value head and what it is used for.")
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps that learn from the same completions."""
+        return (self.passes or (PPO_PASSES if self.algorithm == "PPO" else 1)) * self.mini_batches
+
+    @property
+    def compares_with_written(self) -> bool:
+        """Whether the probability of a token is compared with what it was when it was written."""
+        return self.algorithm == "PPO" or self.updates > 1
+
+    @property
+    def has_value_head(self) -> bool:
+        """Whether a value head is trained beside the model."""
+        return self.algorithm == "PPO"
+
+    @model_validator(mode="after")
+    def fits_the_algorithm(self) -> "Reinforcement":
+        if self.algorithm != "PPO" and self.group_size < 2:
+            raise ValueError(ALONE)
+        if self.algorithm != "PPO" and self.ppo:
+            raise ValueError(PPO_ELSEWHERE)
+        if self.algorithm == "RLOO" and self.updates > 1:
+            raise ValueError(RLOO_ONCE)
+        if self.updates == 1 and (self.clip_range or (self.ppo and self.ppo.value_clip_range)):
+            raise ValueError(NOTHING_TO_CLIP)
+        return self

@@ -46,7 +46,13 @@ class Training(Schema):
         None, gt=0, le=10000, description="Passes over the data. Default 3, unless maxSteps is set."
     )
     max_steps: int | None = Field(None, ge=1, description="Optimizer steps, instead of epochs.")
-    batch_size: int = Field(32, ge=1, le=1048576, description="Examples per optimizer step, over all processes.")
+    batch_size: int = Field(
+        32,
+        ge=1,
+        le=1048576,
+        description="Examples per optimizer step, over all processes. ReinforcementLearning: prompts that completions "
+        "are written for at a time.",
+    )
     micro_batch_size: int | None = Field(
         None, ge=1, description="Examples in one forward pass of one process. Default: batchSize / processes."
     )
@@ -120,6 +126,11 @@ class Training(Schema):
     loss_spike: LossSpike | None = Field(
         None, description="End the run when the loss has jumped up. A loss that is not a number always ends it."
     )
+
+    @property
+    def updates_per_batch(self) -> int:
+        """Optimizer steps that learn from the same batch of data."""
+        return self.reinforcement.updates if self.reinforcement else 1
 
     @model_validator(mode="after")
     def schedule_is_consistent(self) -> "Training":

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from finetune_api import FineTuneJob
 from finetune_api.crds import custom_resource_definitions
 from finetune_api.errors import field_errors
-from finetune_api.method import METHODS, Method
+from finetune_api.method import METHODS, Lora, Method
 from finetune_api.method_support import CEL, FEATURES, SUPPORT, Feature
 from finetune_api.metrics import TASKS, Task
 from finetune_api.objectives import objective_problems
@@ -174,14 +174,37 @@ def test_an_objective_belongs_to_its_task(task: str, training: dict[str, Any], e
     assert expected in str(caught.value)
 
 
+REWARDED = {"rewards": [{"length": {"tokens": 3}}]}
+PPO = {**REWARDED, "algorithm": "PPO"}
+
+
+@pytest.mark.parametrize(
+    ("reinforcement", "expected"),
+    [
+        ({"groupSize": 1}, "set at least 2, or algorithm PPO"),
+        ({"ppo": {"gamma": 0.9}}, "ppo belongs to algorithm PPO"),
+        ({"algorithm": "RLOO", "miniBatches": 2}, "RLOO learns from completions once"),
+        ({"clipRange": 0.1}, "clipRange and ppo.valueClipRange do nothing"),
+        ({"algorithm": "PPO", "passes": 1, "ppo": {"valueClipRange": 0.1}}, "raise passes or miniBatches"),
+        ({"algorithm": "PPO", "miniBatches": 1024}, "miniBatches (1024) cannot share out batchSize × groupSize (256)"),
+    ],
+)
+def test_reinforcement_that_does_not_fit_its_algorithm_is_refused(reinforcement: dict[str, Any], expected: str) -> None:
+    training = {"reinforcement": {**REWARDED, **reinforcement}}
+    with pytest.raises(ValidationError) as caught:
+        FineTuneJob.model_validate(job({"lora": {}}, task="ReinforcementLearning", training=training))
+    assert expected in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("task", "training", "field"),
     [
         ("Recommendation", {"labelSmoothing": 0.1}, "training.labelSmoothing"),
         ("ReinforcementLearning", {}, "training.reinforcement"),
+        ("ReinforcementLearning", {"reinforcement": PPO}, "method.lora.dropout: probabilities are compared"),
         ("TokenClassification", {"distillation": {"teacher": "modelversion://v1"}}, "training.distillation"),
     ],
 )
 def test_what_would_do_nothing_or_is_needed_is_told(task: Task, training: dict[str, Any], field: str) -> None:
-    (problem,) = objective_problems(task, Training.model_validate(training))
+    (problem,) = objective_problems(task, Training.model_validate(training), Method(lora=Lora(dropout=0.1)))
     assert problem.startswith(f"{field}")

@@ -35,7 +35,7 @@ from finetune_trainer.methods import Adaptation, apply_method
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.batch_statistics import keep_batch_statistics
 from finetune_trainer.models.compilation import check_compiler, compile_layers, explained_compilation
-from finetune_trainer.models.dropout import set_dropout
+from finetune_trainer.models.dropout import set_dropout, switch_dropout
 from finetune_trainer.models.from_data import base_model
 from finetune_trainer.models.fused_head import FusedHead, fused_head
 from finetune_trainer.models.load import load_config, load_model
@@ -50,6 +50,7 @@ from finetune_trainer.postprocess.chain import Postprocessing
 from finetune_trainer.postprocess.suitability import check_layers, check_packages
 from finetune_trainer.processors import set_threads
 from finetune_trainer.ranks import Ranks
+from finetune_trainer.reinforcement.value_head import add_value_head, remove_value_head
 from finetune_trainer.report.files import ReportContext
 from finetune_trainer.run import Run
 from finetune_trainer.sources import fetch_data
@@ -84,6 +85,9 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     if config.training.compile:
         check_compiler(device)
     set_dropout(model_config, config.training.dropout)
+    reinforcement = config.training.reinforcement
+    if reinforcement and reinforcement.compares_with_written:
+        switch_dropout(model_config, 0.0)
     options = loading_options(quantization_of(config.method.qlora, config.training.precision), device)
     processor = task.load_processor(base, trust)
     max_length = _max_length(config, longest_input(model_config, processor))
@@ -118,6 +122,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
         run.reporter.update(stage="Exporting")
         trained = whole_model(strategy, adaptation, make, run.rank)
+        remove_value_head(trained.model)
         exporter = Exporter(config, task, processor, base, max_length, run.scratch / "artifact")
         reports = ReportContext(config, data.report, loop.history.wire(), package_versions())
         made = exporter.export(trained, data, evaluation, loop.baseline, reports) if run.rank == 0 else ""
@@ -178,7 +183,10 @@ def _adapted(
     trust = config.model.trust_remote_code
     loaded = load_model(base, model_config, task, data.labels, processor, trust, options)
     check_layers(config.postprocess, loaded.model, task.heads)
-    return apply_method(loaded, config.method, processor, plan.total_steps)
+    adaptation = apply_method(loaded, config.method, processor, plan.total_steps)
+    if config.training.reinforcement and config.training.reinforcement.has_value_head:
+        add_value_head(adaptation.model)
+    return adaptation
 
 
 def _feed(config: TrainerConfig, task: Task, processor: Any, data: PreparedData, max_length: int, run: Run) -> Feed:
@@ -292,5 +300,5 @@ def _order_fingerprint(config: TrainerConfig, data: PreparedData) -> str:
     """Of the data and everything that decides which examples a step sees."""
     training = config.training
     parts = [data.fingerprint, data.report["maxLength"], data.report["overLength"], config.dataset.wire()]
-    order = [training.seed, training.batch_size, training.packing]
+    order = [training.seed, training.batch_size, training.packing, training.updates_per_batch]
     return hashlib.sha256(repr([*parts, *order]).encode()).hexdigest()

@@ -11,9 +11,9 @@ from finetune_api.reinforcement import Reinforcement
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.reinforcement.advantages import grpo_advantages, rloo_advantages
+from finetune_trainer.reinforcement.losses import ADVANTAGES, REFERENCE, WEIGHTS, policy_losses
 from finetune_trainer.reinforcement.rewards import Completion, Rewards
 from finetune_trainer.reinforcement.writing import until_end
-from finetune_trainer.tasks.reinforcement_learning import ADVANTAGES, REFERENCE, WEIGHTS, policy_losses
 
 
 def worth(*rewards: dict[str, Any], text: str, tokens: int = 4, answer: str = "") -> float:
@@ -74,11 +74,11 @@ def test_the_loss_has_the_gradient_of_the_policy_and_the_price_of_moving_away() 
     own = torch.tensor([-1.0, -2.0], requires_grad=True)
     extras = {ADVANTAGES: torch.tensor([1.5, -0.5]), WEIGHTS: torch.tensor([0.5, 1.0]), REFERENCE: own.detach() + 0.3}
     batch = Batch({}, torch.zeros(0), torch.zeros(0), extras=extras)
-    losses = policy_losses(own, batch, beta=0.0)
+    losses = policy_losses(own, batch, beta=0.0, clip_range=0.2)
     torch.testing.assert_close(losses, torch.tensor([-0.75, 0.5]))
     losses.sum().backward()
     torch.testing.assert_close(own.grad, torch.tensor([-0.75, 0.5]))
-    priced = policy_losses(own, batch, beta=2.0) - policy_losses(own, batch, beta=0.0)
+    priced = policy_losses(own, batch, beta=2.0, clip_range=0.2) - policy_losses(own, batch, beta=0.0, clip_range=0.2)
     expected = 2 * (torch.exp(torch.tensor(0.3)) - 1.3) * extras[WEIGHTS]
     torch.testing.assert_close(priced, expected)
 

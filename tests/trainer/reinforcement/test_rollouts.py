@@ -12,8 +12,9 @@ from finetune_trainer.data.encoded import Encoded, encode
 from finetune_trainer.data.row import Row, Where
 from finetune_trainer.errors import DataError
 from finetune_trainer.models.load import load_config, load_model
+from finetune_trainer.reinforcement.losses import ADVANTAGES, REFERENCE, WEIGHTS
 from finetune_trainer.reinforcement.rollouts import Rollouts, Written
-from finetune_trainer.tasks.reinforcement_learning import ADVANTAGES, REFERENCE, WEIGHTS, ReinforcementLearning
+from finetune_trainer.tasks.reinforcement_learning import ReinforcementLearning
 from serving.in_process import serving
 from trainer.in_process import run
 from trainer.jobs import write_jsonl
@@ -43,6 +44,10 @@ def written(folder: Path, seed: list[int], **settings: Any) -> tuple[Written, An
     return rollouts.write(prompts(task, tokenizer), [0, 1], seed), tokenizer, model
 
 
+def inputs_of(found: Written) -> torch.Tensor:
+    return found.experience.batch(range(len(found.rewards)), pad=0).inputs["input_ids"]
+
+
 def test_the_same_seed_writes_the_same_and_moves_no_generator(tiny_gpt2: Path) -> None:
     state = torch.get_rng_state()
     first, _, model = written(tiny_gpt2, [7, 0, 0, 0])
@@ -50,17 +55,19 @@ def test_the_same_seed_writes_the_same_and_moves_no_generator(tiny_gpt2: Path) -
     torch.manual_seed(99)
     again, *_ = written(tiny_gpt2, [7, 0, 0, 0])
     other, *_ = written(tiny_gpt2, [7, 1, 0, 0])
-    torch.testing.assert_close(first.batch.inputs, again.batch.inputs, atol=0, rtol=0)
+    torch.testing.assert_close(first.experience.tensors(), again.experience.tensors(), atol=0, rtol=0)
     assert first.rewards == again.rewards
-    assert first.batch.inputs["input_ids"].tolist() != other.batch.inputs["input_ids"].tolist()
+    assert inputs_of(first).tolist() != inputs_of(other).tolist()
     torch.set_rng_state(state)
 
 
 @pytest.mark.parametrize("algorithm", ["GRPO", "RLOO"])
 def test_every_written_token_counts_and_no_other(tiny_llama: Path, algorithm: str) -> None:
     found, tokenizer, _ = written(tiny_llama, [1], algorithm=algorithm)
-    batch, rows = found.batch, 6
-    assert len(batch.targets) == found.tokens == len(batch.extras[ADVANTAGES])
+    rows = 6
+    batch = found.experience.batch(range(rows), pad=0)
+    assert found.experience.sizes(range(rows)) == (rows, len(batch.targets))
+    assert len(batch.targets) == len(batch.extras[ADVANTAGES])
     width = batch.inputs["input_ids"].shape[1]
     lengths = torch.bincount((batch.positions + 1) // width, minlength=rows)
     weights = batch.extras[WEIGHTS].split(lengths.tolist())

@@ -20,7 +20,7 @@ from trainer.tasks.task_cases import Case
 
 STEPS = 24
 EVERY_CASE = {**task_cases.CASES, **media_cases.CASES}
-# The other algorithm of reinforcement learning differs in its advantages, which have a test of their own.
+# Algorithms of reinforcement learning differ in advantages and losses, which have tests of their own.
 CASES = some_of(EVERY_CASE, EVERY_CASE.keys() - {"leave-one-out-rewards"})
 
 
@@ -64,6 +64,8 @@ def test_it_improves_on_held_out_data(trained: Finished) -> None:
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained: Finished, tmp_path: Path) -> None:
+    if trained.case is EVERY_CASE["group-relative-rewards"] and not EXHAUSTIVE:
+        pytest.skip("proximal-policy writes likewise, and is killed between two steps that learn from the same")
     config = job_of(trained.case, tmp_path, trained.model, trained.data)
     steps = len(trained.losses)
     _, before = run(config, tmp_path, end_at=steps - 6)

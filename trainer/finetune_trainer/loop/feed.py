@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from finetune_trainer.data.batches import AlteringCollate, Batch, Collate
 from finetune_trainer.data.draws import generator_of
@@ -68,6 +69,13 @@ class Feed:
         if epoch != self._epoch:
             self._batches, self._epoch = self._order.batches(epoch), epoch
         return self._batches[place]
+
+    def state(self, step: int) -> dict[str, Tensor]:
+        """What this rank must find again to go on at a step, where the step's number does not suffice."""
+        return {}
+
+    def restore(self, saved: dict[str, Tensor], step: int) -> None:
+        """Goes on from what `state` gave."""
 
     def longest(self) -> Batch:
         """The micro-batch that needs most memory."""

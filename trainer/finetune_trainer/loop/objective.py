@@ -12,7 +12,8 @@ from finetune_trainer.data.prepare import PreparedData
 from finetune_trainer.loop.evaluation import Evaluator
 from finetune_trainer.loop.feed import Feed
 from finetune_trainer.loop.reference import with_reference
-from finetune_trainer.reinforcement.rollouts import RolloutFeed, Rollouts
+from finetune_trainer.reinforcement.rollout_feed import RolloutFeed
+from finetune_trainer.reinforcement.rollouts import Rollouts
 from finetune_trainer.tasks.reinforcement_learning import ReinforcementLearning
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from finetune_api.training import Training
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.layers import depths, layer_prefixes
+from finetune_trainer.reinforcement.value_head import VALUE_HEAD
 
 Named = dict[str, nn.Parameter]
 Group = dict[str, Any]
@@ -36,6 +37,7 @@ def build_optimizer(model: nn.Module, named: Named, training: Training) -> Any:
         ConfigurationError: The optimizer needs a package that is not there.
     """
     scales = learning_rate_scales(model, named, training.layerwise_learning_rate_decay)
+    scales |= value_head_scales(named, training)
     rate = training.learning_rate
     if training.optimizer == "Muon":
         hidden = hidden_matrices(model, named)
@@ -74,6 +76,14 @@ def learning_rate_scales(model: nn.Module, named: Named, decay: float | None) ->
         raise ConfigurationError("training.layerwiseLearningRateDecay: the model has no list of layers; remove it")
     depth = depths(model, layers)
     return {name: decay ** (len(layers) + 1 - depth[name]) for name in named}
+
+
+def value_head_scales(named: Named, training: Training) -> dict[str, float]:
+    """Of the value head of PPO, which may learn faster than the policy."""
+    ppo = training.reinforcement.ppo if training.reinforcement else None
+    if ppo is None or ppo.head_learning_rate is None:
+        return {}
+    return {name: ppo.head_learning_rate / training.learning_rate for name in named if name.startswith(VALUE_HEAD)}
 
 
 def hidden_matrices(model: nn.Module, named: Named) -> set[str]:

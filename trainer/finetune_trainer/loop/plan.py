@@ -20,10 +20,13 @@ class StepPlan:
     """Forward passes of one process in a step."""
     micro_batch_size: int
     evaluate_every: int
+    updates: int = 1
+    """Steps in a row that learn from the same batch of data."""
 
     def epoch_of(self, step: int) -> tuple[int, int]:
         """Epoch and place in it of the batch of step `step`, both counted from 0."""
-        return divmod(step, self.steps_per_epoch)
+        epoch, place = divmod(step, self.steps_per_epoch)
+        return epoch, place // self.updates
 
 
 def plan_steps(training: Training, rows: int, world_size: int) -> StepPlan:
@@ -44,7 +47,7 @@ def plan_steps(training: Training, rows: int, world_size: int) -> StepPlan:
             f"training.batchSize ({batch}) must be a multiple of processes × training.microBatchSize "
             f"({world_size} × {micro})"
         )
-    per_epoch = math.ceil(rows / batch)
+    per_epoch = math.ceil(rows / batch) * training.updates_per_batch
     total = training.max_steps or math.ceil((training.epochs or DEFAULT_EPOCHS) * per_epoch)
     return StepPlan(
         total_steps=total,
@@ -53,4 +56,5 @@ def plan_steps(training: Training, rows: int, world_size: int) -> StepPlan:
         accumulation=own // micro,
         micro_batch_size=micro,
         evaluate_every=training.evaluate_every_steps or per_epoch,
+        updates=training.updates_per_batch,
     )

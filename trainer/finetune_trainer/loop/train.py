@@ -281,7 +281,7 @@ class TrainingLoop:
             step=self.step,
             weights=self.strategy.weights(),
             optimizer=self.strategy.optimizer_state(),
-            local={**generator_states(), LOSS_SUM: self.loss_sum.reshape(1)},
+            local={**generator_states(), LOSS_SUM: self.loss_sum.reshape(1), **self.feed.state(self.step)},
             counters={
                 "targets": self.targets,
                 "tokens": self.tokens,
@@ -312,6 +312,7 @@ class TrainingLoop:
         self.history.restore(state.counters["history"])
         if state.local:
             restore_generators(state.local)
+            self.feed.restore(state.local, state.step)
             self.loss_sum.copy_(state.local[LOSS_SUM][0])
             self.targets = state.counters["targets"]
         else:  # another number of ranks: new random numbers, though not those of the first step again

@@ -13,15 +13,20 @@ def set_dropout(config: Any, dropout: float | None) -> None:
     """
     if dropout is None:
         return
-    parts = [config, config.get_text_config()]
-    changed = [(part, name) for part in parts for name in dropout_fields(part)]
-    if not changed:
+    if not switch_dropout(config, dropout):
         raise ConfigurationError(
             f"training.dropout: models of the type {config.model_type!r} have no dropout; remove it, or set the "
             "method's own"
         )
+
+
+def switch_dropout(config: Any, dropout: float) -> bool:
+    """Sets the rates that there are; False when there are none."""
+    parts = [config, config.get_text_config()]
+    changed = [(part, name) for part in parts for name in dropout_fields(part)]
     for part, name in changed:
         setattr(part, name, dropout)
+    return bool(changed)
 
 
 def dropout_fields(config: Any) -> list[str]:

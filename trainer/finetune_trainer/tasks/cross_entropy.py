@@ -16,11 +16,7 @@ class CrossEntropy:
     def outputs(self, model: Any, batch: Batch) -> Tensor:
         """Logits of the predictions that count, one a row."""
         logits: Tensor = model(**batch.inputs, **batch.options).logits
-        if logits.ndim == 3 and "input_ids" in batch.inputs:
-            # Prompt tuning puts tokens of its own before the text; nothing is predicted from all but the last of them.
-            text = batch.inputs.get("decoder_input_ids", batch.inputs["input_ids"])
-            logits = logits[:, -text.shape[1] :]
-        return logits.flatten(0, -2).index_select(0, batch.positions)
+        return at_positions(logits, batch)
 
     def loss_sum(self, model: Any, batch: Batch, label_smoothing: float) -> Tensor:
         logits = self.outputs(model, batch).float()
@@ -32,3 +28,12 @@ class CrossEntropy:
 
     def predictions(self, model: Any, batch: Batch) -> Any:
         return self.outputs(model, batch)
+
+
+def at_positions(values: Tensor, batch: Batch) -> Tensor:
+    """Those of the predictions that count, one a row, of (rows, features) or of (rows, width, features)."""
+    if values.ndim == 3 and "input_ids" in batch.inputs:
+        # Prompt tuning puts tokens of its own before the text; nothing is predicted from all but the last of them.
+        text = batch.inputs.get("decoder_input_ids", batch.inputs["input_ids"])
+        values = values[:, -text.shape[1] :]
+    return values.flatten(0, -2).index_select(0, batch.positions)

@@ -1,5 +1,7 @@
-"""Learns from rewards for its own completions: GRPO and RLOO."""
+"""Learns from rewards for its own completions: GRPO, RLOO and PPO."""
 
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from finetune_api.dataset import Columns
+from finetune_api.proximal import Ppo
 from finetune_api.reinforcement import Reinforcement
 from finetune_serving.conversation import prompt_tokens
 from finetune_trainer.data.batches import Batch, Collate
@@ -20,16 +23,27 @@ from finetune_trainer.data.examples import Example, text_column
 from finetune_trainer.data.reading import Row
 from finetune_trainer.errors import ConfigurationError, DataError
 from finetune_trainer.metrics.rewards import RewardScores
+from finetune_trainer.reinforcement.losses import entropies, policy_losses, value_losses
 from finetune_trainer.reinforcement.rewards import Rewards, columns_read
+from finetune_trainer.reinforcement.value_head import last_hidden, value_head
 from finetune_trainer.reinforcement.writing import Ends, greedy, left_padded
-from finetune_trainer.tasks.cross_entropy import CrossEntropy
+from finetune_trainer.tasks.cross_entropy import CrossEntropy, at_positions
 from finetune_trainer.tasks.preference_rows import prompt_in
 from finetune_trainer.tasks.text_task import TextTask, require_end
 
 ROW = "row"
 """The column of a prompt's row, as JSON bytes: what rewards look at."""
-ADVANTAGES, WEIGHTS, REFERENCE = "advantages", "weights", "reference"
-"""Extras of a batch to learn from, one value a token."""
+DEFAULT_CLIP_RANGE = 0.2
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of written tokens, (tokens,) each."""
+
+    log_probabilities: Tensor
+    values: Tensor | None
+    """What the value head expects before each, where there is one."""
+    entropies: Tensor | None = None
 
 
 class ReinforcementLearning(CrossEntropy, TextTask):
@@ -100,18 +114,35 @@ class ReinforcementLearning(CrossEntropy, TextTask):
 
         return collate
 
-    def token_log_probabilities(self, model: Any, batch: Batch) -> Tensor:
+    def log_probabilities(self, model: Any, batch: Batch) -> Tensor:
         """Of every token that was written, (tokens,), under the distribution that it was drawn from."""
-        logits = self.outputs(model, batch).float() / self.settings.temperature
-        return -functional.cross_entropy(logits, batch.targets, reduction="none")
+        return token_log_probabilities(self._logits(model, batch), batch)
+
+    def answers(self, model: Any, batch: Batch, with_entropies: bool = False) -> Answers:
+        """The same, and what else the loss needs, by one call of the model."""
+        nothing: AbstractContextManager[list[Tensor]] = nullcontext([])
+        with last_hidden(model) if self.settings.has_value_head else nothing as heard:
+            logits = self._logits(model, batch)
+        likely = token_log_probabilities(logits, batch)
+        values = value_head(model)(at_positions(heard[0], batch)) if heard else None
+        return Answers(likely, values, entropies(logits) if with_entropies else None)
+
+    def _logits(self, model: Any, batch: Batch) -> Tensor:
+        return self.outputs(model, batch).float() / self.settings.temperature
 
     def loss_sum(self, model: Any, batch: Batch, label_smoothing: float) -> Tensor:
-        return policy_losses(self.token_log_probabilities(model, batch), batch, self._price).sum()
-
-    @property
-    def _price(self) -> float:
-        """Of moving away from the reference, where the loss asks for it and not the reward."""
-        return self.settings.beta if self.settings.algorithm == "GRPO" else 0.0
+        settings, ppo = self.settings, self.settings.ppo or Ppo()
+        answers = self.answers(model, batch, settings.has_value_head and ppo.entropy_weight > 0)
+        # GRPO alone pays for moving away from the reference in the loss; the others in the reward.
+        price = settings.beta if settings.algorithm == "GRPO" else 0.0
+        clip_range = settings.clip_range or DEFAULT_CLIP_RANGE
+        losses = policy_losses(answers.log_probabilities, batch, price, clip_range)
+        if answers.values is not None:
+            value_range = ppo.value_clip_range or DEFAULT_CLIP_RANGE
+            losses = losses + ppo.value_weight * value_losses(answers.values, batch, value_range)
+        if answers.entropies is not None:
+            losses = losses - ppo.entropy_weight * answers.entropies
+        return losses.sum()
 
     def predictions(self, model: Any, batch: Batch) -> Tensor:
         """What the model writes, the likeliest token each time."""
@@ -123,18 +154,9 @@ class ReinforcementLearning(CrossEntropy, TextTask):
         return RewardScores(self._rewards, processor, [row_of(encoded, i) for i in range(len(encoded))])
 
 
-def policy_losses(log_probabilities: Tensor, batch: Batch, beta: float) -> Tensor:
-    """One value a token: how far it is from what was rewarded, and beta times an estimate of the divergence.
-
-    Each step learns from completions of the model as it is, so the ratio of probabilities is 1 and clipping it would
-    do nothing; its gradient is that of the policy. The divergence is estimated as in Schulman 2020 ("k3").
-    """
-    ratio = torch.exp(log_probabilities - log_probabilities.detach())
-    losses = -ratio * batch.extras[ADVANTAGES]
-    if beta:
-        ahead = batch.extras[REFERENCE] - log_probabilities
-        losses = losses + beta * (torch.exp(ahead) - ahead - 1)
-    return losses * batch.extras[WEIGHTS]
+def token_log_probabilities(logits: Tensor, batch: Batch) -> Tensor:
+    """Of the batch's targets, (tokens,)."""
+    return -functional.cross_entropy(logits, batch.targets, reduction="none")
 
 
 def row_of(encoded: Encoded, example: int) -> dict[str, Any]:
