@@ -20,7 +20,7 @@ from finetune_trainer.reinforcement.losses import (
     policy_losses,
     value_losses,
 )
-from trainer.methods.method_runs import run
+from trainer.in_process import run
 from trainer.tasks.task_cases import CASES
 from trainer.tasks.test_every_task import job_of
 
