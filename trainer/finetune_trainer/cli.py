@@ -54,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="finetune-trainer",
         description="Fine-tune a model as job.json says. With PET_* variables set, this pod is one of a gang and the "
         "command starts its worker processes; without them it trains in this process.",
-        epilog="Exit codes: 0 done, 2 configuration, 3 data, 4 out of memory, 75 stopped on request; else a crash.",
+        epilog="Exit codes: 0 done, 2 configuration, 3 data, 4 out of memory, 75 stopped on request, 76 hang; else a "
+        "crash.",
     )
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the job, as JSON")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
