@@ -57,13 +57,42 @@ class Prune(Schema):
         return self
 
 
-class Quantize(Schema):
-    """Hold the weights of the linear layers in 8 bits, by torchao."""
+FOUR_BITS = ("Int4WeightOnly", "Int4Gptq")
+"""Schemes of groups of weights that share a scale."""
+GROUP_SIZE_IS_FOR = f"groupSize is for {' and '.join(FOUR_BITS)}: 8 bits have a scale for each row; remove it"
+EXAMPLES_ARE_FOR = "calibrationExamples is for Int4Gptq: the other schemes look at no data; remove it"
 
-    scheme: Literal["Int8Dynamic", "Int8WeightOnly"] = Field(
-        "Int8Dynamic",
-        description="Int8Dynamic computes in 8 bits too, which is faster; Int8WeightOnly is more exact, only smaller.",
+
+class Quantize(Schema):
+    """Hold the weights of the linear layers in 8 bits, by torchao, or in 4, as compressed-tensors packs them."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[
+            rule(f"!has(self.groupSize) || self.scheme in [{', '.join(map(repr, FOUR_BITS))}]", GROUP_SIZE_IS_FOR),
+            rule("!has(self.calibrationExamples) || self.scheme == 'Int4Gptq'", EXAMPLES_ARE_FOR),
+        ]
     )
+    scheme: Literal["Int8Dynamic", "Int8WeightOnly", "Int4WeightOnly", "Int4Gptq"] = Field(
+        "Int8Dynamic",
+        description="Int8Dynamic computes in 8 bits too, which is faster; Int8WeightOnly is more exact, only smaller. "
+        "Int4WeightOnly rounds to the nearest of 16 values; Int4Gptq makes up for each rounding in the weights that "
+        "are still to be rounded, so that outputs on training examples change least (GPTQ, Frantar et al. 2022, "
+        "arXiv:2210.17323).",
+    )
+    group_size: Literal[32, 64, 128] | None = Field(
+        None, description="Weights that share a scale, of the 4-bit schemes. Fewer are more exact. Default 128."
+    )
+    calibration_examples: int | None = Field(
+        None, ge=1, le=4096, description="Training examples that Int4Gptq looks at. Default 128."
+    )
+
+    @model_validator(mode="after")
+    def fields_of_the_scheme(self) -> "Quantize":
+        if self.group_size is not None and self.scheme not in FOUR_BITS:
+            raise ValueError(GROUP_SIZE_IS_FOR)
+        if self.calibration_examples is not None and self.scheme != "Int4Gptq":
+            raise ValueError(EXAMPLES_ARE_FOR)
+        return self
 
 
 class Onnx(Schema):

@@ -1,6 +1,7 @@
 """From a verified artifact to a model in memory that answers."""
 
 import importlib.util
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
+    CompressedTensorsConfig,
     PreTrainedTokenizerBase,
 )
 from transformers.utils.logging import disable_progress_bar
@@ -52,8 +54,8 @@ MODEL_CLASSES: dict[str, Any] = {
 ON_IMAGES = ("ImageClassification",)
 ON_RECORDINGS = ("AudioClassification",)
 
-RUNTIMES = {"Onnx": "onnxruntime", "Quantized": "torchao"}
-"""What runs formats that PyTorch alone cannot."""
+QUANTIZERS = {"torchao": "torchao", "compressed-tensors": "compressed_tensors"}
+"""What reads quantized weights, by the method that config.json names."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _load(source: ModelSource, artifact: Artifact) -> tuple[Any, Any]:
 
 
 def _whole_model(source: ModelSource, artifact: Artifact) -> Any:
-    needed = RUNTIMES.get(artifact.description.format)
+    needed = _runtime(artifact)
     if needed and importlib.util.find_spec(needed) is None:
         raise StartupError(
             f"{source.uri}: a model of the format {artifact.description.format} needs {needed}, which this server does "
@@ -109,6 +111,19 @@ def _whole_model(source: ModelSource, artifact: Artifact) -> Any:
     if artifact.description.format == "Onnx":
         return OnnxModel(artifact.folder, source.trust_remote_code)
     return _model(artifact.folder, artifact.description, source.trust_remote_code)
+
+
+def _runtime(artifact: Artifact) -> str | None:
+    """What runs a format that PyTorch alone cannot."""
+    if artifact.description.format != "Quantized":
+        return "onnxruntime" if artifact.description.format == "Onnx" else None
+    return QUANTIZERS.get(_quantization_method(artifact.folder) or "")
+
+
+def _quantization_method(folder: Path) -> str | None:
+    """How the weights of a folder are quantized, as its config.json says."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
+    return (config.get("quantization_config") or {}).get("quant_method")
 
 
 def _modules_of_adapter(folder: Path) -> list[str]:
@@ -176,6 +191,9 @@ def _model(
         # An adapter fits the weights that it was trained on, which are those after rounding.
         options["quantization_config"] = BitsAndBytesConfig.from_dict(description.quantization)
         options["device_map"] = {"": _device()}
+    elif _quantization_method(folder) == "compressed-tensors":
+        # Widened now, rather than by the first request.
+        options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
     # The base of an adapter may have been a classifier of other classes.
     options["ignore_mismatched_sizes"] = bool(elsewhere)
     model, report = kind.from_pretrained(folder, dtype=_precision(), output_loading_info=True, **options)

@@ -30,6 +30,7 @@ def spec(steps: list[dict[str, Any]], method: dict[str, Any], **changes: Any) ->
         ([MERGE, {"prune": {"sparsity": 0.5}}, {"quantize": {}}], LORA),
         ([MERGE, {"onnx": {"tolerance": 1e-4}}], {"qlora": {}}),
         ([{"quantize": {"scheme": "Int8WeightOnly"}}], {"full": {}}),
+        ([{"quantize": {"scheme": "Int4Gptq", "groupSize": 32, "calibrationExamples": 64}}], {"full": {}}),
         ([{"prune": {}}, {"name": "again", "prune": {"pattern": "TwoOfFour"}}], {"full": {}}),
     ],
 )
@@ -55,6 +56,12 @@ def test_a_chain_that_works_is_accepted(steps: list[dict[str, Any]], method: dic
         ([{"merge": {}, "onnx": {}}], LORA, "got merge, onnx"),
         ([{"prune": {"sparsity": 1.0}}], {"full": {}}, "less than 1"),
         ([{"prune": {"sparsity": 0.2, "pattern": "TwoOfFour"}}], {"full": {}}, "TwoOfFour always is 0.5; remove it"),
+        ([{"quantize": {"groupSize": 64}}], {"full": {}}, "groupSize is for Int4WeightOnly and Int4Gptq: 8 bits have"),
+        (
+            [{"quantize": {"scheme": "Int4WeightOnly", "calibrationExamples": 64}}],
+            {"full": {}},
+            "calibrationExamples is for Int4Gptq: the other schemes look at no data; remove it",
+        ),
         ([{"name": "Big Name", "prune": {}}], {"full": {}}, "postprocess[0].name"),
         ([{"prune": {}, "gate": [{"metric": "bleu", "operator": ">", "value": 1}]}], {"full": {}}, "no metric 'bleu'"),
     ],

@@ -74,11 +74,13 @@ def save(folder: Path, model: torch.nn.Module, tokens: PreTrainedTokenizerFast) 
     return folder
 
 
-def bert(folder: Path, spread: float = 0.02) -> Path:
+def bert(folder: Path, spread: float = 0.02, **changes: int) -> Path:
     """An encoder without a head, with dropout; with a great `spread` of weights, its output tells texts apart."""
     torch.manual_seed(1)
     tokens = encoder_tokenizer()
-    config = BertConfig(vocab_size=len(tokens), max_position_embeddings=64, initializer_range=spread, **SIZES)
+    config = BertConfig(
+        vocab_size=len(tokens), max_position_embeddings=64, initializer_range=spread, **{**SIZES, **changes}
+    )
     return save(folder, BertModel(config), tokens)
 
 

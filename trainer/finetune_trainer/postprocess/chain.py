@@ -20,7 +20,7 @@ from finetune_trainer.loop.evaluation import Evaluator
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.postprocess.source import CPU, Source
 from finetune_trainer.postprocess.steps import write_step
-from finetune_trainer.postprocess.suitability import NEEDS
+from finetune_trainer.postprocess.suitability import needed
 from finetune_trainer.report.files import ReportContext, write_reports
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,8 @@ class Postprocessing:
             task=exporter.task,
             processor=exporter.processor,
             examples=self._examples(),
+            training_examples=self._training_examples,
+            device=self.evaluator.device,
             trust_remote_code=exporter.config.model.trust_remote_code,
         )
 
@@ -103,8 +105,15 @@ class Postprocessing:
         few, more = [by_length[0], by_length[-1]], [*by_length[:2], by_length[len(by_length) // 2]]
         return [collate(encoded, [[index] for index in rows]) for rows in (few, more)]
 
+    def _training_examples(self, count: int) -> list[Batch]:
+        """Spread over the data, which may be in some order."""
+        encoded = self.data.train
+        collate = self.exporter.task.collator(self.exporter.processor)
+        count = min(count, len(encoded))
+        return [collate(encoded, [[place * len(encoded) // count]]) for place in range(count)]
+
     def _description(self, step: PostprocessStep, before: ArtifactDescription) -> ArtifactDescription:
-        versions = {name: importlib.metadata.version(name) for name in NEEDS.get(step.kind, ())}
+        versions = {name: importlib.metadata.version(name) for name in needed(step)}
         return before.model_copy(
             update={
                 "format": MAKES[step.kind],

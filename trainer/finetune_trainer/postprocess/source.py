@@ -1,5 +1,6 @@
 """What a step starts from: the artifact of the step before, read from its files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ class Source:
     processor: Any
     examples: list[Batch]
     """Held-out examples to compare answers on, in batches of different sizes."""
+    training_examples: Callable[[int], list[Batch]]
+    """That many of the training examples, one a batch, so that none is padded."""
+    device: torch.device = CPU
+    """What there is to compute on while a step is done."""
     trust_remote_code: bool = False
 
     def model(self) -> Any:

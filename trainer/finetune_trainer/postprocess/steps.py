@@ -1,6 +1,7 @@
 """The steps: each writes the files of a model, and says in one sentence what it did."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import torch
 from torch import nn
 from transformers import TorchAoConfig
 
-from finetune_api.postprocess import PostprocessStep, Prune, Quantize
+from finetune_api.postprocess import FOUR_BITS, PostprocessStep, Prune, Quantize
+from finetune_trainer.postprocess.four_bits import DEFAULT_EXAMPLES, DEFAULT_GROUP_SIZE, round_layers, save_packed
 from finetune_trainer.postprocess.onnx_export import to_onnx
 from finetune_trainer.postprocess.source import Source
-from finetune_trainer.postprocess.suitability import linear_layers
+from finetune_trainer.postprocess.suitability import named_linear_layers
 
 DEFAULT_SPARSITY = 0.3
 
@@ -45,7 +47,7 @@ def prune(step: PostprocessStep, source: Source, target: Path) -> str:
     """The smallest weights become zero."""
     assert step.prune is not None
     model = source.whole_model()
-    layers = linear_layers(model, source.task.heads)
+    layers = list(named_linear_layers(model, source.task.heads).values())
     prune_layers(layers, step.prune)
     model.save_pretrained(str(target))
     zeroes = sum(int((layer.weight == 0).sum()) for layer in layers)
@@ -73,15 +75,34 @@ def prune_layers(layers: list[nn.Linear], wanted: Prune) -> None:
 
 
 def quantize(step: PostprocessStep, source: Source, target: Path) -> str:
-    """Loaded anew through transformers, which writes into config.json how to read it again."""
+    """config.json tells transformers how to read it again."""
     assert step.quantize is not None
-    config = TorchAoConfig(quant_type=torchao_config(step.quantize))
+    if step.quantize.scheme in FOUR_BITS:
+        return _quantize_to_4_bits(step.quantize, source, target)
+    return _quantize_to_8_bits(step.quantize, source, target)
+
+
+def _quantize_to_8_bits(wanted: Quantize, source: Source, target: Path) -> str:
+    config = TorchAoConfig(quant_type=torchao_config(wanted))
     options = {"quantization_config": config, "dtype": torch.float32, "local_files_only": True}
     options["trust_remote_code"] = source.trust_remote_code
     model = source.task.model_class.from_pretrained(str(source.folder), **options).eval()
     count = sum(_is_quantized(module) for module in model.modules())
     model.save_pretrained(str(target))
-    return f"{count} linear layers are held in 8 bits ({step.quantize.scheme}, torchao)."
+    return f"{count} linear layers are held in 8 bits ({wanted.scheme}, torchao)."
+
+
+def _quantize_to_4_bits(wanted: Quantize, source: Source, target: Path) -> str:
+    model = source.whole_model().to(source.device)
+    layers = named_linear_layers(model, source.task.heads)
+    group, batches = wanted.group_size or DEFAULT_GROUP_SIZE, []
+    if wanted.scheme == "Int4Gptq":
+        batches = source.training_examples(wanted.calibration_examples or DEFAULT_EXAMPLES)
+    passes = [partial(source.task.outputs, model, batch.to(source.device)) for batch in batches]
+    round_layers(layers, group, passes)
+    save_packed(model.cpu(), layers, group, target)
+    how = f"by GPTQ on {len(batches)} training examples" if batches else "to the nearest"
+    return f"{len(layers)} linear layers are held in 4 bits, {group} weights to a scale, rounded {how}."
 
 
 def torchao_config(wanted: Quantize) -> Any:

@@ -6,18 +6,25 @@ from typing import Any
 
 from torch import nn
 
-from finetune_api.postprocess import PostprocessStep
+from finetune_api.postprocess import FOUR_BITS, PostprocessStep
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.quantization import OUTPUT_HEADS
+from finetune_trainer.postprocess.four_bits import DEFAULT_GROUP_SIZE, check_group_size
 
-NEEDS = {"quantize": ("torchao",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
-"""Packages of the extra `postprocess`."""
+ONNX = ("onnx", "onnxscript", "onnxruntime")
+
+
+def needed(step: PostprocessStep) -> tuple[str, ...]:
+    """Distributions of the extra `postprocess` that a step works with."""
+    if step.quantize:
+        return ("compressed-tensors",) if step.quantize.scheme in FOUR_BITS else ("torchao",)
+    return ONNX if step.onnx else ()
 
 
 def check_packages(steps: Sequence[PostprocessStep]) -> None:
     """Raises ConfigurationError when this trainer lacks what a step needs."""
     for place, step in enumerate(steps):
-        missing = [name for name in NEEDS.get(step.kind, ()) if importlib.util.find_spec(name) is None]
+        missing = [name for name in needed(step) if importlib.util.find_spec(name.replace("-", "_")) is None]
         if missing:
             raise ConfigurationError(
                 f"postprocess[{place}].{step.kind} needs {', '.join(missing)}, which this trainer does not have: use "
@@ -27,7 +34,7 @@ def check_packages(steps: Sequence[PostprocessStep]) -> None:
 
 def check_layers(steps: Sequence[PostprocessStep], model: Any, heads: Sequence[str]) -> None:
     """Raises ConfigurationError when the model has no layers that a step works on."""
-    layers = linear_layers(model, heads)
+    layers = named_linear_layers(model, heads)
     for place, step in enumerate(steps):
         path = f"postprocess[{place}].{step.kind}"
         if step.kind in ("prune", "quantize") and not layers:
@@ -36,18 +43,20 @@ def check_layers(steps: Sequence[PostprocessStep], model: Any, heads: Sequence[s
                 "layers; remove the step"
             )
         if step.prune and step.prune.pattern == "TwoOfFour":
-            odd = next((layer.in_features for layer in layers if layer.in_features % 4), None)
+            odd = next((layer.in_features for layer in layers.values() if layer.in_features % 4), None)
             if odd:
                 raise ConfigurationError(
                     f"{path}.pattern: TwoOfFour needs layers with a multiple of 4 inputs, and one has {odd}; set "
                     "Unstructured"
                 )
+        if step.quantize and step.quantize.scheme in FOUR_BITS:
+            check_group_size(layers, step.quantize.group_size or DEFAULT_GROUP_SIZE, path)
 
 
-def linear_layers(model: Any, heads: Sequence[str]) -> list[nn.Linear]:
+def named_linear_layers(model: Any, heads: Sequence[str]) -> dict[str, nn.Linear]:
     """But for the heads: they decide the output, and language models share theirs with the embeddings."""
-    return [
-        module
+    return {
+        name: module
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and not set(name.split(".")) & {*heads, *OUTPUT_HEADS}
-    ]
+    }
