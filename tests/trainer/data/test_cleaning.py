@@ -1,24 +1,42 @@
 """What cleaning mends, what it leaves out, and that it counts both."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from finetune_api.data_preparation import Cleaning, NearDuplicates, Redaction
 from finetune_trainer.data.cleaner import Cleaner, Tally
+from finetune_trainer.data.cleaning import without_repeats
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.reading import Where
 from finetune_trainer.data.redaction import Redactor
 from finetune_trainer.data.text_rules import letter_share, repetition
 from finetune_trainer.errors import DataError
+from trainer.data.spooled import spooled
 
 
 def clean(contents: list[Any], **settings: Any) -> tuple[list[Any], Tally]:
-    tally = Tally()
+    """By each rule that looks at one example."""
+    tally, cleaner = Tally(), Cleaner(Cleaning.model_validate(settings))
     examples = [Example(content, Where("train.jsonl", line)) for line, content in enumerate(contents, start=1)]
-    kept = Cleaner(Cleaning.model_validate(settings)).clean("train", examples, tally)
-    return [example.content for example in kept], tally
+    cleaned = [cleaner.clean(example, tally) for example in examples]
+    return [example.content for example in cleaned if example], tally
+
+
+def distinct(folder: Path, parts: dict[str, list[str]], **settings: Any) -> tuple[dict[str, list[str]], dict]:
+    """By the rules that compare examples, and what they dropped of each part."""
+    tallies = {part: Tally() for part in parts}
+    whole = spooled(Example(content, Where(part, 1)) for part, contents in parts.items() for content in contents)
+    sources = np.repeat(list(parts), [len(contents) for contents in parts.values()])
+    examples = {part: whole.chosen(sources == part) for part in parts}
+    left = without_repeats(examples, Cleaning.model_validate(settings), tallies, folder)
+    return (
+        {part: [example.content for example in some] for part, some in left.items()},
+        {part: dict(tally.dropped) for part, tally in tallies.items()},
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +70,7 @@ def test_own_patterns_redact_too_and_all_are_counted() -> None:
 def test_a_text_that_is_to_be_written_is_redacted_too() -> None:
     example = Example("who wrote", Where("t", 1), target="a@b.de wrote")
     cleaner = Cleaner(Cleaning(redact=Redaction(kinds=["Email"])))
-    assert cleaner.clean("train", [example], Tally())[0].target == "[Email] wrote"
+    assert cleaner.clean(example, Tally()).target == "[Email] wrote"
 
 
 @pytest.mark.parametrize(
@@ -100,26 +118,33 @@ def test_an_empty_text_is_refused_with_its_line_unless_it_may_be_dropped() -> No
     assert (kept, dict(tally.dropped)) == (["a"], {"empty": 1})
 
 
-def test_cleaning_that_leaves_nothing_is_refused() -> None:
-    with pytest.raises(DataError, match=r"leaves nothing of dataset\.train \(2 tooShort\); loosen its rules"):
-        clean(["a", "b"], minCharacters=5)
-
-
-def test_equal_and_nearly_equal_texts_are_left_out_after_the_first() -> None:
+def test_equal_and_nearly_equal_texts_are_left_out_after_the_first(tmp_path: Path) -> None:
     text = "My parcel with the order number 4711 has not arrived yet, although it was sent two weeks ago."
     near = text.replace("two weeks", "2 weeks").upper()
     other = "I was charged twice for the same invoice and would like to have the second payment back, please."
-    kept, tally = clean([text, text, other, near], duplicates="Drop", nearDuplicates={"threshold": 0.7})
-    assert kept == [text, other]
-    assert dict(tally.dropped) == {"duplicate": 1, "nearDuplicate": 1}
-    assert clean([text, near], duplicates="Drop")[0] == [text, near]
-    assert clean(["a", "b", "a b"], nearDuplicates={})[0] == ["a", "b", "a b"], "texts shorter than an n-gram"
+    both = {"duplicates": "Drop", "nearDuplicates": {"threshold": 0.7}}
+    left, dropped = distinct(tmp_path, {"train": [text, text, other, near]}, **both)
+    assert left == {"train": [text, other]}
+    assert dropped == {"train": {"duplicate": 1, "nearDuplicate": 1}}
+    assert distinct(tmp_path, {"train": [text, near]}, duplicates="Drop")[0] == {"train": [text, near]}
+    short = {"train": ["a", "b", "a b"]}
+    assert distinct(tmp_path, short, nearDuplicates={})[0] == short, "texts shorter than an n-gram"
 
 
-def test_the_share_of_common_ngrams_decides() -> None:
-    from finetune_trainer.data.near_duplicates import NearDuplicateIndex
+def test_what_is_held_out_stays_and_what_is_like_it_leaves_the_training_data(tmp_path: Path) -> None:
+    parts = {"train": ["a", "b", "c"], "validation": ["b", "d"], "test": ["d", "e"]}
+    left, dropped = distinct(tmp_path, parts, duplicates="Drop")
+    assert left == {"train": ["a", "c"], "validation": ["b"], "test": ["d", "e"]}
+    assert dropped == {"train": {"duplicate": 1}, "validation": {"duplicate": 1}, "test": {}}
+    with pytest.raises(DataError, match=r"leaves nothing of dataset\.train \(1 duplicate\); loosen its rules"):
+        distinct(tmp_path, {"train": ["a"], "test": ["a"]}, duplicates="Drop")
 
-    index = NearDuplicateIndex(NearDuplicates(threshold=0.9, ngram=3))
-    assert not index.seen("abcdefghijklmnopqrstuvwxyz" * 2)
-    assert not index.seen("zyxwvutsrqponmlkjihgfedcba" * 2)
-    assert index.seen("abcdefghijklmnopqrstuvwxyz" * 2 + "a")
+
+def test_the_share_of_common_ngrams_decides(tmp_path: Path) -> None:
+    from finetune_trainer.data.near_duplicates import near_duplicates
+
+    alphabet = "abcdefghijklmnopqrstuvwxyz" * 2
+    texts = [alphabet, alphabet[::-1], alphabet + "a", alphabet + "0123456789" * 9]
+    settings = NearDuplicates(threshold=0.9, ngram=3)
+    assert near_duplicates(texts, settings, tmp_path).tolist() == [False, False, True, False]
+    assert near_duplicates([], settings, tmp_path).tolist() == []

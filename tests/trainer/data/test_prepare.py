@@ -114,6 +114,19 @@ def test_a_class_whose_examples_were_all_dropped_is_refused(prepare: Any) -> Non
         prepare([*ROWS, {**LONG, "label": "feedback"}], overLength="Drop")
 
 
+def test_entities_of_one_word_each_are_no_lost_class(tiny_bert: Path, tmp_path: Path) -> None:
+    from finetune_trainer.data.prepare import prepare
+    from finetune_trainer.tasks.token_classification import TokenClassification
+
+    rows = [{"tokens": ["ann", "wrote"], "tags": ["B-PERSON", "O"]}]
+    source = {"source": f"file://{write_jsonl(tmp_path / 'train.jsonl', rows)}"}
+    dataset = Dataset.model_validate({"train": source, "maxLength": 12})
+    task = TokenClassification(dataset.columns)
+    tokenizer = task.load_processor(tiny_bert)
+    data = prepare(dataset, task, tokenizer, 12, tmp_path, lambda uri: Path(uri[7:]))
+    assert data.report["parts"]["train"]["labels"] == {"O": 1, "B-PERSON": 1, "I-PERSON": 0}
+
+
 def test_examples_that_truncation_leaves_nothing_to_learn_from_are_counted_and_refused(prepare: Any) -> None:
     long = {"prompt": LONG["text"], "completion": "thanks"}
     short = [{"prompt": f"hello {n}", "completion": "thanks"} for n in range(3)]

@@ -18,7 +18,7 @@ TEXT = "the parcel of my last order never came to my door"
 
 def copies_of(text: str, table: dict[str, list[str]] | None = None, **settings: Any) -> list[str]:
     example = Example(text, Where("train.jsonl", 1), label="delivery")
-    made = augmented([example], TextAugmentation.model_validate(settings), table or {})
+    made = list(augmented([example], TextAugmentation.model_validate(settings), table or {}))
     assert all(copy.label == "delivery" and copy.where == example.where for copy in made)
     return [copy.content for copy in made]
 

@@ -2,22 +2,26 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from finetune_api.dataset import Split
 from finetune_trainer.data.cleaning import duplicates, without_leakage
 from finetune_trainer.data.examples import Example
+from finetune_trainer.data.parts import Parts
 from finetune_trainer.data.reading import Where
-from finetune_trainer.data.split import Parts, split_examples
+from finetune_trainer.data.split import split_examples
+from finetune_trainer.data.spool import Examples
 from finetune_trainer.errors import DataError
+from trainer.data.spooled import spooled
 
 
-def examples(counts: dict[str, int]) -> list[Example]:
-    return [
+def examples(counts: dict[str, int]) -> Examples:
+    return spooled(
         Example(f"{name} {n}", Where("d.jsonl", n), label=name, stratum=name)
         for name, count in counts.items()
         for n in range(count)
-    ]
+    )
 
 
 def test_strata_keep_their_proportions() -> None:
@@ -60,31 +64,33 @@ def test_a_class_that_is_too_small_to_stratify_is_named() -> None:
 
 
 def test_texts_that_are_also_held_out_leave_the_training_data() -> None:
-    a, b, c = examples({"a": 3})
-    parts, lost = without_leakage(Parts(train=[a, b, c], validation=[b, c], test=[c]))
-    assert ([a], [b], [c]) == (parts.train, parts.validation, parts.test)
+    whole = examples({"a": 3})
+    a, b, c = whole
+    parts, lost = without_leakage(Parts(whole, whole.chosen(np.array([1, 2])), whole.chosen(np.array([2]))))
+    assert [list(part) for _, part in parts.items()] == [[a], [b], [c]]
     assert lost == {"train": 2, "validation": 1, "test": 0}
 
 
 def test_duplicates_and_contradictions_are_counted() -> None:
     [a] = examples({"a": 1})
     other = Example(a.content, a.where, label="b")
-    assert duplicates([a, a, other]) == {"duplicate": 2, "contradictory": 1}
+    assert duplicates(spooled([a, a, other])) == {"duplicate": 2, "contradictory": 1}
 
 
 def test_training_on_nothing_but_the_test_data_is_refused() -> None:
+    whole = examples({"a": 2})
     with pytest.raises(DataError, match="every training example is also in validation or test"):
-        without_leakage(Parts(train=examples({"a": 2}), validation=[], test=examples({"a": 2})))
+        without_leakage(Parts(whole, whole.chosen(np.zeros(2, bool)), whole))
 
 
-def grouped(sizes: dict[str, dict[str, int]]) -> list[Example]:
+def grouped(sizes: dict[str, dict[str, int]]) -> Examples:
     """Examples by group, and in it by label."""
-    return [
+    return spooled(
         Example(f"{group} {label} {n}", Where("d.jsonl", n), label=label, stratum=label, group=group)
         for group, labels in sizes.items()
         for label, count in labels.items()
         for n in range(count)
-    ]
+    )
 
 
 def test_a_group_is_never_in_two_parts_and_strata_keep_about_their_proportions() -> None:

@@ -17,12 +17,14 @@ from finetune_serving.recommender import Catalogue, Recommender, RecommenderConf
 from finetune_trainer.data.draws import generator_of
 from finetune_trainer.data.encoded import Encoded, encode
 from finetune_trainer.data.examples import Example
+from finetune_trainer.data.parts import Parts
 from finetune_trainer.data.row import Row, Where
-from finetune_trainer.data.split import Parts, split_examples
+from finetune_trainer.data.split import split_examples
 from finetune_trainer.errors import DataError
 from finetune_trainer.metrics.recommendations import RankScores
 from finetune_trainer.models.from_data import catalogue_of
 from finetune_trainer.tasks.recommendation import Recommendation
+from trainer.data.spooled import spooled
 from trainer.jobs import FULL, job
 
 FACTORS = Architecture.model_validate({"matrixFactorization": {"factors": 4}, "negatives": 3})
@@ -62,12 +64,12 @@ def test_leave_one_out_holds_out_the_last_rows_of_each_user() -> None:
         ("cy", "a"),
         ("cy", "b"),
     ]
-    parts = split_examples([example(*pair) for pair in rows], Split.model_validate({"leaveOneOut": True}))
+    parts = split_examples(spooled(example(*pair) for pair in rows), Split.model_validate({"leaveOneOut": True}))
     assert [e.content for e in parts.test] == [["ann", "c"]], "bob's c would be in no training row"
     assert [e.content for e in parts.validation] == [["ann", "b"], ["bob", "b"]]
     assert [e.content for e in parts.train if e.content[0] == "cy"] == [["cy", "a"], ["cy", "b"]]
     with pytest.raises(DataError, match="no user has 3 rows"):
-        split_examples([example("ann", "a")], Split.model_validate({"leaveOneOut": True}))
+        split_examples(spooled([example("ann", "a")]), Split.model_validate({"leaveOneOut": True}))
 
 
 @pytest.mark.parametrize(("pair", "says"), [(("cy", "a"), "the user 'cy'"), (("ann", "z"), "the item 'z'")])

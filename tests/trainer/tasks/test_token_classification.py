@@ -7,8 +7,8 @@ import pytest
 
 from finetune_api.dataset import Columns
 from finetune_trainer.data.encoded import LABEL, NO_LABEL
+from finetune_trainer.data.parts import Parts
 from finetune_trainer.data.reading import Row, Where
-from finetune_trainer.data.split import Parts
 from finetune_trainer.errors import DataError
 from finetune_trainer.tasks.token_classification import TokenClassification
 

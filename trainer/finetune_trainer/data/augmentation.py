@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -23,17 +23,15 @@ def read_synonyms(rows: Iterable[Row]) -> Synonyms:
     return dict(table)
 
 
-def augmented(examples: list[Example], settings: TextAugmentation, synonyms: Synonyms) -> list[Example]:
+def augmented(examples: Iterable[Example], settings: TextAugmentation, synonyms: Synonyms) -> Iterator[Example]:
     """The copies that differ from their originals and from each other, each a function of seed and text alone."""
-    copies = []
     for example in examples:
         taken = {example.content}
         for number in range(settings.copies):
             text = altered(example.content, settings, synonyms, _generator(example, settings.seed, number))
             if text not in taken:
                 taken.add(text)
-                copies.append(replace(example, content=text))
-    return copies
+                yield replace(example, content=text)
 
 
 def altered(text: str, settings: TextAugmentation, synonyms: Synonyms, generator: np.random.Generator) -> str:

@@ -32,32 +32,23 @@ class Tally:
 
 
 class Cleaner:
-    """Shared by the parts: what stayed in one counts as seen in the next, so the held-out ones come first."""
+    """Looks at each example by itself; what repeats is `cleaning.without_repeats`' affair."""
 
     def __init__(self, cleaning: Cleaning) -> None:
         self._cleaning = cleaning
         self._redactor = Redactor(cleaning.redact) if cleaning.redact else None
-        self._near = None
-        if cleaning.near_duplicates:
-            # datasketch brings SciPy's integration, more than a second of every start.
-            from finetune_trainer.data.near_duplicates import NearDuplicateIndex
 
-            self._near = NearDuplicateIndex(cleaning.near_duplicates)
-        self._seen: set[bytes] = set()
+    @property
+    def drops_empty(self) -> bool:
+        """Whether a row without a text may be passed over."""
+        return self._cleaning.empty == "Drop"
 
-    def clean(self, part: str, examples: list[Example], tally: Tally) -> list[Example]:
-        """The examples that stay.
+    def clean(self, example: Example, tally: Tally) -> Example | None:
+        """The mended example, if it stays.
 
         Raises:
-            DataError: A text is empty after cleaning, or nothing stays.
+            DataError: Its text is empty after cleaning.
         """
-        kept = [mended for example in examples if (mended := self._clean(example, tally)) is not None]
-        if not kept:
-            reasons = ", ".join(f"{count} {rule}" for rule, count in tally.dropped.items())
-            raise DataError(f"dataset.cleaning leaves nothing of dataset.{part} ({reasons}); loosen its rules")
-        return kept
-
-    def _clean(self, example: Example, tally: Tally) -> Example | None:
         mended = self._mended(example, tally) if self._cleaning.edits else example
         rule = self._broken_rule(mended)
         if rule == "empty" and self._cleaning.empty == "Error":
@@ -83,18 +74,9 @@ class Cleaner:
         return mended
 
     def _broken_rule(self, example: Example) -> str | None:
-        if self._cleaning.reads_texts:
-            texts = list(texts_in(example.content))
-            if not texts or not all(text.strip() for text in texts):
-                return "empty"
-            broken = next((rule for text in texts if (rule := broken_rule(text, self._cleaning))), None)
-            if broken:
-                return broken
-        if self._cleaning.duplicates == "Drop":
-            identity = example.identity
-            if identity in self._seen:
-                return "duplicate"
-            self._seen.add(identity)
-        if self._near and self._near.seen("\n".join(texts_in(example.content))):
-            return "nearDuplicate"
-        return None
+        if not self._cleaning.reads_texts:
+            return None
+        texts = list(texts_in(example.content))
+        if not texts or not all(text.strip() for text in texts):
+            return "empty"
+        return next((rule for text in texts if (rule := broken_rule(text, self._cleaning))), None)

@@ -14,6 +14,7 @@ LABEL = "label"
 """The column of class indices; NO_LABEL where there is none."""
 NO_LABEL = -100
 """Where no class is learnt, such as at a special token. PyTorch's and transformers' own mark."""
+COUNTED_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +61,25 @@ class Encoded:
         column = self.columns.get(LABEL)
         return None if column is None else column.values
 
+    def label_counts(self, classes: int) -> Ints:
+        """How often each class is a label, (classes,)."""
+        counts = np.zeros(classes, np.int64)
+        labels = np.empty(0, np.int32) if self.labels is None else self.labels
+        for start in range(0, len(labels), COUNTED_AT_ONCE):
+            some = labels[start : start + COUNTED_AT_ONCE]
+            counts += np.bincount(some[some != NO_LABEL], minlength=classes)
+        return counts
+
     def with_column(self, name: str, column: Column) -> "Encoded":
         """The same examples with one column more."""
         return Encoded({**self.columns, name: column}, self.lengths, self.targets)
 
-    def save(self, folder: Path) -> None:
-        """Two .npy files a column, and one each for lengths and targets."""
-        for name, column in self.columns.items():
-            np.save(folder / f"{name}.values.npy", column.values)
-            np.save(folder / f"{name}.offsets.npy", column.offsets)
-        np.save(folder / "lengths.npy", self.lengths)
-        np.save(folder / "targets.npy", self.targets)
-
     @classmethod
     def load(cls, folder: Path) -> "Encoded":
-        """Memory-mapped: the processes of a node share the pages."""
+        """Memory-mapped: the processes of a node share the pages.
+
+        Two .npy files a column, and one each for lengths and targets, as `EncodedWriter` leaves them.
+        """
         names = [file.name.removesuffix(".values.npy") for file in folder.glob("*.values.npy")]
         columns = {n: Column(_mapped(folder / f"{n}.values.npy"), _mapped(folder / f"{n}.offsets.npy")) for n in names}
         return cls(columns, _mapped(folder / "lengths.npy"), _mapped(folder / "targets.npy"))
@@ -90,25 +95,6 @@ def encode(examples: Sequence[Features]) -> Encoded:
     )
 
 
-def joined(parts: Sequence[Encoded]) -> Encoded:
-    """One after the other; they have the same columns."""
-    if not parts:
-        return encode([])
-    names = parts[0].columns
-    return Encoded(
-        columns={name: _joined_column([part[name] for part in parts]) for name in names},
-        lengths=np.concatenate([part.lengths for part in parts]),
-        targets=np.concatenate([part.targets for part in parts]),
-    )
-
-
-def _joined_column(columns: list[Column]) -> Column:
-    sizes = np.concatenate([np.diff(column.offsets) for column in columns])
-    offsets = np.zeros(len(sizes) + 1, dtype=np.int64)
-    np.cumsum(sizes, out=offsets[1:])
-    return Column(np.concatenate([column.values for column in columns]), offsets)
-
-
 def _column(stretches: list[Values]) -> Column:
     offsets = np.zeros(len(stretches) + 1, dtype=np.int64)
     np.cumsum([len(stretch) for stretch in stretches], out=offsets[1:])
@@ -116,7 +102,9 @@ def _column(stretches: list[Values]) -> Column:
 
 
 def _flat(stretches: list[Any], count: int) -> np.ndarray:
-    first: Any = next((stretch for stretch in stretches if len(stretch)), b"")
+    if not count:
+        return np.empty(0, dtype=np.uint8)
+    first: Any = next(stretch for stretch in stretches if len(stretch))
     if isinstance(first, bytes):
         return np.frombuffer(b"".join(stretches), dtype=np.uint8)
     if isinstance(first, np.ndarray):

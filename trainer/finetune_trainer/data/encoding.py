@@ -1,9 +1,13 @@
 """Encodes a part of the data and deals with what does not fit, counting everything that is lost."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from finetune_trainer.data.encoded import Encoded, Features, encode, joined
+from finetune_trainer.data.chunks import chunks
+from finetune_trainer.data.encoded import Encoded, Features, encode
+from finetune_trainer.data.encoded_writer import EncodedWriter
 from finetune_trainer.data.examples import Example
 from finetune_trainer.errors import DataError
 from finetune_trainer.tasks.task import Task
@@ -40,26 +44,29 @@ class Losses:
 
 
 def encode_part(
-    part: str, examples: list[Example], task: Task, processor: Any, limit: LengthLimit, labels: list[str]
+    part: str,
+    examples: Iterable[Example],
+    task: Task,
+    processor: Any,
+    limit: LengthLimit,
+    labels: list[str],
+    folder: Path,
 ) -> tuple[Encoded, Losses]:
-    """The examples that fit, as arrays.
+    """The examples that fit, as arrays in files of `folder`.
 
     Raises:
         DataError: An example is too long and the policy is Error, or too much was lost.
     """
-    losses = Losses()
-    chunks: list[Encoded] = []
-    for start in range(0, len(examples), AT_ONCE):
-        chunk = examples[start : start + AT_ONCE]
-        kept: list[Features] = []
-        for example, features in zip(chunk, task.encode(chunk, processor, labels), strict=True):
-            fitting = _fit(example, features, task, processor, limit, labels, losses)
-            if fitting is not None:
-                kept.append(fitting)
-        # As arrays at once: a token takes four bytes there, and up to 36 in a list.
-        chunks += [encode(kept)] if kept else []
-    encoded = joined(chunks)
-    _refuse_great_loss(part, len(examples), len(encoded), losses, limit)
+    losses, read = Losses(), 0
+    writer = EncodedWriter(folder)
+    for chunk in chunks(examples, AT_ONCE):
+        read += len(chunk)
+        features = zip(chunk, task.encode(chunk, processor, labels), strict=True)
+        fitting = (_fit(example, found, task, processor, limit, labels, losses) for example, found in features)
+        if kept := [one for one in fitting if one is not None]:
+            writer.add(encode(kept))
+    encoded = writer.close()
+    _refuse_great_loss(part, read, len(encoded), losses, limit)
     return encoded, losses
 
 

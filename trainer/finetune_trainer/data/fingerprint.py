@@ -6,8 +6,8 @@ from pathlib import Path
 
 from finetune_api.dataset import DataFormat
 from finetune_trainer.data.class_folders import media_files
+from finetune_trainer.data.parts import Parts
 from finetune_trainer.data.reading import data_files
-from finetune_trainer.data.split import Parts
 
 
 def fingerprint(sources: dict[str, tuple[Path, DataFormat]]) -> str:

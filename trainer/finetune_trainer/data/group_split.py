@@ -4,12 +4,11 @@ import hashlib
 from collections import Counter, defaultdict
 
 from finetune_api.dataset import Split
-from finetune_trainer.data.examples import Example
+from finetune_trainer.data.parts import PARTS
+from finetune_trainer.data.spool import Examples
 
-PARTS = ("train", "validation", "test")
 
-
-def group_parts(examples: list[Example], split: Split) -> dict[str, str]:
+def group_parts(examples: Examples, split: Split) -> dict[str, str]:
     """The part of each group.
 
     Greedily, the largest group first, each to the part that then lies nearest to its share of every stratum, as
@@ -20,7 +19,7 @@ def group_parts(examples: list[Example], split: Split) -> dict[str, str]:
         strata[example.group or ""][example.stratum or ""] += 1
     shares = {"validation": split.validation, "test": split.test}
     shares["train"] = 1 - split.validation - split.test
-    total = Counter(example.stratum or "" for example in examples)
+    total = sum(strata.values(), Counter[str]())
     wanted = {part: {s: shares[part] * count for s, count in total.items()} for part in PARTS if shares[part] > 0}
     got: dict[str, Counter[str]] = {part: Counter() for part in wanted}
     chosen: dict[str, str] = {}

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,26 @@ import orjson
 from transformers import PreTrainedTokenizerBase
 
 from finetune_api.augmentation import TextAugmentation
-from finetune_api.data_preparation import Cleaning
 from finetune_api.dataset import DataFile, DataFormat, Dataset, Split
 from finetune_trainer.data.augmentation import Synonyms, augmented, read_synonyms
 from finetune_trainer.data.cache import built_once
 from finetune_trainer.data.cleaner import Cleaner, Tally
-from finetune_trainer.data.cleaning import duplicates, without_leakage
+from finetune_trainer.data.cleaning import duplicates, without_leakage, without_repeats
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.encoding import LengthLimit, encode_part
 from finetune_trainer.data.examples import EmptyTextError, Example, in_group, in_stratum
 from finetune_trainer.data.fingerprint import fingerprint, with_contents
-from finetune_trainer.data.reading import read_rows
+from finetune_trainer.data.parts import PARTS, Parts
+from finetune_trainer.data.reading import Row, read_rows
 from finetune_trainer.data.report import part_report
-from finetune_trainer.data.split import Parts, split_examples
+from finetune_trainer.data.split import split_examples
+from finetune_trainer.data.spool import Spool
 from finetune_trainer.data.teacher import Teacher, agreement
 from finetune_trainer.errors import DataError, of_field
 from finetune_trainer.tasks.task import Task
 
 FORM = 3
 """Raised when the cached files change their meaning."""
-PARTS = ("train", "validation", "test")
 
 Fetch = Callable[[str], Path]
 """Brings a URI to local disk."""
@@ -87,17 +88,18 @@ def prepare(
     key = _key(digest, dataset, task, processor, limit, teacher)
 
     def build(folder: Path) -> None:
-        read, cleaned = _read_parts(sources, dataset, task)
-        parts, leaked = without_leakage(read)
-        copies = augmented(parts.train, augmentation, _synonyms(words)) if augmentation else []
-        used = Parts([*parts.train, *copies], parts.validation, parts.test)
-        whole = with_contents(digest, read) if task.reads_files else digest
-        report = {"fingerprint": whole, **cleaned, "augmented": len(copies)}
-        if teacher:
-            labels = task.labels(used)
-            used = replace(used, train=teacher.taught(used.train, labels))
-            report["teacher"] = {"digest": teacher.digest, "agreement": agreement(used.train, labels)}
-        _write(folder, Selected(read, used, leaked, report), task, processor, limit)
+        with closing(Spool(folder)) as spool:
+            read, cleaned = _read_parts(sources, dataset, task, spool, folder)
+            parts, leaked = without_leakage(read)
+            copies = augmented(parts.train, augmentation, _synonyms(words)) if augmentation else iter(())
+            used = replace(parts, train=parts.train + spool.add(copies))
+            whole = with_contents(digest, read) if task.reads_files else digest
+            report = {"fingerprint": whole, **cleaned, "augmented": len(used.train) - len(parts.train)}
+            if teacher:
+                labels = task.labels(used)
+                used = replace(used, train=spool.add(teacher.taught(used.train, labels)))
+                report["teacher"] = {"digest": teacher.digest, "agreement": agreement(used.train, labels)}
+            _write(folder, Selected(read, used, leaked, report), task, processor, limit)
 
     return _load(built_once(scratch / "data" / key, build))
 
@@ -124,52 +126,50 @@ def _synonyms(source: dict[str, tuple[Path, DataFormat]]) -> Synonyms:
 
 
 def _read_parts(
-    sources: dict[str, tuple[Path, DataFormat]], dataset: Dataset, task: Task
+    sources: dict[str, tuple[Path, DataFormat]], dataset: Dataset, task: Task, spool: Spool, scratch: Path
 ) -> tuple[Parts, dict[str, Any]]:
     """The parts, cleaned and split, and what cleaning did to each source."""
     split, cleaning = dataset.split, dataset.cleaning
     cutting = split is not None and split.cuts
+    cleaner = Cleaner(cleaning) if cleaning is not None else None
     tallies = {part: Tally() for part in sources}
-    read = {
-        part: _read(part, *source, task, split if cutting and part == "train" else None, cleaning, tallies[part])
-        for part, source in sources.items()
-    }
+    read = {}
+    for part, source in sources.items():
+        rows = read_rows(*source, part)
+        examples = _examples(rows, task, split if cutting and part == "train" else None, cleaner, tallies[part])
+        read[part] = spool.add(examples)
+        if not tallies[part].read:
+            raise DataError(f"dataset.{part}: {source[0].name} has no examples")
     if cleaning is not None:
-        cleaner = Cleaner(cleaning)
-        # What is held out stays; what is like it leaves the training data.
-        read |= {part: cleaner.clean(part, read[part], tallies[part]) for part in reversed(PARTS) if part in read}
-    parts = Parts(read["train"], read.get("validation", []), read.get("test", []))
+        read = without_repeats(read, cleaning, tallies, scratch)
+    nothing = spool.add(iter(()))
+    parts = Parts(read["train"], read.get("validation", nothing), read.get("test", nothing))
     if split is not None and cutting:
         cut = split_examples(parts.train, split)
         parts = Parts(cut.train, parts.validation + cut.validation, parts.test + cut.test)
     return parts, {"cleaning": {part: tally.report() for part, tally in tallies.items()} if cleaning else {}}
 
 
-def _read(
-    part: str,
-    path: Path,
-    data_format: DataFormat,
-    task: Task,
-    split: Split | None,
-    cleaning: Cleaning | None,
-    tally: Tally,
-) -> list[Example]:
-    examples = []
-    for row in read_rows(path, data_format, part):
+def _examples(
+    rows: Iterable[Row], task: Task, split: Split | None, cleaner: Cleaner | None, tally: Tally
+) -> Iterator[Example]:
+    """One after the other, those that a rule drops left out."""
+    for row in rows:
         tally.read += 1
         try:
             example = task.read(row)
         except EmptyTextError:
-            if cleaning is None or cleaning.empty == "Error":
+            if cleaner is None or not cleaner.drops_empty:
                 raise
             tally.dropped["empty"] += 1
             continue
         if split and split.stratify_by:
             example = in_stratum(example, row, split.stratify_by)
-        examples.append(in_group(example, row, split.group_by) if split and split.group_by else example)
-    if not examples:
-        raise DataError(f"dataset.{part}: {path.name} has no examples")
-    return examples
+        if split and split.group_by:
+            example = in_group(example, row, split.group_by)
+        stays = cleaner.clean(example, tally) if cleaner else example
+        if stays is not None:
+            yield stays
 
 
 def _write(folder: Path, data: Selected, task: Task, processor: Any, limit: LengthLimit) -> None:
@@ -183,11 +183,10 @@ def _write(folder: Path, data: Selected, task: Task, processor: Any, limit: Leng
         "parts": {},
     }
     for (name, examples), (_, before) in zip(data.used.items(), data.read.items(), strict=True):
-        encoded, losses = encode_part(name, examples, task, processor, limit, labels)
         (folder / name).mkdir()
+        encoded, losses = encode_part(name, examples, task, processor, limit, labels, folder / name)
         if name == "train":
             _refuse_lost_classes(encoded, labels)
-        encoded.save(folder / name)
         report["parts"][name] = part_report(
             encoded, task.unit, labels, len(before), data.leaked[name], duplicates(before), losses.report()
         )
@@ -195,9 +194,11 @@ def _write(folder: Path, data: Selected, task: Task, processor: Any, limit: Leng
 
 
 def _refuse_lost_classes(encoded: Encoded, labels: list[str]) -> None:
-    left = set() if encoded.labels is None else set(encoded.labels.tolist())
-    for index, label in enumerate(labels):
-        if index not in left:
+    counts = dict(zip(labels, encoded.label_counts(len(labels)).tolist(), strict=True))
+    for label, count in counts.items():
+        # Entities of one word each have tokens that begin them, and none inside.
+        begins = counts.get(f"B-{label[2:]}", 0) if label.startswith("I-") else 0
+        if not count and not begins:
             raise DataError(
                 f"dataset.train: every example of the label {label!r} is longer than dataset.maxLength and was "
                 "dropped; raise maxLength or set dataset.overLength to Truncate"

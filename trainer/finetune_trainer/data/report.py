@@ -32,8 +32,7 @@ def part_report(
         "lengths": length_report(np.asarray(encoded.lengths)),
     }
     if labels and encoded.labels is not None:
-        counts = Counter(np.asarray(encoded.labels).tolist())
-        report["labels"] = {label: counts[index] for index, label in enumerate(labels)}
+        report["labels"] = dict(zip(labels, encoded.label_counts(len(labels)).tolist(), strict=True))
     return report
 
 
@@ -41,16 +40,15 @@ def length_report(lengths: np.ndarray) -> dict[str, Any]:
     """Quantiles, and how many examples are at most so long (each counted in its smallest bucket)."""
     if not len(lengths):
         return {}
-    places = np.searchsorted(BUCKETS, lengths)
-    counts = Counter(places.tolist())
     names = [*map(str, BUCKETS), "longer"]
+    counts = np.bincount(np.searchsorted(BUCKETS, lengths), minlength=len(names)).tolist()
     return {
         "shortest": int(lengths.min()),
         "median": float(np.median(lengths)),
         "mean": round(float(lengths.mean()), 1),
         "p95": float(np.percentile(lengths, 95)),
         "longest": int(lengths.max()),
-        "histogram": {names[place]: counts[place] for place in sorted(counts)},
+        "histogram": {name: count for name, count in zip(names, counts, strict=True) if count},
     }
 
 

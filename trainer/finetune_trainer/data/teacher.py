@@ -1,6 +1,6 @@
 """The answers of a trained classifier to the training examples: what distillation learns from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from finetune_serving.classification import TEXT_INPUT, TextClassifier
 from finetune_serving.loading import load
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
+from finetune_trainer.data.chunks import chunks
 from finetune_trainer.data.examples import Example
 from finetune_trainer.errors import ConfigurationError, of_field
 from finetune_trainer.run import Run
@@ -33,7 +34,7 @@ class Teacher:
     digest: str
     """Of its manifest; equal digests give equal answers."""
 
-    def taught(self, examples: list[Example], labels: list[str]) -> list[Example]:
+    def taught(self, examples: Iterable[Example], labels: list[str]) -> Iterator[Example]:
         """The same examples with the teacher's log-probabilities, in the order of `labels`.
 
         Raises:
@@ -48,8 +49,7 @@ class Teacher:
             raise ConfigurationError(f"{FIELD}: {error}") from error
         own = artifact.description.labels or []
         order = [own.index(label) for label in labels]
-        answers = (row[order] for row in _answers(classifier, examples))
-        return [replace(example, soft_label=answer) for example, answer in zip(examples, answers, strict=True)]
+        return (replace(example, soft_label=answer[order]) for example, answer in _answered(classifier, examples))
 
 
 def open_teacher(distillation: Distillation | None, run: Run) -> Teacher | None:
@@ -71,7 +71,7 @@ def open_teacher(distillation: Distillation | None, run: Run) -> Teacher | None:
         ) from error
 
 
-def agreement(examples: list[Example], labels: list[str]) -> float:
+def agreement(examples: Iterable[Example], labels: list[str]) -> float:
     """Share of the examples whose label is the teacher's too."""
     answers = ((example.label, example.soft_label) for example in examples if example.soft_label is not None)
     return float(np.mean([labels[int(answer.argmax())] == label for label, answer in answers]))
@@ -93,8 +93,9 @@ def _named(labels: list[str]) -> str:
     return ", ".join(labels[:10]) + (f" and {len(labels) - 10} more" if len(labels) > 10 else "")
 
 
-def _answers(classifier: TextClassifier, examples: list[Example]) -> Iterator[np.ndarray]:
-    for start in range(0, len(examples), AT_ONCE):
-        rows = [{TEXT_INPUT: example.content} for example in examples[start : start + AT_ONCE]]
-        for prediction in classifier.predict(classifier.encode(rows, truncate=True)):
-            yield np.log(np.maximum(np.asarray(prediction.scores, dtype=np.float32), LEAST))
+def _answered(classifier: TextClassifier, examples: Iterable[Example]) -> Iterator[tuple[Example, np.ndarray]]:
+    for some in chunks(examples, AT_ONCE):
+        rows = [{TEXT_INPUT: example.content} for example in some]
+        predictions = classifier.predict(classifier.encode(rows, truncate=True))
+        for example, prediction in zip(some, predictions, strict=True):
+            yield example, np.log(np.maximum(np.asarray(prediction.scores, dtype=np.float32), LEAST))

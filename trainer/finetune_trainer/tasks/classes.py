@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from finetune_trainer.data.split import Parts
+from finetune_trainer.data.parts import Parts
 from finetune_trainer.errors import DataError
 
 CLASSIFIER_HEADS = ("classifier", "score", "pre_classifier", "pooler", "dropout", "head")

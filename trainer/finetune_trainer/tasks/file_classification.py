@@ -12,7 +12,7 @@ from torch import Tensor
 
 from finetune_trainer.data.batches import AlteringCollate, Batch, Collate, Draws
 from finetune_trainer.data.encoded import Encoded
-from finetune_trainer.data.split import Parts
+from finetune_trainer.data.parts import Parts
 from finetune_trainer.metrics.classification import ClassScores
 from finetune_trainer.processors import usable_processors
 from finetune_trainer.tasks.classes import CLASSIFIER_HEADS, known_labels, name_classes

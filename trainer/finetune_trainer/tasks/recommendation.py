@@ -18,8 +18,8 @@ from finetune_serving.recommender import MODEL_TYPE, Catalogue
 from finetune_trainer.data.batches import AlteringCollate, Batch, Collate, Draws
 from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example, column, label_column
+from finetune_trainer.data.parts import Parts
 from finetune_trainer.data.reading import Row
-from finetune_trainer.data.split import Parts
 from finetune_trainer.errors import DataError
 from finetune_trainer.metrics.recommendations import RankScores, RatingScores
 from finetune_trainer.metrics.scores import Scores

@@ -10,8 +10,8 @@ from torch import Tensor
 from finetune_trainer.data.batches import AlteringCollate, Batch, Collate
 from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example
+from finetune_trainer.data.parts import Parts
 from finetune_trainer.data.reading import Row
-from finetune_trainer.data.split import Parts
 from finetune_trainer.metrics.scores import Scores
 
 

@@ -10,8 +10,8 @@ from finetune_api.dataset import Columns
 from finetune_trainer.data.batches import SOFT_LABELS, Collate, classification_batch
 from finetune_trainer.data.encoded import LABEL, Encoded, Features
 from finetune_trainer.data.examples import Example, label_column, text_column
+from finetune_trainer.data.parts import Parts
 from finetune_trainer.data.reading import Row
-from finetune_trainer.data.split import Parts
 from finetune_trainer.metrics.classification import ClassScores
 from finetune_trainer.tasks.classes import CLASSIFIER_HEADS, known_labels, name_classes
 from finetune_trainer.tasks.cross_entropy import CrossEntropy

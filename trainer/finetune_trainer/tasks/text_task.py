@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_trainer.data.encoded import Encoded
-from finetune_trainer.data.split import Parts
+from finetune_trainer.data.parts import Parts
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.tokenizer import load_tokenizer
 

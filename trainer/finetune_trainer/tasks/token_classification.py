@@ -11,8 +11,8 @@ from finetune_trainer.data.batches import Batch, Collate, padded_ids
 from finetune_trainer.data.encoded import LABEL, NO_LABEL, Encoded, Features
 from finetune_trainer.data.entities import OUTSIDE, Entity, marked_spans, tagged_text, tags_of_words
 from finetune_trainer.data.examples import Example, column, text_column
+from finetune_trainer.data.parts import Parts
 from finetune_trainer.data.reading import Row
-from finetune_trainer.data.split import Parts
 from finetune_trainer.errors import ConfigurationError, DataError
 from finetune_trainer.metrics.entities import EntityScores
 from finetune_trainer.tasks.classes import CLASSIFIER_HEADS, name_classes
