@@ -12,7 +12,10 @@ from pathlib import Path
 
 SIZES = (30, 300)
 MEBIBYTE = 1 << 20
-WORDS = "my card was charged twice please refund it the parcel never came where is cannot log in password".split()
+WORDS = [
+    *("my", "card", "was", "charged", "twice", "please", "refund", "it", "the", "parcel", "never", "came"),
+    *("where", "is", "cannot", "log", "in", "password"),
+]
 
 
 def main(sizes: list[int]) -> None:
