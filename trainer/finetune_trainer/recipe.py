@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from finetune_api.distillation import WRITING
 from finetune_api.reports import StepResult, TrainingResult
 from finetune_api.trainer_config import TrainerConfig
 from finetune_api.training import Training
@@ -55,9 +56,10 @@ from finetune_trainer.report.files import ReportContext
 from finetune_trainer.run import Run
 from finetune_trainer.sources import fetch_data
 from finetune_trainer.stop import StepAgreement
-from finetune_trainer.tasks.distillation import taught
+from finetune_trainer.tasks.cross_entropy import CrossEntropy
 from finetune_trainer.tasks.selection import task_of
 from finetune_trainer.tasks.task import Altering, Task
+from finetune_trainer.tasks.token_teacher import open_token_teacher
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +162,13 @@ def _loop(
 
 
 def _data(config: TrainerConfig, task: Task, processor: Any, max_length: int, run: Run) -> PreparedData:
-    teacher = open_teacher(config.training.distillation, run)
+    distillation, teacher = config.training.distillation, None
+    if distillation and isinstance(task, CrossEntropy):
+        task.distillation = distillation
+        if config.task in WRITING:
+            task.teacher = open_token_teacher(distillation.teacher, config.task, processor, run)
+        else:
+            teacher = open_teacher(distillation, run)
 
     def fetch(uri: str) -> Path:
         return fetch_data(uri, run)
@@ -195,7 +203,7 @@ def _feed(config: TrainerConfig, task: Task, processor: Any, data: PreparedData,
     weights = class_weights(sampling, data.train, data.labels)
     altering = task.altering_collator(processor) if isinstance(task, Altering) else None
     return Feed(
-        collate=taught(weighted(task.collator(processor), weights), training.distillation),
+        collate=weighted(task.collator(processor), weights),
         encoded=data.train,
         rows=rows,
         plan=plan_steps(training, len(rows), run.world_size),
@@ -275,7 +283,7 @@ def faster_steps(model: Any, task: Task, feed: Feed, training: Training, device:
     if training.packing and not training.compile:  # which texts a row holds is no part of a compiled layer
         feed.collate = attend_by_segment(model, feed.collate)
     head = None
-    if not training.label_smoothing:
+    if not training.label_smoothing and not training.distillation:
         with precision_context(training.precision, device):
             head = fused_head(model, task, lambda: feed.shortest().to(device))
     if training.compile:

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from finetune_api.manifest import MANIFEST
 from finetune_api.model_reference import ModelReference
 from finetune_storage import Storage, open_storage
 from finetune_storage.model_files import model_patterns
@@ -28,6 +29,13 @@ def fetch_data(uri: str, run: Run) -> Path:
 def fetch_artifact(uri: str, run: Run) -> Path:
     """The folder of a model that this trainer exported, whole."""
     return _fetch(open_storage(uri), uri, run)
+
+
+def fetch_teacher(uri: str, run: Run) -> Path:
+    """The folder of a model, exported by this trainer or pre-trained; of the latter only what loads it."""
+    storage = open_storage(uri)
+    exported = any(entry.path == MANIFEST for entry in storage.files())
+    return _fetch(storage, uri, run, None if exported else model_patterns(storage, False))
 
 
 def _fetch(storage: Storage, identity: str, run: Run, patterns: list[str] | None = None) -> Path:

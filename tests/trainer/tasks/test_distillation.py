@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.nn import functional
 
+from finetune_api.distillation import Distillation
 from finetune_trainer.errors import ConfigurationError
 from trainer.in_process import run
 from trainer.jobs import FULL, NUMBERS, TICKETS, job, write_jsonl
@@ -67,21 +69,41 @@ def test_a_student_believes_its_teacher_rather_than_wrong_labels(
 
 
 def test_the_loss_is_that_of_the_paper() -> None:
-    from finetune_trainer.data.batches import SOFT_LABELS
-    from finetune_trainer.tasks.distillation import TEMPERATURE, WEIGHT, with_teacher
+    from finetune_trainer.tasks.distillation import with_teacher
 
     logits = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.5, 2.0]], requires_grad=True)
     teacher = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 0.0]])
-    settings = {TEMPERATURE: torch.tensor(3.0), WEIGHT: torch.tensor(0.25)}
+    settings = Distillation(teacher="file:///t", temperature=3.0, weight=0.25)
     labels = functional.cross_entropy(logits, torch.tensor([0, 1]), reduction="sum")
-    loss = with_teacher(labels, logits, {SOFT_LABELS: teacher.log_softmax(-1), **settings})
+    loss = with_teacher(labels, logits, teacher.log_softmax(-1), settings)
     soft = (teacher / 3).softmax(-1)
     distance = (soft * (soft.log() - (logits / 3).log_softmax(-1))).sum()
     assert loss.item() == pytest.approx((0.75 * labels + 0.25 * 9 * distance).item())
-    assert with_teacher(labels, logits, {}) is labels
-    same = with_teacher(labels * 0, logits, {SOFT_LABELS: logits.detach().log_softmax(-1), **settings})
+    same = with_teacher(labels * 0, logits, logits.detach().log_softmax(-1), settings)
     (gradient,) = torch.autograd.grad(same, logits)
     assert gradient.abs().max() < 1e-6
+
+
+def test_divergences_are_those_of_their_papers() -> None:
+    from finetune_trainer.tasks.distillation import divergence
+
+    own, teacher = torch.tensor([[0.7, 0.2, 0.1]]), torch.tensor([[0.1, 0.6, 0.3]])
+    mixture = 0.3 * teacher + 0.7 * own
+
+    def kl(p: torch.Tensor, q: torch.Tensor) -> float:
+        return float((p * (p / q).log()).sum())
+
+    expected = {
+        "ForwardKL": kl(teacher, own),
+        "ReverseKL": kl(own, teacher),
+        "JensenShannon": 0.3 * kl(teacher, mixture) + 0.7 * kl(own, mixture),
+    }
+    for kind, value in expected.items():
+        share = 0.3 if kind == "JensenShannon" else None
+        settings = Distillation.model_validate({"teacher": "file:///t", "divergence": kind, "teacherShare": share})
+        assert float(divergence(own.log(), teacher.log(), settings)) == pytest.approx(value)
+    with pytest.raises(ValidationError, match="teacherShare is that of divergence JensenShannon"):
+        Distillation.model_validate({"teacher": "file:///t", "teacherShare": 0.3})
 
 
 def test_a_teacher_of_other_classes_is_refused(places: dict[str, Path], wild_bert: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune_api.distillation import DISTILLED_TASK, TEACHING_FORMATS, Distillation
+from finetune_api.distillation import CLASSIFYING, TEACHING_FORMATS, Distillation
 from finetune_api.manifest import ManifestError, read_manifest
 from finetune_serving.artifact import Artifact, open_artifact
 from finetune_serving.classification import TEXT_INPUT, TextClassifier
@@ -79,8 +79,8 @@ def agreement(examples: Iterable[Example], labels: list[str]) -> float:
 
 def _check(artifact: Artifact, labels: list[str]) -> None:
     about = artifact.description
-    if about.task != DISTILLED_TASK:
-        raise StartupError(f"is a model for {about.task}, not {DISTILLED_TASK}; name another")
+    if about.task != CLASSIFYING:
+        raise StartupError(f"is a model for {about.task}, not {CLASSIFYING}; name another")
     if about.format not in TEACHING_FORMATS:
         raise StartupError(f"has the format {about.format}, which needs its base model beside it; merge it first")
     if sorted(about.labels or []) != labels:

@@ -17,6 +17,7 @@ from typing import Literal
 
 from finetune_api.artifact import DESCRIPTION_FILE
 from finetune_api.dataset import DataFile
+from finetune_api.distillation import WRITING
 from finetune_api.model_reference import ModelReference
 from finetune_api.names import ENV_MEMORY_LIMIT
 from finetune_api.reports import ReportedPreflight
@@ -45,7 +46,7 @@ def preflight(config: TrainerConfig) -> ReportedPreflight:
         weights = check_model(config.model)
         rows = {name: check_data(name, part, config) for name, part in _data(config)}
         if config.training.distillation:
-            check_teacher(config.training.distillation.teacher)
+            check_teacher(config.training.distillation.teacher, config.task in WRITING)
     except UnavailableError as error:
         log.warning("preflight: %s; the workers will try again", error)
         return found("Unknown", "StorageUnavailable", f"{error}; the workers try again")
@@ -128,12 +129,14 @@ def check_data(name: str, part: DataFile, config: TrainerConfig) -> int | None:
     return None if path is None else _check_sample(name, part, path, config)
 
 
-def check_teacher(place: str) -> None:
-    """That an artifact of this trainer is there."""
+def check_teacher(place: str, may_be_pretrained: bool) -> None:
+    """That an artifact of this trainer is there, or another model where that will do."""
     field = "training.distillation.teacher"
     with of_field(field):
         files = {entry.path for entry in _files(open_storage(place))}
-    if DESCRIPTION_FILE not in files:
+    if may_be_pretrained and not files & {DESCRIPTION_FILE, "config.json"}:
+        raise ConfigurationError(f"{field}: {place} has no config.json, so it is no model folder")
+    if not may_be_pretrained and DESCRIPTION_FILE not in files:
         raise ConfigurationError(
             f"{field}: {place} has no {DESCRIPTION_FILE}, so it is no artifact of this trainer; name the folder of one"
         )

@@ -14,6 +14,7 @@ from finetune_trainer.loop.feed import Feed
 from finetune_trainer.loop.reference import with_reference
 from finetune_trainer.reinforcement.rollout_feed import RolloutFeed
 from finetune_trainer.reinforcement.rollouts import Rollouts
+from finetune_trainer.tasks.cross_entropy import CrossEntropy
 from finetune_trainer.tasks.reinforcement_learning import ReinforcementLearning
 
 
@@ -23,11 +24,13 @@ def settled(
     """The feed and the data to train with. Every rank calls it with the untrained model, before a checkpoint is read.
 
     Raises:
-        ConfigurationError: A reward model cannot be loaded.
+        ConfigurationError: A reward model or a teacher cannot be loaded.
     """
     data = with_reference(data, evaluator, model)
     feed = replace(feed, encoded=data.train)
     task = evaluator.task
+    if isinstance(task, CrossEntropy) and task.teacher:
+        task.teacher.load(evaluator.device)
     if not isinstance(task, ReinforcementLearning):
         return feed, data
     rollouts = Rollouts(

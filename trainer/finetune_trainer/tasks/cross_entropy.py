@@ -5,13 +5,19 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from finetune_trainer.data.batches import Batch
+from finetune_api.distillation import Distillation
+from finetune_trainer.data.batches import SOFT_LABELS, Batch
 from finetune_trainer.data.sampling import CLASS_WEIGHTS
 from finetune_trainer.tasks.distillation import with_teacher
+from finetune_trainer.tasks.token_teacher import TokenTeacher
 
 
 class CrossEntropy:
-    """Logits at the batch's positions against its targets."""
+    """Logits at the batch's positions against its targets, and what a teacher says of them."""
+
+    distillation: Distillation | None = None
+    teacher: TokenTeacher | None = None
+    """Asked for each batch, where its answers are not among the data."""
 
     def outputs(self, model: Any, batch: Batch) -> Tensor:
         """Logits of the predictions that count, one a row."""
@@ -24,7 +30,10 @@ class CrossEntropy:
         loss = functional.cross_entropy(
             logits, batch.targets, weight=weights, reduction="sum", label_smoothing=label_smoothing
         )
-        return with_teacher(loss, logits, batch.extras)
+        if self.distillation is None:
+            return loss
+        answers = self.teacher.logits(batch) if self.teacher else batch.extras[SOFT_LABELS]
+        return with_teacher(loss, logits, answers, self.distillation)
 
     def predictions(self, model: Any, batch: Batch) -> Any:
         return self.outputs(model, batch)
