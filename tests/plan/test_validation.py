@@ -153,9 +153,10 @@ def test_a_teacher_that_needs_a_base_is_refused() -> None:
     assert "has the format Adapter, which needs its base model beside it" in message(plan, "Failed")
 
 
-def test_only_classes_are_learnt_from_a_teacher() -> None:
-    plan = plan_job(world(job(task="TextGeneration", training=TAUGHT)))
-    assert "training.distillation is for TextClassification; remove it (got TextGeneration)" in message(plan, "Failed")
+def test_only_classes_and_tokens_are_learnt_from_a_teacher() -> None:
+    plan = plan_job(world(job(task="QuestionAnswering", training=TAUGHT)))
+    refused = "training.distillation is for TextClassification, TextGeneration, Seq2Seq; remove it (got QuestionAns"
+    assert refused in message(plan, "Failed")
 
 
 def test_conditions_keep_their_transition_time() -> None:
