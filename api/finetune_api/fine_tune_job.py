@@ -24,6 +24,7 @@ from finetune_api.postprocess import MAX_STEPS, ArtifactFormat, PostprocessedArt
 from finetune_api.text_forms import DeploymentName
 from finetune_api.training import Checkpoint, Training
 from finetune_api.training_runtime import OutputStorage, RuntimeReference
+from finetune_api.unknown import decidable
 
 MUTABLE_AFTER_START = ("suspend", "ttlSecondsAfterFinished", "activeDeadlineSeconds")
 """Fields of `spec` that may change once the first attempt exists."""
@@ -127,7 +128,21 @@ class FineTuneJobSpec(Schema):
     @model_validator(mode="after")
     def parts_fit_together(self, info: ValidationInfo) -> "FineTuneJobSpec":
         """All that is wrong is told at once: with a list as context, into that list."""
-        Problems.check((*self._unknown_metrics(), *self._impossible_gates(), *self._misfits()), info.context)
+        checks = (
+            self._unknown_metrics,
+            self._impossible_gates,
+            lambda: uneven_batch(self.training, self.distributed),
+            lambda: origin_problems(self.task, self.model),
+            lambda: unsupported(self.method, self.task, self.training, self.distributed),
+            lambda: unshardable(self.task, self.training, self.distributed),
+            lambda: self.dataset.problems_with(self.task),
+            self._undeployable,
+            self._unpackable,
+            self._unwatched,
+            lambda: step_problems(self.postprocess, self.method, self.task),
+            self._ungated,
+        )
+        Problems.check(decidable(*checks), info.context)
         return self
 
     def _unknown_metrics(self) -> Iterator[str]:
@@ -151,27 +166,27 @@ class FineTuneJobSpec(Schema):
         for path, gate in self._gates():
             if gate.value is not None and gate.metric in RATIOS and not 0 <= gate.value <= 1:
                 yield f"{path}.value: {gate.metric} lies between 0 and 1, got {gate.value:g}; for 85 % write 0.85"
-            if gate.baseline == "Deployed" and not self.publish:
+            if gate.baseline == "Deployed" and self.publish is None:
                 yield f"{path}.baseline: which model is deployed is said by publish.modelName; set it"
 
-    def _misfits(self) -> Iterator[str]:
-        yield from uneven_batch(self.training, self.distributed)
-        yield from origin_problems(self.task, self.model)
-        yield from unsupported(self.method, self.task, self.training, self.distributed)
-        yield from unshardable(self.task, self.training, self.distributed)
-        yield from self.dataset.problems_with(self.task)
-        if self.deploy and not self.publish:
+    def _undeployable(self) -> Iterator[str]:
+        if self.deploy is not None and self.publish is None:
             yield "deploy needs publish: set publish.modelName"
+
+    def _unpackable(self) -> Iterator[str]:
         if self.training.packing and self.task != "TextGeneration":
             yield f"training.packing is for TextGeneration, not {self.task}; remove it"
-        if self.training.early_stopping and not self.dataset.has_validation:
+
+    def _unwatched(self) -> Iterator[str]:
+        if self.training.early_stopping is not None and not self.dataset.has_validation:
             yield "training.earlyStopping needs dataset.validation or dataset.split.validation"
         if self.training.scheduler == "ReduceOnPlateau" and not self.dataset.has_validation:
             yield (
                 "training.scheduler ReduceOnPlateau watches the validation data: set dataset.validation or "
                 "dataset.split.validation, or take another scheduler"
             )
-        yield from step_problems(self.postprocess, self.method, self.task)
+
+    def _ungated(self) -> Iterator[str]:
         for path, gate in self._gates():
             if not self.dataset.has_held_out:
                 yield f"{path} needs held-out data: dataset.test, dataset.validation or dataset.split"

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from finetune_api.base import Schema, rule, schema_with
+from finetune_api.unknown import the_one
 
 METHODS = ("full", "lora", "qlora", "ia3", "promptTuning", "pTuning", "prefixTuning", "adalora")
 """Names on the wire; a job sets exactly one."""
@@ -228,15 +229,19 @@ class Method(Schema):
 
     @model_validator(mode="after")
     def exactly_one(self) -> "Method":
-        chosen = [name for name in METHODS if name in self.wire()]
-        if len(chosen) != 1:
-            raise ValueError(f"{ONE_OF}; got {', '.join(chosen) or 'none'}")
+        if len(self._chosen) != 1:
+            raise ValueError(f"{ONE_OF}; got {', '.join(self._chosen) or 'none'}")
         return self
+
+    @property
+    def _chosen(self) -> list[str]:
+        fields = type(self).model_fields.items()
+        return [field.alias or name for name, field in fields if getattr(self, name) is not None]
 
     @property
     def name(self) -> str:
         """The method that is set, as on the wire: `full`, `lora`, `promptTuning` …"""
-        return next(name for name in METHODS if name in self.wire())
+        return the_one(self._chosen)
 
     @property
     def makes_adapter(self) -> bool:

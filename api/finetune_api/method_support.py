@@ -1,6 +1,8 @@
 """What each method goes with: the one table that validation, the CRD's rules and docs/methods.md are made from."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, get_args
 
 from finetune_api.base import rule
@@ -9,6 +11,7 @@ from finetune_api.method import Method
 from finetune_api.metrics import TASKS, Task
 from finetune_api.objectives import objective_problems
 from finetune_api.training import Training
+from finetune_api.unknown import decidable
 
 FeatureBesidesTasks = Literal[
     "TextClassification, decoders",
@@ -177,23 +180,26 @@ def refusal(method: str, feature: Feature) -> str | None:
 
 def unsupported(method: Method, task: Task, training: Training, distributed: Distributed) -> list[str]:
     """What cannot work, before anything is started: each names the pair, the reason and the mend."""
-    features: dict[Feature, bool] = {
-        task: True,
-        "training.packing": training.packing,
-        "training.gradientCheckpointing": training.gradient_checkpointing,
-        "training.earlyStopping": training.early_stopping is not None,
-        "training.optimizer Muon": training.optimizer == "Muon",
-        "training.layerwiseLearningRateDecay": training.layerwise_learning_rate_decay is not None,
-        "training.precision Float16": training.precision == "Float16",
-        "training.compile": training.compile,
-        "distributed.fsdp": distributed.fsdp is not None,
-        "distributed.deepspeed": distributed.zero is not None,
+    asked: dict[FeatureBesidesTasks, Callable[[], bool]] = {
+        "training.packing": lambda: training.packing,
+        "training.gradientCheckpointing": lambda: training.gradient_checkpointing,
+        "training.earlyStopping": lambda: training.early_stopping is not None,
+        "training.optimizer Muon": lambda: training.optimizer == "Muon",
+        "training.layerwiseLearningRateDecay": lambda: training.layerwise_learning_rate_decay is not None,
+        "training.precision Float16": lambda: training.precision == "Float16",
+        "training.compile": lambda: training.compile,
+        "distributed.fsdp": lambda: distributed.fsdp is not None,
+        "distributed.deepspeed": lambda: distributed.zero is not None,
     }
-    asked_for = (feature for feature, asked in features.items() if asked)
-    return [
-        *(reason for feature in asked_for if (reason := refusal(method.name, feature))),
-        *objective_problems(task, training, method),
-    ]
+
+    def refused(feature: Feature, wanted: Callable[[], bool]) -> Iterator[str]:
+        if wanted() and (reason := refusal(method.name, feature)):
+            yield reason
+
+    checks = [partial(refused, feature, wanted) for feature, wanted in asked.items()]
+    return list(
+        decidable(partial(refused, task, lambda: True), *checks, lambda: objective_problems(task, training, method))
+    )
 
 
 def support_rules() -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from finetune_api.evaluation import Gate
 from finetune_api.method import Method
 from finetune_api.method_support import SUPPORT
 from finetune_api.metrics import Task
+from finetune_api.unknown import the_one
 
 ArtifactFormat = Literal["Full", "Adapter", "Quantized", "Onnx"]
 KINDS = ("merge", "prune", "quantize", "onnx")
@@ -125,15 +126,18 @@ class PostprocessStep(Schema):
 
     @model_validator(mode="after")
     def exactly_one(self) -> "PostprocessStep":
-        chosen = [kind for kind in KINDS if getattr(self, kind) is not None]
-        if len(chosen) != 1:
-            raise ValueError(f"{ONE_OF}; got {', '.join(chosen) or 'none'}")
+        if len(self._chosen) != 1:
+            raise ValueError(f"{ONE_OF}; got {', '.join(self._chosen) or 'none'}")
         return self
+
+    @property
+    def _chosen(self) -> list[str]:
+        return [kind for kind in KINDS if getattr(self, kind) is not None]
 
     @property
     def kind(self) -> str:
         """The step that is set, as on the wire."""
-        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+        return the_one(self._chosen)
 
     @property
     def title(self) -> str:

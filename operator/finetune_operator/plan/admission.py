@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from finetune_api.base import Resource as ResourceModel
 from finetune_api.crds import CUSTOM_RESOURCES
-from finetune_api.errors import field_errors, field_of
+from finetune_api.errors import field_of
 from finetune_api.fine_tune_job import MUTABLE_AFTER_START, FineTuneJob
+from finetune_api.unknown import read
 from finetune_operator.plan.conditions import is_true
 from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.spec_change import changed_fields
@@ -115,11 +116,7 @@ def errors_of(model: type[BaseModel], body: Resource) -> list[str]:
     """What is wrong with an object by itself, without a cluster."""
     if model is FineTuneJob and isinstance(body.get("spec"), dict):
         return list(judge("", "", body["spec"], Surroundings()).errors)
-    errors = []
-    try:
-        model.model_validate(body)
-    except ValidationError as error:
-        errors += [_with_root(str(one)) for one in field_errors(error)]
+    errors = [_with_root(error) for error in read(model, body)[1]]
     template = (body.get("spec") or {}).get("podTemplate")
     if isinstance(template, dict):
         try:

@@ -1,19 +1,17 @@
 """The verdict on a FineTuneJob: every error with its field path and the mend."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
-from pydantic import BaseModel, ValidationError
 
-from finetune_api.errors import field_errors
 from finetune_api.fine_tune_job import FineTuneJobSpec
 from finetune_api.training_runtime import TrainingRuntimeSpec
+from finetune_api.unknown import decidable, read
 from finetune_operator.plan.scheduler_choice import scheduler_of
 from finetune_operator.plan.strategic_merge import MergeError, strategic_merge
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class InvalidSpec(ValueError):
@@ -47,35 +45,23 @@ def _canonical(spec: dict[str, Any]) -> bytes:
 @lru_cache(maxsize=64)
 def _verdict(spec: bytes, runtime: bytes | None, complete: bool) -> Validated:
     """Each reconcile asks again about the same few specs."""
-    wrong: list[str] = []
-    job = _parse_or_note(FineTuneJobSpec, spec, "spec", wrong)
-    defaults = None if runtime is None else _parse_or_note(TrainingRuntimeSpec, runtime, "runtime.spec", wrong)
-    if job is None or (runtime is not None and defaults is None):
-        raise InvalidSpec(*wrong)
+    job, wrong = read(FineTuneJobSpec, orjson.loads(spec))
+    defaults, wrong_defaults = (None, []) if runtime is None else read(TrainingRuntimeSpec, orjson.loads(runtime))
+    checks: list[Callable[[], list[str]]] = [
+        *((lambda: _storage_errors(job, defaults), lambda: _trust_errors(job, defaults)) if complete else ()),
+        lambda: _source_errors(job),
+        lambda: _queue_errors(job, defaults),
+        lambda: _elastic_errors(job, defaults),
+        lambda: _template_errors(job, defaults),
+    ]
     errors = [
-        *wrong,
-        *(_storage_errors(job, defaults) if complete else ()),
-        *(_trust_errors(job, defaults) if complete else ()),
-        *_source_errors(job),
-        *_queue_errors(job, defaults),
-        *_elastic_errors(job, defaults),
-        *_template_errors(job, defaults),
+        *(f"spec.{each}" for each in wrong),
+        *(f"runtime.spec.{each}" for each in wrong_defaults),
+        *decidable(*checks),
     ]
     if errors:
         raise InvalidSpec(*errors)
     return Validated(job, defaults)
-
-
-def _parse_or_note(model: type[Model], raw: bytes, root: str, wrong: list[str]) -> Model | None:
-    """The parsed model, if its fields are right by themselves; whatever is wrong goes into the list."""
-    misfits: list[str] = []
-    try:
-        parsed = model.model_validate(orjson.loads(raw), context=misfits)
-    except ValidationError as error:
-        wrong += (f"{root}.{each}" for each in field_errors(error))
-        return None
-    wrong += (f"{root}.{misfit}" for misfit in misfits)
-    return parsed
 
 
 def _storage_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:

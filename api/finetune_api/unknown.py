@@ -1,0 +1,129 @@
+"""A resource of which some fields are wrong, as far as it can be judged without them.
+
+Who mends one error at a time has to apply many times. So where a field has the wrong type, the others are still held
+against each other: the wrong one is `UNKNOWN`, and a check that looks at it decides nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from inspect import isclass, signature
+from types import SimpleNamespace
+from typing import Annotated, Any, NoReturn, TypeVar, get_args
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError
+
+from finetune_api.errors import FieldError, Problems, field_errors
+
+Model = TypeVar("Model", bound=BaseModel)
+Check = Callable[[], Iterable[str]]
+LOOKS = (
+    "bool eq ne lt le gt ge hash contains iter len getitem call str repr format int float index "
+    "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow neg abs or ror and rand"
+)
+
+
+class Undecidable(Exception):
+    """A check has looked at a field that is not known."""
+
+
+def _look(*_: object) -> NoReturn:
+    raise Undecidable
+
+
+UNKNOWN: Any = type("Unknown", (), {f"__{name}__": _look for name in ("getattr", *LOOKS.split())})()
+"""Stands for a wrong value. That there is one may be asked (`is None`), everything else raises Undecidable."""
+
+
+def the_one(chosen: Sequence[str]) -> str:
+    """Of what exactly one must be set."""
+    if len(chosen) != 1:
+        raise Undecidable
+    return chosen[0]
+
+
+def decidable(*checks: Check) -> Iterator[str]:
+    """What the checks find, each up to where it looks at something unknown."""
+    for check in checks:
+        try:
+            yield from check()
+        except (Undecidable, PydanticSerializationError):
+            continue
+
+
+def read(model: type[Model], raw: Any) -> tuple[Model, list[str]]:
+    """The resource, with UNKNOWN for what is wrong in it, and every error, each with the path of its field."""
+    misfits: list[str] = []
+    try:
+        return model.model_validate(raw, context=misfits), misfits
+    except ValidationError as error:
+        found = [str(one) for one in field_errors(error)]
+    more: list[str] = []
+    made = _as_far_as_known(model, raw, "", more)
+    return made, list(dict.fromkeys((*found, *more)))
+
+
+def _as_far_as_known(model: type[BaseModel], raw: Any, path: str, errors: list[str]) -> Any:
+    """The model, with whatever of it can be read."""
+    if not isinstance(raw, dict):
+        return UNKNOWN
+    values = {name: _field(field, name, raw, path, errors) for name, field in model.model_fields.items()}
+    made = model.model_construct(**values)
+    errors += (str(FieldError(path, problem)) for problem in decidable(*_rules(made)))
+    return made
+
+
+def _field(field: FieldInfo, name: str, raw: dict[str, Any], path: str, errors: list[str]) -> Any:
+    wire = field.alias or name
+    given = raw.get(wire, raw.get(name, raw))
+    if given is raw:
+        return UNKNOWN if field.is_required() else field.get_default(call_default_factory=True)
+    try:
+        return _adapter(field.annotation, tuple(field.metadata)).validate_python(given)
+    except ValidationError:
+        return _inner(field.annotation, given, f"{path}.{wire}" if path else wire, errors)
+
+
+def _inner(annotation: Any, given: Any, path: str, errors: list[str]) -> Any:
+    """What is known of a value that is wrong somewhere: of a model, or of each in a list."""
+    model = _model_in(annotation)
+    if model is None:
+        return UNKNOWN
+    if isinstance(given, list):
+        return [_as_far_as_known(model, one, f"{path}[{place}]", errors) for place, one in enumerate(given)]
+    return _as_far_as_known(model, given, path, errors)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (model for one in get_args(annotation) if (model := _model_in(one)))
+    return next(found, None)
+
+
+def _adapter(annotation: Any, metadata: tuple[Any, ...]) -> TypeAdapter[Any]:
+    return TypeAdapter(Annotated[annotation, *metadata] if metadata else annotation)
+
+
+def _rules(made: BaseModel) -> Iterator[Check]:
+    """The model's own validators of several fields, as checks."""
+    for name, decorator in type(made).__pydantic_decorators__.model_validators.items():
+        if decorator.info.mode == "after":
+            yield _rule(getattr(made, name))
+
+
+def _rule(validator: Callable[..., Any]) -> Check:
+    takes_info = bool(signature(validator).parameters)
+
+    def check() -> Iterable[str]:
+        try:
+            validator(*((SimpleNamespace(context=None),) if takes_info else ()))
+        except PydanticSerializationError:  # a ValueError, too
+            raise
+        except Problems as found:
+            return found.problems
+        except ValueError as found:
+            return (str(found),)
+        return ()
+
+    return check
