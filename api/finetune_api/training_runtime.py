@@ -11,7 +11,7 @@ from finetune_api.pods import Credentials, PodTemplate, Resources
 from finetune_api.sources import Storage
 from finetune_api.training import Checkpoint
 
-SchedulerName = Literal["Default", "Kueue", "Volcano", "Coscheduling"]
+SchedulerName = Literal["Default", "Kueue", "Volcano", "Coscheduling", "Native"]
 
 
 class RuntimeReference(Schema):
@@ -55,7 +55,9 @@ class TrainingRuntimeSpec(Schema):
     network: NetworkAccess = Field(default_factory=NetworkAccess)
     """What training pods may reach over the network."""
     scheduler: SchedulerName | None = Field(
-        None, description="Who places the gang. Default: Kueue for a job that names a queue, else the cluster's own."
+        None,
+        description="Who places the gang. Native: the cluster's own by its API for gangs, where that is enabled. "
+        "Default: Kueue for a job that names a queue, else the cluster's own, pod by pod.",
     )
     queue_name: str | None = Field(None, max_length=253, description="Queue of jobs that name none themselves.")
 

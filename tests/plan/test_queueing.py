@@ -9,6 +9,7 @@ from finetune_operator.plan.basis import basis
 from finetune_operator.plan.lifecycle import plan_job
 from finetune_operator.plan.validation import InvalidSpec, validate
 from finetune_operator.plan.world import Plan
+from finetune_operator.schedulers.registry import SCHEDULERS
 from plan.builders import (
     NOW,
     SETTINGS,
@@ -71,6 +72,30 @@ def test_coscheduling_gets_a_pod_group_and_its_label() -> None:
     assert template["metadata"]["labels"]["scheduling.x-k8s.io/pod-group"] == group["metadata"]["name"]
 
 
+@pytest.mark.parametrize(
+    ("served", "version"),
+    [
+        ({"scheduling.k8s.io", "scheduling.k8s.io/v1", "scheduling.k8s.io/v1beta1"}, "v1beta1"),
+        ({"scheduling.k8s.io/v1alpha2", "scheduling.k8s.io/v1alpha3"}, "v1alpha3"),
+        ({"scheduling.k8s.io/v1", "scheduling.k8s.io/v1alpha2"}, "v1alpha2"),
+        (None, "v1beta1"),
+    ],
+)
+def test_the_clusters_own_scheduler_gets_a_pod_group_in_the_version_that_it_has(
+    served: set[str] | None, version: str
+) -> None:
+    runtime = {"scheduler": "Native", "podTemplate": {"spec": {"priorityClassName": "batch"}}}
+    around = {"api_groups": served if served is None else frozenset(served), "runtime": {"spec": runtime}}
+    base = basis(world(job(runtimeRef={"name": "r"}), **around))
+    *_, group, batch_job = attempt_objects(base.job, base.snapshot, 1, SETTINGS)
+    assert (group["apiVersion"], group["kind"]) == (f"scheduling.k8s.io/{version}", "PodGroup")
+    assert group["spec"] == {"schedulingPolicy": {"gang": {"minCount": 2}}, "priorityClassName": "batch"}
+    assert group["metadata"]["ownerReferences"][0]["uid"] == UID
+    pod_spec = batch_job["spec"]["template"]["spec"]
+    assert pod_spec["schedulingGroup"] == {"podGroupName": group["metadata"]["name"]}
+    assert "schedulerName" not in pod_spec
+
+
 def test_placement_comes_from_the_runtimes_pod_template() -> None:
     placement = {
         "nodeSelector": {"gpu": "h100"},
@@ -90,6 +115,7 @@ def test_placement_comes_from_the_runtimes_pod_template() -> None:
         ({}, {"scheduler": "Kueue"}, "spec.queueName: required, since the runtime's scheduler is Kueue"),
         (QUEUED, {"scheduler": "Coscheduling"}, "Coscheduling has no queues; remove it (got 'team-a')"),
         (QUEUED, {"scheduler": "Default"}, "Default has no queues"),
+        (QUEUED, {"scheduler": "Native"}, "Native has no queues"),
     ],
 )
 def test_a_queue_and_a_scheduler_must_fit(changes: Resource, runtime: Resource, text: str) -> None:
@@ -104,17 +130,18 @@ def test_a_queue_and_a_scheduler_must_fit(changes: Resource, runtime: Resource, 
         (None, QUEUED, "spec.queueName: Kueue is not installed"),
         ({"scheduler": "Volcano"}, {}, "runtime.spec.scheduler: Volcano is not installed"),
         ({"scheduler": "Coscheduling"}, {}, "does not serve scheduling.x-k8s.io"),
+        ({"scheduler": "Native"}, {}, "does not serve scheduling.k8s.io/v1beta1 or scheduling.k8s.io/v1alpha3 or"),
     ],
 )
 def test_a_scheduler_that_is_not_there_is_waited_for(runtime: Resource | None, changes: Resource, named: str) -> None:
     reference = {"runtimeRef": {"name": "r"}} if runtime is not None else {}
     waiting = job(**(changes | reference))
     around = {"runtime": {"spec": runtime}} if runtime is not None else {}
-    plan = plan_job(world(waiting, api_groups=frozenset({"apps"}), **around))
+    plan = plan_job(world(waiting, api_groups=frozenset({"apps", "scheduling.k8s.io"}), **around))
     assert condition(plan, "Validated") == ("False", "SchedulerNotFound")
     assert named in message(plan, "Validated")
     assert (plan.writes, plan.requeue_after) == ((), 30)
-    everything = frozenset({"kueue.x-k8s.io", "scheduling.volcano.sh", "scheduling.x-k8s.io"})
+    everything = frozenset(scheduler.apis[0] for scheduler in SCHEDULERS.values() if scheduler.apis)
     assert created(plan_job(world(follow(waiting, plan), api_groups=everything, **around)))
 
 

@@ -1,4 +1,4 @@
-"""Which API groups the cluster serves: a scheduler whose group is missing is not installed."""
+"""Which API groups and versions the cluster serves: a scheduler whose API is missing is not installed."""
 
 import asyncio
 import logging
@@ -29,4 +29,6 @@ class ApiGroups:
 
     async def refresh(self) -> None:
         answer = await self._api.get_path("/apis")
-        self.names = frozenset(group["name"] for group in answer.get("groups", ()))
+        groups = answer.get("groups", ())
+        versions = (one["groupVersion"] for group in groups for one in group["versions"])
+        self.names = frozenset((*(group["name"] for group in groups), *versions))

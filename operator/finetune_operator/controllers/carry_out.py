@@ -28,6 +28,7 @@ from finetune_operator.kube.resources import (
 from finetune_operator.plan.reasons import event_type
 from finetune_operator.plan.status_draft import REPORTED
 from finetune_operator.plan.world import Apply, Create, Delete, Plan, Write
+from finetune_operator.schedulers.native import Native
 
 Resource = dict[str, Any]
 KINDS: dict[str, Kind] = {
@@ -46,7 +47,7 @@ KINDS: dict[str, Kind] = {
 }
 POD_GROUPS: dict[str, Kind] = {
     version: Kind(version, "PodGroup", "podgroups")
-    for version in ("scheduling.volcano.sh/v1beta1", "scheduling.x-k8s.io/v1alpha1")
+    for version in ("scheduling.volcano.sh/v1beta1", "scheduling.x-k8s.io/v1alpha1", *Native.apis)
 }
 
 
@@ -206,7 +207,7 @@ def _what(body: Resource) -> str:
 
 
 def kind_of(body: Resource) -> Kind:
-    """Two schedulers have a PodGroup each."""
+    """Several schedulers have a PodGroup each."""
     return POD_GROUPS[body["apiVersion"]] if body["kind"] == "PodGroup" else KINDS[body["kind"]]
 
 

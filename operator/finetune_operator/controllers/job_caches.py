@@ -145,7 +145,7 @@ class JobCaches:
         config_maps = self.config_maps.by_index("owner", uid)
         snapshot = _snapshot(config_maps)
         # A job that has started goes by its snapshot: claims and other jobs need not be gone through for it again.
-        around = self.surroundings(job) if snapshot is None else Surroundings(deployment=self._deployment(job))
+        around = self.surroundings(job) if snapshot is None else self._still_around(job)
         serving = around.deployment or self._serving(job)
         stable = ((serving or {}).get("status") or {}).get("stable")
         jobs = self.jobs.by_index("owner", uid)
@@ -176,6 +176,9 @@ class JobCaches:
             quotas=tuple(self.quotas.by_index("namespace", namespace)),
             api_groups=self.api_groups.names,
         )
+
+    def _still_around(self, job: Resource) -> Surroundings:
+        return Surroundings(deployment=self._deployment(job), api_groups=self.api_groups.names)
 
     def snapshot(self, job: Resource) -> Snapshot | None:
         """What a job started with; None before its start."""

@@ -49,7 +49,9 @@ def basis(world: World) -> Basis:
     spec = started_spec(snapshot.spec, world.job["spec"])
     valid = validate(spec, snapshot.runtime)
     name, namespace, uid = (world.job["metadata"][field] for field in ("name", "namespace", "uid"))
-    job = resolve(name, namespace, uid, valid, tuple(snapshot.artifacts.items()), world.settings)
+    job = resolve(
+        name, namespace, uid, valid, tuple(snapshot.artifacts.items()), world.settings, world.around.api_groups
+    )
     made = Basis(job, snapshot, job.spec.distributed, warnings)
     return made.on((world.job.get("status") or {}).get("nodes") or job.spec.distributed.nodes)
 

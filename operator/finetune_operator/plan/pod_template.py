@@ -78,7 +78,7 @@ def gang_request(job: ResolvedJob) -> GangRequest:
     """The gang as schedulers see it; the group has the job's name, whatever the attempt."""
     priorities = [(template.get("spec") or {}).get("priorityClassName") for template in job.pod_templates]
     priority = next((one for one in reversed(priorities) if one), None)
-    return GangRequest(short_name(job.name), job.spec.distributed.nodes, job.queue, priority)
+    return GangRequest(short_name(job.name), job.spec.distributed.nodes, job.queue, priority, job.served)
 
 
 def pod_template(job: ResolvedJob, gang: Gang, number: int, settings: Settings) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class Surroundings:
     quotas: tuple[Resource, ...] | None = None
     """ResourceQuotas of the namespace; None: not known."""
     api_groups: frozenset[str] | None = None
-    """What the API server serves; None: not known."""
+    """What the API server serves, groups and `group/version`s; None: not known."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,15 @@ def _missing_scheduler(
 ) -> list[Missing]:
     """Without its scheduler a gang would wait for ever, and nobody would say for what."""
     name = scheduler_of(job, runtime)
-    group = SCHEDULERS[name].api_group
-    if group is None or around.api_groups is None or group in around.api_groups:
+    apis = SCHEDULERS[name].apis
+    if not apis or around.api_groups is None or around.api_groups.intersection(apis):
         return []
     field = "runtime.spec.scheduler" if runtime and runtime.scheduler else "spec.queueName"
     return [
         Missing(
             Reason.SCHEDULER_NOT_FOUND,
-            f"{field}: {name} is not installed in this cluster, which does not serve {group}; install it, or use "
-            "another runtime",
+            f"{field}: {name} is not installed in this cluster, which does not serve {' or '.join(apis)}; install or "
+            "enable it, or use another runtime",
         )
     ]
 

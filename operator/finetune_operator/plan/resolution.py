@@ -44,14 +44,22 @@ class ResolvedJob:
     ttl_seconds: int | None
     network: NetworkAccess
     scheduler: SchedulerName
+    served: frozenset[str] | None
+    """API groups and versions of the cluster; None: not known."""
     queue: str | None
 
 
 @lru_cache(maxsize=64)
 def resolve(
-    name: str, namespace: str, uid: str, valid: Validated, artifacts: tuple[tuple[str, str], ...], settings: Settings
+    name: str,
+    namespace: str,
+    uid: str,
+    valid: Validated,
+    artifacts: tuple[tuple[str, str], ...],
+    settings: Settings,
+    served: frozenset[str] | None = None,
 ) -> ResolvedJob:
-    """Merge what was validated before; `artifacts` are the places of named ModelVersions.
+    """Merge what was validated before; `artifacts` are the places of named ModelVersions, `served` the cluster's APIs.
 
     Shared between the reconciles of a job: never change it.
     """
@@ -82,6 +90,7 @@ def resolve(
         ttl_seconds=ttl if ttl is not None else base.ttl_seconds_after_finished,
         network=base.network,
         scheduler=scheduler_of(spec, base),
+        served=served,
         queue=spec.queue_name or base.queue_name,
     )
 

@@ -12,6 +12,7 @@ from finetune_api.training_runtime import TrainingRuntimeSpec
 from finetune_api.unknown import decidable, read
 from finetune_operator.plan.scheduler_choice import scheduler_of
 from finetune_operator.plan.strategic_merge import MergeError, strategic_merge
+from finetune_operator.schedulers.registry import QUEUEING
 
 
 class InvalidSpec(ValueError):
@@ -92,7 +93,7 @@ def _queue_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> 
         return [
             "spec.queueName: required, since the runtime's scheduler is Kueue; set it here or in the TrainingRuntime"
         ]
-    if queue and scheduler in ("Default", "Coscheduling"):
+    if queue and scheduler and scheduler not in QUEUEING:
         return [
             f"spec.queueName: the runtime's scheduler {scheduler} has no queues; remove it (got {queue!r}), or use a "
             "runtime with Kueue or Volcano"

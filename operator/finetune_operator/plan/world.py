@@ -27,7 +27,7 @@ class World:
     """ConfigMaps and Services of the attempts."""
     snapshot: Snapshot | None = None
     around: Surroundings = field(default_factory=Surroundings)
-    """What the references of the job lead to; once it has a snapshot, the deployment alone."""
+    """What the references of the job lead to; once it has a snapshot, the deployment and the APIs alone."""
     versions: tuple[Resource, ...] = ()
     """ModelVersions that this job has made."""
     serving: Resource | None = None

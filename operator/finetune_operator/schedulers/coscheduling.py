@@ -16,7 +16,7 @@ WAIT_SECONDS = 600
 class Coscheduling:
     """Implements `Scheduler`."""
 
-    api_group = "scheduling.x-k8s.io"
+    apis = ("scheduling.x-k8s.io",)
     holds_jobs = False
 
     def pod_fields(self, gang: GangRequest) -> dict[str, Any]:
@@ -30,4 +30,4 @@ class Coscheduling:
 
     def objects(self, gang: GangRequest) -> list[dict[str, Any]]:
         spec = {"minMember": gang.members, "scheduleTimeoutSeconds": WAIT_SECONDS}
-        return [{"apiVersion": f"{self.api_group}/v1alpha1", "kind": "PodGroup", "spec": spec}]
+        return [{"apiVersion": f"{self.apis[0]}/v1alpha1", "kind": "PodGroup", "spec": spec}]

@@ -8,7 +8,7 @@ from finetune_operator.schedulers.scheduler import GangRequest
 class DefaultScheduler:
     """Implements `Scheduler`."""
 
-    api_group = None
+    apis = ()
     holds_jobs = False
 
     def pod_fields(self, gang: GangRequest) -> dict[str, Any]:

@@ -13,7 +13,7 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 class Kueue:
     """Implements `Scheduler`. Quota is given for all pods at once, so they need no gang scheduler besides."""
 
-    api_group = "kueue.x-k8s.io"
+    apis = ("kueue.x-k8s.io",)
     holds_jobs = True
 
     def pod_fields(self, gang: GangRequest) -> dict[str, Any]:

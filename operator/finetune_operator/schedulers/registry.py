@@ -3,6 +3,7 @@
 from finetune_operator.schedulers.coscheduling import Coscheduling
 from finetune_operator.schedulers.default import DefaultScheduler
 from finetune_operator.schedulers.kueue import Kueue
+from finetune_operator.schedulers.native import Native
 from finetune_operator.schedulers.scheduler import Scheduler
 from finetune_operator.schedulers.volcano import Volcano
 
@@ -11,6 +12,7 @@ SCHEDULERS: dict[str, Scheduler] = {
     "Kueue": Kueue(),
     "Volcano": Volcano(),
     "Coscheduling": Coscheduling(),
+    "Native": Native(),
 }
 QUEUEING = ("Kueue", "Volcano")
 """The ones that have queues."""

@@ -1,5 +1,6 @@
 """What a scheduler integration adds to a gang."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,14 +14,24 @@ class GangRequest:
     queue: str | None = None
     priority_class: str | None = None
     """Of the pods, as the merged templates set it."""
+    served: frozenset[str] | None = None
+    """API groups and versions of the cluster; None: not known."""
+
+
+def first_served(apis: Sequence[str], served: frozenset[str] | None) -> str:
+    """The best of the APIs that the cluster has; the best of all when that is not known."""
+    return next((api for api in apis if served is None or api in served), apis[0])
 
 
 class Scheduler(Protocol):
     """Who decides when and where the pods of an attempt run."""
 
     @property
-    def api_group(self) -> str | None:
-        """Group that the cluster must serve, or nobody would ever place the pods; None: nothing is needed."""
+    def apis(self) -> Sequence[str]:
+        """Groups, or versions of them, one of which the cluster must serve, or nobody would ever place the pods.
+
+        Best first; none: nothing is needed.
+        """
 
     @property
     def holds_jobs(self) -> bool:

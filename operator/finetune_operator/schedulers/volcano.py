@@ -13,7 +13,7 @@ GROUP_ANNOTATION = "scheduling.k8s.io/group-name"
 class Volcano:
     """Implements `Scheduler`."""
 
-    api_group = "scheduling.volcano.sh"
+    apis = ("scheduling.volcano.sh",)
     holds_jobs = False
 
     def pod_fields(self, gang: GangRequest) -> dict[str, Any]:
@@ -31,4 +31,4 @@ class Volcano:
             spec["queue"] = gang.queue
         if gang.priority_class:
             spec["priorityClassName"] = gang.priority_class
-        return [{"apiVersion": f"{self.api_group}/v1beta1", "kind": "PodGroup", "spec": spec}]
+        return [{"apiVersion": f"{self.apis[0]}/v1beta1", "kind": "PodGroup", "spec": spec}]
