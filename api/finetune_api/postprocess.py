@@ -18,7 +18,16 @@ KINDS = ("merge", "prune", "quantize", "onnx")
 ONE_OF = f"set exactly one of {', '.join(KINDS)}"
 MAX_STEPS = 4
 """Their results must fit into one termination message."""
-ONNX_TASKS: tuple[Task, ...] = ("TextClassification",)
+ONNX_TASKS: tuple[Task, ...] = (
+    "AudioClassification",
+    "ImageClassification",
+    "QuestionAnswering",
+    "Recommendation",
+    "RewardModeling",
+    "TextClassification",
+    "TokenClassification",
+)
+"""Tasks whose answer is one pass through the model. What writes text would read all of it again for each token."""
 MAKES: dict[str, ArtifactFormat] = {"merge": "Full", "prune": "Full", "quantize": "Quantized", "onnx": "Onnx"}
 
 
@@ -192,7 +201,7 @@ def _refusal(kind: str, before: ArtifactFormat, method: str, task: Task) -> str 
     if before != "Full":
         return f"needs float weights, and the step before makes the format {before}; put it last"
     if kind == "onnx" and task not in ONNX_TASKS:
-        return f"is for {', '.join(ONNX_TASKS)}, not {task}; remove it"
+        return f"a graph answers in one pass, and {task} writes token by token; remove it, or set quantize"
     return None
 
 

@@ -5,17 +5,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import AutoConfig
 
 MODEL_FILE = "model.onnx"
 
 
 class OnnxModel:
-    """Takes tensors by the names of the graph's inputs, ignores others, and gives `logits`. On processors only."""
+    """Takes tensors by the names of the graph's inputs, ignores others, and gives its outputs. On processors only."""
 
     training = False
     device = torch.device("cpu")
+    dtype = torch.float32
 
     def __init__(self, folder: Path, trust_remote_code: bool = False) -> None:
         import onnxruntime
@@ -27,13 +27,14 @@ class OnnxModel:
             str(folder / MODEL_FILE), options, providers=["CPUExecutionProvider"]
         )
         self._inputs = [node.name for node in self._session.get_inputs()]
+        self._outputs = [node.name for node in self._session.get_outputs()]
         self.config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
 
-    def __call__(self, **inputs: Tensor) -> Any:
-        """`logits`, in float32."""
+    def __call__(self, **inputs: Any) -> Any:
+        """Outputs by name, in float32."""
         given = {name: inputs[name].cpu().numpy() for name in self._inputs}
-        (logits,) = self._session.run(["logits"], given)
-        return SimpleNamespace(logits=torch.from_numpy(logits))
+        made = self._session.run(self._outputs, given)
+        return SimpleNamespace(**{name: torch.from_numpy(one) for name, one in zip(self._outputs, made, strict=True)})
 
     def to(self, device: Any) -> "OnnxModel":
         """Stays where it is."""

@@ -7,6 +7,7 @@ import torch
 
 from finetune_serving.loading import LoadedModel
 from finetune_serving.prediction import BadInput, Row, Tensor
+from finetune_serving.recommender import every_item
 
 USER_INPUT = "user"
 MOST = 10
@@ -40,7 +41,7 @@ class ItemRecommender:
     @torch.inference_mode()
     def predict(self, encodings: Sequence[int]) -> list[Recommended]:
         users = torch.tensor(encodings, device=self._model.device)
-        scores = self._model.every_item(users).float()
+        scores = every_item(self._model, users).float()
         if not self._model.config.rated:
             scores = torch.sigmoid(scores)
         for row, user in enumerate(encodings):

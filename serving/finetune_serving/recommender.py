@@ -100,11 +100,12 @@ class Recommender(PreTrainedModel):
             scores = scores + self.network(users, items)
         return SequenceClassifierOutput(logits=scores + self.bias)
 
-    def every_item(self, users: Tensor) -> Tensor:
-        """Scores of all items, (users, items), as many at once as memory bears."""
-        everything = torch.arange(self.config.item_count, device=users.device)
-        parts = everything.split(max(1, AT_ONCE // max(1, len(users))))
-        return torch.cat([self(users, part.expand(len(users), -1)).logits for part in parts], dim=1)
+
+def every_item(model: Any, users: Tensor) -> Tensor:
+    """Scores of all items by a recommender or what it was converted to, (users, items), in parts that memory bears."""
+    everything = torch.arange(model.config.item_count, device=users.device)
+    parts = everything.split(max(1, AT_ONCE // max(1, len(users))))
+    return torch.cat([model(users=users, items=part.expand(len(users), -1)).logits for part in parts], dim=1)
 
 
 class _Network(nn.Module):

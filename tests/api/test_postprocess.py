@@ -74,9 +74,10 @@ def test_a_chain_that_cannot_work_is_refused(
     assert expected in "\n".join(map(str, field_errors(caught.value)))
 
 
-def test_a_conversion_that_the_server_could_not_use_is_refused() -> None:
-    with pytest.raises(ValidationError, match="onnx: is for TextClassification, not TextGeneration"):
-        FineTuneJobSpec.model_validate(spec([{"onnx": {}}], {"full": {}}, task="TextGeneration"))
+@pytest.mark.parametrize("task", ["TextGeneration", "Seq2Seq", "PreferenceOptimization", "ReinforcementLearning"])
+def test_a_graph_of_what_writes_token_by_token_is_refused(task: str) -> None:
+    with pytest.raises(ValidationError, match=f"onnx: a graph answers in one pass, and {task} writes token by token"):
+        FineTuneJobSpec.model_validate(spec([{"onnx": {}}], {"full": {}}, task=task))
 
 
 def test_a_gate_against_the_trained_model_needs_a_step_after_it() -> None:

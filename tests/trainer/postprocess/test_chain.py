@@ -10,6 +10,7 @@ import torch
 
 from exhaustive import exhaustive
 from finetune_api.artifact import ArtifactDescription
+from finetune_api.dataset import Columns
 from finetune_api.manifest import verify_folder
 from finetune_api.reports import TrainingResult
 from finetune_api.trainer_config import TrainerConfig
@@ -161,14 +162,15 @@ def test_a_conversion_beyond_the_tolerance_is_refused(
     from finetune_trainer.data.batches import Batch
     from finetune_trainer.errors import ConfigurationError
     from finetune_trainer.postprocess import onnx_export
+    from finetune_trainer.tasks.text_classification import TextClassification
 
     output, _ = converted
     other = AutoModelForSequenceClassification.from_pretrained(output)
     torch.nn.init.normal_(other.classifier.weight)
     ids = torch.arange(8).view(2, 4)
-    batch = Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, ids[0], ids[0])
+    batch = Batch({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, torch.arange(2), torch.arange(2))
     monkeypatch.setattr(
         onnx_export, "_write_graph", lambda *_: shutil.copytree(made(output, "onnx"), tmp_path / "onnx")
     )
     with pytest.raises(ConfigurationError, match=r"logits differ by .* and tolerance allows 0\.001"):
-        onnx_export.to_onnx(other, [batch], tmp_path / "onnx", tolerance=1e-3)
+        onnx_export.to_onnx(TextClassification(Columns()), other, [batch], tmp_path / "onnx", tolerance=1e-3)

@@ -11,6 +11,7 @@ from exhaustive import EXHAUSTIVE, some_of
 from finetune_api.method import METHODS
 from finetune_api.method_support import refusal
 from finetune_api.metrics import METRICS, better
+from finetune_api.postprocess import ONNX_TASKS
 from finetune_api.trainer_config import TrainerConfig
 from serving.in_process import Serving, serving
 from trainer.in_process import run
@@ -22,6 +23,8 @@ STEPS = 24
 EVERY_CASE = {**task_cases.CASES, **media_cases.CASES}
 # Algorithms of reinforcement learning differ in advantages and losses, which have tests of their own.
 CASES = some_of(EVERY_CASE, EVERY_CASE.keys() - {"leave-one-out-rewards"})
+# Two outputs, pictures of one size, pairs of numbers; test_chain converts a classifier of texts.
+USUALLY_CONVERTED = ("question-answering", "image-classification-vit", "recommendation-uses")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,16 @@ def job_of(case: Case, root: Path, model: Path, data: Path, **changes: Any) -> T
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     case, root = CASES[request.param], tmp_path_factory.mktemp(request.param)
     model, data = case.model(root / "model"), case.data(root / "data")
-    return Finished(case, root, model, data, *run(job_of(case, root, model, data), root))
+    config = job_of(case, root, model, data)
+    if converted(request.param):
+        config = TrainerConfig.model_validate({**config.wire(), "postprocess": [{"onnx": {"tolerance": 1e-4}}]})
+    return Finished(case, root, model, data, *run(config, root))
+
+
+def converted(name: str) -> bool:
+    """Those whose model becomes a graph too: one of each kind of input and output, or all."""
+    whole = EVERY_CASE[name].task in ONNX_TASKS and "full" in EVERY_CASE[name].method
+    return whole and (EXHAUSTIVE or name in USUALLY_CONVERTED)
 
 
 def test_it_improves_on_held_out_data(trained: Finished) -> None:
@@ -92,6 +104,15 @@ def test_every_other_method_trains_it_unless_the_table_refuses(trained: Finished
     result, losses = run(job_of(trained.case, tmp_path, trained.model, trained.data, **settings), tmp_path)
     assert result.format == "Adapter"
     assert losses[6] != losses[1]
+
+
+async def test_it_is_served_as_onnx(trained: Finished) -> None:
+    if not trained.result.postprocess:
+        pytest.skip("another case has the same kind of input and output")
+    (graph,) = trained.result.postprocess
+    assert graph.metrics == pytest.approx(trained.result.metrics, abs=1e-4)
+    async with serving(trained.root / "output-onnx", name="tiny") as server:
+        await ask(server, trained.case, (await server.client.get("/v2/models/tiny")).json())
 
 
 async def test_it_is_served(trained: Finished) -> None:

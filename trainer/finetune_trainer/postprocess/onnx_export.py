@@ -11,27 +11,35 @@ from torch import Tensor, nn
 from finetune_serving.onnx_model import MODEL_FILE, OnnxModel
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.tasks.task import Task
 
 LARGE = 1_500_000_000
 """Bytes of weights beyond which they go into a file of their own: one of ONNX holds 2 GB."""
+OUTPUTS = {"QuestionAnswering": ("start_logits", "end_logits")}
+"""What models of a task give; those of others give `logits`."""
 
 
-class LogitsOnly(nn.Module):
+class TensorsOnly(nn.Module):
     """A graph has tensors for outputs, no classes of transformers."""
 
-    def __init__(self, model: Any, names: list[str]) -> None:
+    def __init__(self, model: Any, batch: Batch, outputs: tuple[str, ...]) -> None:
         super().__init__()
         self.model = model
-        self._names = names
+        self._inputs, self._options, self._outputs = list(batch.inputs), batch.options, outputs
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """In the order of `names`."""
-        logits: Tensor = self.model(**dict(zip(self._names, inputs, strict=True))).logits
-        return logits
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Inputs in the order of the batch's."""
+        made = self.model(**dict(zip(self._inputs, inputs, strict=True)), **self._options)
+        return tuple(getattr(made, name) for name in self._outputs)
 
 
-def to_onnx(model: Any, examples: list[Batch], folder: Path, tolerance: float) -> float:
-    """Writes model.onnx, whose batch size and length are free; returns the greatest difference of a logit.
+def outputs_of(task: Task) -> tuple[str, ...]:
+    """Names of what a model of the task gives."""
+    return OUTPUTS.get(task.name, ("logits",))
+
+
+def to_onnx(task: Task, model: Any, examples: list[Batch], folder: Path, tolerance: float) -> float:
+    """Writes model.onnx, whose batch size and length are free; returns the greatest difference of an output.
 
     torch.export traces it. The older tracing of TorchScript bakes the length of its example into the attention mask
     of transformers 5, and then answers wrongly for every other one.
@@ -39,20 +47,21 @@ def to_onnx(model: Any, examples: list[Batch], folder: Path, tolerance: float) -
     Raises:
         ConfigurationError: The model cannot be converted, or onnxruntime's answers differ by more than `tolerance`.
     """
-    _write_graph(model, max(examples, key=lambda batch: len(batch.inputs["input_ids"])), folder)
+    _write_graph(model, traced(examples), outputs_of(task), folder)
     model.config.save_pretrained(str(folder))
-    difference = greatest_difference(model, OnnxModel(folder), examples)
-    if not difference <= tolerance:
-        raise ConfigurationError(
-            f"postprocess.onnx: the converted model answers otherwise: its logits differ by {difference:.3g}, and "
-            f"tolerance allows {tolerance:g}; raise tolerance if the gates on its metrics suffice, or remove the step"
-        )
-    return difference
+    return compared(task, model, OnnxModel(folder), examples, tolerance, "onnx")
 
 
-def _write_graph(model: Any, sample: Batch, folder: Path) -> None:
-    names = list(sample.inputs)
-    batch, length = torch.export.Dim("batch", min=1), torch.export.Dim("length", min=2)
+def traced(examples: list[Batch]) -> Batch:
+    """The batch with the most rows: of a size of 1 the exporter would make a constant."""
+    most = max(examples, key=lambda batch: len(next(iter(batch.inputs.values()))))
+    if "items" not in most.inputs:
+        return most
+    items = most.inputs["items"]
+    return Batch(most.inputs | {"items": torch.cat([items, items.flip(0)], dim=1)}, most.positions, most.targets)
+
+
+def _write_graph(model: Any, sample: Batch, outputs: tuple[str, ...], folder: Path) -> None:
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     for library in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(library).setLevel(logging.ERROR)  # they tell of every node
@@ -60,13 +69,13 @@ def _write_graph(model: Any, sample: Batch, folder: Path) -> None:
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                LogitsOnly(model, names),
+                TensorsOnly(model, sample, outputs),
                 tuple(sample.inputs.values()),
                 folder / MODEL_FILE,
                 dynamo=True,
-                input_names=names,
-                output_names=["logits"],
-                dynamic_shapes=(tuple({0: batch, 1: length} for _ in names),),
+                input_names=list(sample.inputs),
+                output_names=list(outputs),
+                dynamic_shapes=(_free_sizes(sample.inputs),),
                 external_data=weights > LARGE,
                 verbose=False,
             )
@@ -77,9 +86,27 @@ def _write_graph(model: Any, sample: Batch, folder: Path) -> None:
             ) from error
 
 
-def greatest_difference(model: Any, converted: OnnxModel, examples: list[Batch]) -> float:
-    """Of a logit, over all examples."""
+def _free_sizes(inputs: dict[str, Tensor]) -> tuple[dict[int, Any], ...]:
+    """Rows, and what goes with the length of a text or a recording; an image or a spectrogram has one size."""
+    batch, length = torch.export.Dim("batch", min=1), torch.export.Dim("length", min=2)
+    # Convolutions over samples want a length of some pattern, which the exporter finds out by itself.
+    second = torch.export.Dim.DYNAMIC if "input_values" in inputs else length
+    return tuple({0: batch} | ({1: second} if tensor.dim() == 2 else {}) for tensor in inputs.values())
+
+
+def compared(task: Task, model: Any, converted: Any, examples: list[Batch], tolerance: float, step: str) -> float:
+    """The greatest difference of an output, over all examples.
+
+    Raises:
+        ConfigurationError: It is beyond `tolerance`.
+    """
     with torch.no_grad():
-        return max(
-            float((model(**batch.inputs).logits - converted(**batch.inputs).logits).abs().max()) for batch in examples
+        difference = max(
+            float((task.outputs(model, batch) - task.outputs(converted, batch)).abs().max()) for batch in examples
         )
+    if not difference <= tolerance:
+        raise ConfigurationError(
+            f"postprocess.{step}: the converted model answers otherwise: its logits differ by {difference:.3g}, and "
+            f"tolerance allows {tolerance:g}; raise tolerance if the gates on its metrics suffice, or remove the step"
+        )
+    return difference

@@ -116,7 +116,7 @@ def onnx(step: PostprocessStep, source: Source, target: Path) -> str:
     """One graph, compared with the model on held-out examples."""
     assert step.onnx is not None
     model = source.whole_model()
-    difference = to_onnx(model, source.examples, target, step.onnx.tolerance)
+    difference = to_onnx(source.task, model, source.examples, target, step.onnx.tolerance)
     return f"Converted to ONNX; the greatest difference of a logit was {difference:.1e}."
 
 

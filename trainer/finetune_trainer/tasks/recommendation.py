@@ -14,7 +14,7 @@ from transformers import AutoModel
 
 from finetune_api.architecture import Architecture
 from finetune_api.dataset import Columns
-from finetune_serving.recommender import MODEL_TYPE, Catalogue
+from finetune_serving.recommender import MODEL_TYPE, Catalogue, every_item
 from finetune_trainer.data.batches import AlteringCollate, Batch, Collate, Draws
 from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example, column, label_column
@@ -170,7 +170,7 @@ class Recommendation:
         """The rating, or the place of the item among all that the user has not had, from 1."""
         if self._rating:
             return self.outputs(model, batch)[:, 0].float()
-        scores = model.every_item(batch.inputs["users"]).float()
+        scores = every_item(model, batch.inputs["users"]).float()
         own = scores.gather(1, batch.inputs["items"])
         others = ~batch.extras["seen"]
         # Equal scores count half: a model that likes everything alike is in the middle.
