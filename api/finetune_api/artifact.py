@@ -14,7 +14,9 @@ from finetune_api.model_reference import ModelReference
 from finetune_api.postprocess import ArtifactFormat
 
 DESCRIPTION_FILE = "finetune.json"
-LABELLED = frozenset({"TextClassification", "TokenClassification", "ImageClassification", "AudioClassification"})
+LABELLED = frozenset(
+    {"TextClassification", "TokenClassification", "ImageClassification", "ObjectDetection", "AudioClassification"}
+)
 """Tasks whose answers are classes."""
 
 

@@ -8,7 +8,7 @@ from finetune_api.sources import Source
 AUGMENTED: dict[str, tuple[str, ...]] = {
     "text": ("TextClassification",),
     "audio": ("AudioClassification",),
-    "image": ("ImageClassification",),
+    "image": ("ImageClassification", "ObjectDetection"),
 }
 """Tasks that a kind of augmentation is for."""
 

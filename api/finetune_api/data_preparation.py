@@ -10,6 +10,8 @@ from finetune_api.augmentation import AUGMENTED
 from finetune_api.base import Schema, rule, schema_with
 
 WITHOUT_TEXT = frozenset({"ImageClassification", "ObjectDetection", "AudioClassification", "Recommendation"})
+WITH_FILES = frozenset({"ImageClassification", "ObjectDetection", "AudioClassification"})
+"""Tasks whose rows name images or recordings."""
 WITH_SPANS = frozenset({"TokenClassification", "QuestionAnswering"})
 """Tasks whose data points into its texts: changed texts would move what it points to."""
 WITH_CLASSES = frozenset({"TextClassification", "ImageClassification", "AudioClassification"})
@@ -66,6 +68,14 @@ class Cleaning(Schema):
     redact: Redaction | None = None
     """Personal data to take out of the texts."""
     empty: Literal["Error", "Drop"] = Field("Error", description="What to do with a row whose text is empty.")
+    bad_files: Literal["Error", "Drop"] = Field(
+        "Error", description="What to do with a row whose image or recording is missing or cannot be read."
+    )
+    bad_boxes: Literal["Error", "Drop", "Clip"] = Field(
+        "Error",
+        description="ObjectDetection: what to do with a box that leaves its image or has no area. Clip cuts it at the "
+        "edges of the image, and drops it where nothing is left.",
+    )
     min_characters: int | None = Field(None, ge=1, description="Shorter texts are left out.")
     max_characters: int | None = Field(None, ge=1, description="Longer texts are left out.")
     min_letter_share: float | None = Field(
@@ -98,7 +108,8 @@ class Cleaning(Schema):
     @property
     def reads_texts(self) -> bool:
         """Whether it asks for anything but equal inputs."""
-        return self.wire() != Cleaning(duplicates=self.duplicates).wire()
+        of_files = Cleaning(duplicates=self.duplicates, bad_files=self.bad_files, bad_boxes=self.bad_boxes)
+        return self.wire() != of_files.wire()
 
 
 class Sampling(Schema):
@@ -136,7 +147,11 @@ def preparation_problems(
             "clean the texts before they are annotated"
         )
     if cleaning and cleaning.reads_texts and task in WITHOUT_TEXT:
-        problems.append(f"dataset.cleaning: {task} data has no texts; keep only duplicates")
+        problems.append(f"dataset.cleaning: {task} data has no texts; keep only duplicates, badFiles and badBoxes")
+    if cleaning and cleaning.bad_files != "Error" and task not in WITH_FILES:
+        problems.append(f"dataset.cleaning.badFiles: {task} data names no files; remove it")
+    if cleaning and cleaning.bad_boxes != "Error" and task != "ObjectDetection":
+        problems.append(f"dataset.cleaning.badBoxes is for ObjectDetection, not {task}; remove it")
     for kind in augmented:
         if task not in AUGMENTED[kind]:
             problems.append(

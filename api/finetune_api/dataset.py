@@ -11,19 +11,36 @@ from finetune_api.sources import Source
 
 DEFAULT_LENGTHS = {"AudioClassification": 30_000}
 """Of `maxLength`, where it is not 512."""
-DataFormat = Literal["Auto", "Jsonl", "Csv", "Parquet", "ClassFolders"]
+DataFormat = Literal["Auto", "Jsonl", "Csv", "Parquet", "ClassFolders", "Coco"]
+NO_ANNOTATIONS = "annotations is for the format Coco; remove it, or set format to Coco"
 TextLayout = Literal["Auto", "Text", "PromptCompletion", "Messages", "Alpaca", "ShareGPT"]
 
 
 class DataFile(Schema):
     """One file, or a folder of files of one format."""
 
+    model_config = schema_with(
+        x_kubernetes_validations=[rule("!has(self.annotations) || self.format in ['Auto', 'Coco']", NO_ANNOTATIONS)]
+    )
     source: Source
     format: DataFormat = Field(
         "Auto",
         description="Auto goes by the file's ending: .jsonl, .csv or .parquet; folders of images or recordings are "
-        "ClassFolders: CLASS/FILE.",
+        "ClassFolders: CLASS/FILE; a folder with images and a .json file of annotations is Coco.",
     )
+    annotations: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1024,
+        description="Coco: the file of annotations in the folder, where it holds several: "
+        "annotations/instances_train2017.json.",
+    )
+
+    @model_validator(mode="after")
+    def annotations_are_coco(self) -> "DataFile":
+        if self.annotations is not None and self.format not in ("Auto", "Coco"):
+            raise ValueError(NO_ANNOTATIONS)
+        return self
 
 
 class Split(Schema):
@@ -100,6 +117,11 @@ class Columns(Schema):
     )
     image: str | None = Field(
         None, max_length=128, description="Path of an image, relative to the file that names it. Default: image."
+    )
+    objects: str | None = Field(
+        None,
+        max_length=128,
+        description="What is on an image: each {bbox: [x, y, width, height] in pixels, category}. Default: objects.",
     )
     audio: str | None = Field(
         None, max_length=128, description="Path of a recording, relative to the file that names it. Default: audio."

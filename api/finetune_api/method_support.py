@@ -77,6 +77,7 @@ BEFORE_THE_LAYERS: dict[Feature, str] = {
 }
 WITHOUT_TOKENS: dict[Feature, str] = {
     "ImageClassification": "an image has no tokens to put virtual ones before; use lora",
+    "ObjectDetection": "an image has no tokens to put virtual ones before; use lora",
     "AudioClassification": "a recording has no tokens to put virtual ones before; use lora",
 }
 FROM_DATA: dict[Feature, str] = {

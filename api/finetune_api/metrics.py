@@ -8,6 +8,7 @@ Task = Literal[
     "TokenClassification",
     "Seq2Seq",
     "ImageClassification",
+    "ObjectDetection",
     "AudioClassification",
     "QuestionAnswering",
     "Recommendation",
@@ -21,6 +22,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "TextClassification": ("accuracy", "precision", "recall", "f1", "auc", "loss"),
     "TextGeneration": ("loss", "perplexity"),
     "ImageClassification": ("accuracy", "precision", "recall", "f1", "auc", "loss"),
+    "ObjectDetection": ("mAP", "mAP50", "mAP75", "recall", "loss"),
     "AudioClassification": ("accuracy", "precision", "recall", "f1", "auc", "loss"),
     "QuestionAnswering": ("f1", "exactMatch", "loss"),
     "PreferenceOptimization": ("accuracy", "margin", "loss"),
@@ -32,6 +34,9 @@ METRICS: dict[str, tuple[str, ...]] = {
 }
 RATIOS = frozenset(
     {
+        "mAP",
+        "mAP50",
+        "mAP75",
         "hitRate10",
         "ndcg10",
         "accuracy",

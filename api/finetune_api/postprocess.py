@@ -201,6 +201,8 @@ def _refusal(kind: str, before: ArtifactFormat, method: str, task: Task) -> str 
     if before != "Full":
         return f"needs float weights, and the step before makes the format {before}; put it last"
     if kind == "onnx" and task not in ONNX_TASKS:
+        if task == "ObjectDetection":
+            return "detectors cannot be converted yet; remove it, or set quantize"
         return f"a graph answers in one pass, and {task} writes token by token; remove it, or set quantize"
     return None
 

@@ -1,11 +1,13 @@
 """Makes data to try the examples of tasks with: `python examples/tasks/make_data.py recordings FOLDER`."""
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from PIL import Image, ImageDraw
 
 Samples = np.ndarray
 
@@ -43,7 +45,44 @@ def tastes(folder: Path, users: int = 60, items: int = 40, each: int = 15) -> Pa
     return folder / "interactions.csv"
 
 
-KINDS: dict[str, Callable[[Path], Path]] = {"recordings": recordings, "tastes": tastes}
+COLOURS = {"parcel": (255, 220, 0), "pallet": (0, 120, 255)}
+
+
+def scene(seed: int) -> tuple[Image.Image, list[tuple[str, list[int]]]]:
+    """A bright rectangle in one or two quarters of a dark image; each with x, y, width and height."""
+    generator = np.random.default_rng(seed)
+    width, height = (int(side) for side in generator.integers(48, 65, 2))
+    image = Image.fromarray(generator.integers(0, 40, (height, width, 3), dtype=np.uint8))
+    found = []
+    for quarter in generator.permutation(4)[: 1 + (seed % 8 == 0)]:
+        name = str(generator.choice(list(COLOURS)))
+        w, h = (int(generator.uniform(0.36, 0.44) * side) for side in (width, height))
+        x = int(quarter % 2 * width / 2 + generator.integers(0, width // 2 - w))
+        y = int(quarter // 2 * height / 2 + generator.integers(0, height // 2 - h))
+        ImageDraw.Draw(image).rectangle((x, y, x + w - 1, y + h - 1), fill=COLOURS[name])
+        found.append((name, [x, y, w, h]))
+    return image, found
+
+
+def scenes(folder: Path, count: int = 80) -> Path:
+    """Images of coloured rectangles in `images`, and COCO's annotations in annotations/instances.json."""
+    names = list(COLOURS)
+    coco: dict[str, list[dict[str, object]]] = {"images": [], "annotations": [], "categories": []}
+    coco["categories"] = [{"id": place, "name": name} for place, name in enumerate(names, 1)]
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "annotations").mkdir(exist_ok=True)
+    for n in range(count):
+        image, found = scene(n)
+        image.save(folder / "images" / f"{n}.png")
+        coco["images"].append({"id": n, "file_name": f"{n}.png", "width": image.width, "height": image.height})
+        for name, box in found:
+            record = {"id": len(coco["annotations"]) + 1, "image_id": n, "category_id": names.index(name) + 1}
+            coco["annotations"].append({**record, "bbox": box, "area": box[2] * box[3], "iscrowd": 0})
+    (folder / "annotations" / "instances.json").write_text(json.dumps(coco))
+    return folder
+
+
+KINDS: dict[str, Callable[[Path], Path]] = {"recordings": recordings, "scenes": scenes, "tastes": tastes}
 
 
 def main() -> None:

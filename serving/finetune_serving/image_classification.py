@@ -15,7 +15,8 @@ from finetune_serving.prediction import BadInput, Row, Tensor
 IMAGE_INPUT = "image"
 
 
-def _black_square() -> str:
+def black_square() -> str:
+    """An image of the server's own, in base64."""
     content = BytesIO()
     Image.new("RGB", (8, 8)).save(content, "PNG")
     return base64.b64encode(content.getvalue()).decode()
@@ -30,7 +31,7 @@ class ImageClassifier:
         self._model = loaded.model
         self._processor = loaded.processor
         self._labels = list(loaded.description.labels or [])
-        self.warm_up: Row = {IMAGE_INPUT: _black_square()}
+        self.warm_up: Row = {IMAGE_INPUT: black_square()}
 
     def encode(self, rows: Sequence[Row], truncate: bool = False) -> list[torch.Tensor]:
         images = [read_image(row[IMAGE_INPUT], index) for index, row in enumerate(rows)]

@@ -16,6 +16,7 @@ from transformers import (
     AutoModelForAudioClassification,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
+    AutoModelForObjectDetection,
     AutoModelForQuestionAnswering,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 MODEL_CLASSES: dict[str, Any] = {
     "AudioClassification": AutoModelForAudioClassification,
     "ImageClassification": AutoModelForImageClassification,
+    "ObjectDetection": AutoModelForObjectDetection,
     "PreferenceOptimization": AutoModelForCausalLM,
     "QuestionAnswering": AutoModelForQuestionAnswering,
     "ReinforcementLearning": AutoModelForCausalLM,
@@ -51,7 +53,7 @@ MODEL_CLASSES: dict[str, Any] = {
     "TextGeneration": AutoModelForCausalLM,
     "TokenClassification": AutoModelForTokenClassification,
 }
-ON_IMAGES = ("ImageClassification",)
+ON_IMAGES = ("ImageClassification", "ObjectDetection")
 ON_RECORDINGS = ("AudioClassification",)
 
 QUANTIZERS = {"torchao": "torchao", "compressed-tensors": "compressed_tensors"}

@@ -16,6 +16,7 @@ from finetune_serving.image_classification import ImageClassifier
 from finetune_serving.loading import LoadedModel
 from finetune_serving.metrics import Metrics
 from finetune_serving.model_startup import TaskRuntime
+from finetune_serving.object_detection import ObjectDetector
 from finetune_serving.open_inference import PredictionService, inference_router, tensor_metadata
 from finetune_serving.openai_api import OpenAIService, openai_router
 from finetune_serving.prediction import Predictor
@@ -89,6 +90,7 @@ class GenerationRuntime:
 PREDICTORS: dict[str, Callable[[LoadedModel], Predictor]] = {
     "AudioClassification": AudioClassifier,
     "ImageClassification": ImageClassifier,
+    "ObjectDetection": ObjectDetector,
     "QuestionAnswering": AnswerFinder,
     "Recommendation": ItemRecommender,
     "RewardModeling": CompletionScorer,

@@ -11,6 +11,9 @@ from transformers import (
     ASTForAudioClassification,
     BertConfig,
     BertModel,
+    DetrConfig,
+    DetrForObjectDetection,
+    DetrImageProcessorPil,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -28,6 +31,9 @@ from transformers import (
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
+    YolosConfig,
+    YolosImageProcessorPil,
+    YolosModel,
 )
 
 SPEECH = """my card was charged twice please refund it the parcel never came where is cannot log in password reset
@@ -41,6 +47,15 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<s> assistant : {% endif %}"
 )
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+
+DETECTOR_SIZES = {
+    "hidden_size": 96,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+    "initializer_range": 0.1,
+}
+DETR_SIZES = {"layers": 1, "attention_heads": 4, "ffn_dim": 64}
 
 
 def tokenizer(special: dict[str, str], wrap: str | None) -> PreTrainedTokenizerFast:
@@ -136,6 +151,36 @@ def resnet(folder: Path) -> Path:
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
     ResNetForImageClassification(config).save_pretrained(folder)
     ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+    return folder
+
+
+def yolos(folder: Path) -> Path:
+    """Patches of 8 pixels, for images of 32; finds 5 objects at most. Its heads are still to be made."""
+    torch.manual_seed(10)
+    config = YolosConfig(
+        image_size=[32, 32], patch_size=8, num_detection_tokens=5, use_mid_position_embeddings=False, **DETECTOR_SIZES
+    )
+    model = YolosModel(config)
+    for embeddings in (model.embeddings.detection_tokens, model.embeddings.position_embeddings):
+        torch.nn.init.normal_(embeddings, std=0.3)  # transformers' zeros would have to be told apart first
+    model.save_pretrained(folder)
+    YolosImageProcessorPil(size={"shortest_edge": 32, "longest_edge": 48}).save_pretrained(folder)
+    return folder
+
+
+def detr(folder: Path) -> Path:
+    """Convolutions below a transformer; finds 5 objects at most, of other classes."""
+    torch.manual_seed(11)
+    backbone = ResNetConfig(
+        embedding_size=16, hidden_sizes=[16, 32], depths=[1, 1], layer_type="basic", out_features=["stage2"]
+    )
+    sizes = {f"{part}_{name}": size for part in ("encoder", "decoder") for name, size in DETR_SIZES.items()}
+    config = DetrConfig(backbone_config=backbone, use_timm_backbone=False, d_model=64, num_queries=5, **sizes)
+    config.num_labels, config.dropout, config.init_std = 4, 0.0, 0.1
+    model = DetrForObjectDetection(config)
+    torch.nn.init.normal_(model.model.query_position_embeddings.weight)
+    model.save_pretrained(folder)
+    DetrImageProcessorPil(size={"shortest_edge": 32, "longest_edge": 48}).save_pretrained(folder)
     return folder
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from finetune_api.data_preparation import Cleaning
-from finetune_trainer.data.examples import Example
+from finetune_trainer.data.examples import BadFileError, EmptyTextError, Example
 from finetune_trainer.data.redaction import Redactor
 from finetune_trainer.data.text_rules import broken_rule, normalised
 from finetune_trainer.data.texts import texts_in, with_texts
@@ -38,10 +38,10 @@ class Cleaner:
         self._cleaning = cleaning
         self._redactor = Redactor(cleaning.redact) if cleaning.redact else None
 
-    @property
-    def drops_empty(self) -> bool:
-        """Whether a row without a text may be passed over."""
-        return self._cleaning.empty == "Drop"
+    def passes_over(self, error: EmptyTextError | BadFileError) -> bool:
+        """Whether a row with this fault may be left out."""
+        policy = self._cleaning.empty if isinstance(error, EmptyTextError) else self._cleaning.bad_files
+        return policy == "Drop"
 
     def clean(self, example: Example, tally: Tally) -> Example | None:
         """The mended example, if it stays.

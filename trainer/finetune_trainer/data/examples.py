@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import orjson
@@ -12,7 +12,15 @@ from finetune_trainer.errors import DataError
 
 
 class EmptyTextError(DataError):
-    """A text that is needed is empty: the one fault of a row that cleaning may pass over."""
+    """A text that is needed is empty: cleaning may pass over such a row."""
+
+    rule: ClassVar = "empty"
+
+
+class BadFileError(DataError):
+    """A file that a row names is missing or cannot be read: cleaning may pass over such a row."""
+
+    rule: ClassVar = "badFiles"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from finetune_trainer.data.cleaner import Cleaner, Tally
 from finetune_trainer.data.cleaning import duplicates, without_leakage, without_repeats
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.encoding import LengthLimit, encode_part
-from finetune_trainer.data.examples import EmptyTextError, Example, in_group, in_stratum
+from finetune_trainer.data.examples import BadFileError, EmptyTextError, Example, in_group, in_stratum
 from finetune_trainer.data.fingerprint import fingerprint, with_contents
 from finetune_trainer.data.parts import PARTS, Parts
 from finetune_trainer.data.reading import Row, read_rows
@@ -28,7 +28,7 @@ from finetune_trainer.data.split import split_examples
 from finetune_trainer.data.spool import Spool
 from finetune_trainer.data.teacher import Teacher, agreement
 from finetune_trainer.errors import DataError, of_field
-from finetune_trainer.tasks.task import Task
+from finetune_trainer.tasks.task import Reporting, Task
 
 FORM = 3
 """Raised when the cached files change their meaning."""
@@ -106,7 +106,12 @@ def prepare(
 
 def _fetched(fetch: Fetch, file: DataFile, part: str) -> Path:
     with of_field(f"dataset.{part}.source"):
-        return fetch(file.source)
+        folder = fetch(file.source)
+    if file.annotations is None:
+        return folder
+    if not (folder / file.annotations).is_file():
+        raise DataError(f"dataset.{part}.annotations: {file.annotations} is not in {file.source}; correct it")
+    return folder / file.annotations
 
 
 def _file(dataset: Dataset, part: str) -> DataFile | None:
@@ -158,10 +163,10 @@ def _examples(
         tally.read += 1
         try:
             example = task.read(row)
-        except EmptyTextError:
-            if cleaner is None or not cleaner.drops_empty:
+        except (EmptyTextError, BadFileError) as error:
+            if cleaner is None or not cleaner.passes_over(error):
                 raise
-            tally.dropped["empty"] += 1
+            tally.dropped[error.rule] += 1
             continue
         if split and split.stratify_by:
             example = in_stratum(example, row, split.stratify_by)
@@ -190,6 +195,8 @@ def _write(folder: Path, data: Selected, task: Task, processor: Any, limit: Leng
         report["parts"][name] = part_report(
             encoded, task.unit, labels, len(before), data.leaked[name], duplicates(before), losses.report()
         )
+        if isinstance(task, Reporting):
+            task.complete_report(report["parts"][name], encoded)
     (folder / "report.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet
 
 from finetune_api.dataset import DataFormat
 from finetune_trainer.data.class_folders import media_files, read_class_folders
+from finetune_trainer.data.coco import annotation_file, annotation_files, read_coco
 from finetune_trainer.data.row import Row, Where
 from finetune_trainer.errors import DataError
 
@@ -20,6 +21,8 @@ ENDINGS: dict[str, DataFormat] = {
     ".csv": "Csv",
     ".parquet": "Parquet",
 }
+FILE_ENDINGS: dict[str, DataFormat] = {**ENDINGS, ".json": "Coco"}
+"""Of a single file. In a folder a .json file may be anything."""
 LONGEST_CSV_FIELD = 1 << 30
 """Python's own limit of 128 KiB is shorter than a long document."""
 
@@ -39,10 +42,14 @@ def data_files(path: Path, data_format: DataFormat, field: str) -> list[tuple[Pa
         if not path.is_dir():
             raise DataError(f"{field}: {path.name} is a file; ClassFolders is for a folder with one folder a class")
         return [(path, "ClassFolders")]
+    if data_format == "Coco" and path.is_dir():
+        return [(annotation_file(path, field), "Coco")]
     if path.is_file():
         return [(path, format_of(path, data_format, field))]
     wanted = [ending for ending, form in ENDINGS.items() if data_format in ("Auto", form)]
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in wanted and not _hidden(p, path))
+    if not files and data_format == "Auto" and annotation_files(path):
+        return [(annotation_file(path, field), "Coco")]
     if not files and data_format == "Auto" and media_files(path):
         return [(path, "ClassFolders")]
     if not files:
@@ -61,11 +68,11 @@ def format_of(file: Path, data_format: DataFormat, field: str) -> DataFormat:
     if data_format != "Auto":
         return data_format
     try:
-        return ENDINGS[file.suffix.lower()]
+        return FILE_ENDINGS[file.suffix.lower()]
     except KeyError:
         raise DataError(
             f"{field}: {file.name} ends in {file.suffix or 'nothing'}, which says no format; "
-            f"set dataset.{field}.format to Jsonl, Csv or Parquet"
+            f"set dataset.{field}.format to Jsonl, Csv, Parquet or Coco"
         ) from None
 
 
@@ -149,6 +156,7 @@ def read_parquet(file: Path, name: str) -> Iterator[Row]:
 
 READERS: dict[DataFormat, Callable[[Path, str], Iterator[Row]]] = {
     "ClassFolders": read_class_folders,
+    "Coco": read_coco,
     "Jsonl": read_jsonl,
     "Csv": read_csv,
     "Parquet": read_parquet,

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from finetune_api.augmentation import AudioAugmentation, Noise
 from finetune_serving.recordings import UnreadableRecording, decode, milliseconds
+from finetune_trainer.data.examples import BadFileError
 from finetune_trainer.data.row import Row
-from finetune_trainer.errors import DataError
 
 COUNTED_AT = 16_000
 """Samples a second at which lengths are counted, whatever the file has."""
@@ -30,13 +30,15 @@ def checked_recording(path: Path, row: Row) -> tuple[str, Recording]:
     """sha256 of a readable recording, equal for copies under other names, and its length.
 
     Raises:
-        DataError: It cannot be read; names the row.
+        BadFileError: It cannot be read; names the row.
     """
     content = path.read_bytes()
     try:
         samples = decode(content, COUNTED_AT)
     except UnreadableRecording as error:
-        raise DataError(f"{row.where}: {path.name} {error}; replace or remove it") from None
+        raise BadFileError(
+            f"{row.where}: {path.name} {error}; replace or remove it, or set dataset.cleaning.badFiles to Drop"
+        ) from None
     return hashlib.sha256(content).hexdigest(), Recording(str(path), milliseconds(samples, COUNTED_AT))
 
 

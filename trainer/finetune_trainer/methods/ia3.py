@@ -31,7 +31,7 @@ LLAMA: Layers = (["k_proj", "v_proj"], ["down_proj"])
 FUSED: Layers = (["query_key_value"], ["dense_4h_to_h"])
 
 FAMILIES: dict[str, Layers] = {
-    **dict.fromkeys(BERT_LIKE, BERT),
+    **dict.fromkeys([*BERT_LIKE, "yolos"], BERT),
     **dict.fromkeys(LLAMA_LIKE, LLAMA),
     **dict.fromkeys(["gpt_neox", "falcon", "bloom"], FUSED),
     **dict.fromkeys(T5_LIKE, ([r"Attention\.k", r"Attention\.v"], ["wo"])),

@@ -30,13 +30,13 @@ LLAMA_LIKE = (
     "cohere",
 )
 T5_LIKE = ("t5", "mt5", "umt5")
-VIT_LIKE = ("vit", "deit", "swin", "swinv2", "dinov2", "beit", "audio-spectrogram-transformer")
+VIT_LIKE = ("vit", "deit", "swin", "swinv2", "dinov2", "beit", "audio-spectrogram-transformer", "detr")
 BART_LIKE = ("bart", "mbart", "marian", "pegasus", "m2m_100", "whisper")
 SPEECH_LIKE = ("wav2vec2", "hubert", "unispeech", "unispeech-sat", "data2vec-audio", "sew")
 """Values of model_type whose layers have the same names."""
 
 FAMILIES: dict[str, list[str]] = {
-    **dict.fromkeys([*BERT_LIKE, "megatron-bert"], BERT),
+    **dict.fromkeys([*BERT_LIKE, "megatron-bert", "yolos"], BERT),
     **dict.fromkeys(LLAMA_LIKE, LLAMA),
     **dict.fromkeys(["phi3"], FUSED),
     "distilbert": ["q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"],

@@ -26,7 +26,7 @@ def check_suitable(config: Any, task: Task, trust_remote_code: bool) -> None:
         )
     if not (kind in task.model_types or (trust_remote_code and getattr(config, "auto_map", None))):
         raise ConfigurationError(
-            f"model.source: transformers has no {task.name} model of the type {kind!r}; use another model"
+            f"model.source: no {task.name} model of the type {kind!r} is known; use one of another type"
             + ("" if trust_remote_code else ", or set model.trustRemoteCode if its own code brings one")
         )
 

@@ -22,7 +22,8 @@ from finetune_trainer.data.reading import Row
 from finetune_trainer.data.recordings import altered_recording, checked_recording, padded_features
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.tasks.classes import CLASSIFIER_HEADS
-from finetune_trainer.tasks.file_classification import FILE, FileClassification, file_of
+from finetune_trainer.tasks.file_classification import FileClassification
+from finetune_trainer.tasks.file_task import FILE, file_of
 
 KEPT = "kept"
 """The column of how many milliseconds of a recording are used."""

@@ -2,34 +2,25 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from peft import TaskType
 from torch import Tensor
 
-from finetune_trainer.data.batches import AlteringCollate, Batch, Collate, Draws
+from finetune_trainer.data.batches import Batch, Draws
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.parts import Parts
 from finetune_trainer.metrics.classification import ClassScores
-from finetune_trainer.processors import usable_processors
 from finetune_trainer.tasks.classes import CLASSIFIER_HEADS, known_labels, name_classes
 from finetune_trainer.tasks.cross_entropy import CrossEntropy
-
-FILE = "file"
-"""The column of paths."""
+from finetune_trainer.tasks.file_task import FileTask
 
 
-class FileClassification(CrossEntropy):
-    """Files are read for each batch, by several threads."""
+class FileClassification(CrossEntropy, FileTask):
+    """One label a file."""
 
-    reads_files = True
     heads: tuple[str, ...] = CLASSIFIER_HEADS
-    peft_type: TaskType | None = None
-    alters = False
-    """Whether training examples are altered each time that they come."""
 
     def inputs(
         self, encoded: Encoded, examples: list[int], processor: Any, draws: Sequence[Draws], readers: ThreadPoolExecutor
@@ -44,37 +35,13 @@ class FileClassification(CrossEntropy):
         name_classes(config, labels)
         config.problem_type = "single_label_classification"
 
-    def rows(self, encoded: Encoded, max_length: int) -> list[list[int]]:
-        return [[index] for index in range(len(encoded))]
-
-    def collator(self, processor: Any) -> Collate:
-        collate = self._collate(processor)
-        return lambda encoded, rows: collate(encoded, rows, [None] * len(rows))
-
-    def altering_collator(self, processor: Any) -> AlteringCollate | None:
-        return self._collate(processor) if self.alters else None
-
     def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> ClassScores:
         return ClassScores(labels)
 
-    def _collate(self, processor: Any) -> AlteringCollate:
-        return partial(self._batch, processor, ThreadPoolExecutor(min(8, usable_processors()), self.__class__.__name__))
-
-    def _batch(
-        self,
-        processor: Any,
-        readers: ThreadPoolExecutor,
-        encoded: Encoded,
-        rows: list[list[int]],
-        draws: Sequence[Draws],
+    def batch(
+        self, encoded: Encoded, examples: list[int], processor: Any, draws: Sequence[Draws], readers: ThreadPoolExecutor
     ) -> Batch:
         assert encoded.labels is not None
-        examples = [row[0] for row in rows]
         inputs = self.inputs(encoded, examples, processor, draws, readers)
         targets = torch.from_numpy(np.asarray(encoded.labels[examples], dtype=np.int64))
         return Batch(inputs, torch.arange(len(examples)), targets)
-
-
-def file_of(encoded: Encoded, example: int) -> str:
-    """Path of an example's file."""
-    return bytes(encoded[FILE][example].tobytes()).decode()

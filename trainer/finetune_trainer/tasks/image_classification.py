@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoModelForImageClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 from finetune_api.augmentation import ImageAugmentation
@@ -18,8 +18,9 @@ from finetune_trainer.data.examples import Example, label_column
 from finetune_trainer.data.image_alterations import altered_image
 from finetune_trainer.data.media import checked_image, media_column, read_image
 from finetune_trainer.data.reading import Row
-from finetune_trainer.errors import ConfigurationError
-from finetune_trainer.tasks.file_classification import FILE, FileClassification, file_of
+from finetune_trainer.tasks.file_classification import FileClassification
+from finetune_trainer.tasks.file_task import FILE, file_of
+from finetune_trainer.tasks.images import load_image_processor
 
 
 class ImageClassification(FileClassification):
@@ -37,21 +38,12 @@ class ImageClassification(FileClassification):
         self.alters = augmentation is not None
 
     def load_processor(self, folder: Path, trust_remote_code: bool = False) -> Any:
-        """Pillow's resizing everywhere: torchvision's gives other pixels, and the server may not have it."""
-        try:
-            return AutoImageProcessor.from_pretrained(
-                str(folder), backend="pil", trust_remote_code=trust_remote_code, local_files_only=True
-            )
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise ConfigurationError(
-                f"model.source: {folder} has no usable preprocessor_config.json, which says how images are scaled: "
-                f"{error}"
-            ) from error
+        return load_image_processor(folder, trust_remote_code)
 
     def read(self, row: Row) -> Example:
         label = label_column(row, self._label, "dataset.columns.label")
         path = media_column(row, self._image, "dataset.columns.image")
-        return Example(checked_image(path, row), row.where, label, target=str(path))
+        return Example(checked_image(path, row)[0], row.where, label, target=str(path))
 
     def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
         places = {label: index for index, label in enumerate(labels)}

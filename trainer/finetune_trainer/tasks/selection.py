@@ -7,6 +7,7 @@ from finetune_api.preference import Preference
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.tasks.audio_classification import AudioClassification
 from finetune_trainer.tasks.image_classification import ImageClassification
+from finetune_trainer.tasks.object_detection import ObjectDetection
 from finetune_trainer.tasks.paired_preferences import PairedPreferences
 from finetune_trainer.tasks.question_answering import QuestionAnswering
 from finetune_trainer.tasks.recommendation import Recommendation
@@ -28,6 +29,9 @@ def _recommendation(config: TrainerConfig) -> Task:
 TASKS: dict[str, Callable[[TrainerConfig], Task]] = {
     "AudioClassification": lambda config: AudioClassification(config.dataset.columns, _augmentation(config).audio),
     "ImageClassification": lambda config: ImageClassification(config.dataset.columns, _augmentation(config).image),
+    "ObjectDetection": lambda config: ObjectDetection(
+        config.dataset.columns, config.dataset.cleaning, _augmentation(config).image
+    ),
     "PreferenceOptimization": lambda config: _preferences(config.dataset.columns, config.training.preference),
     "QuestionAnswering": lambda config: QuestionAnswering(config.dataset.columns),
     "ReinforcementLearning": lambda config: _reinforcement(config),

@@ -97,3 +97,11 @@ class Altering(Protocol):
 
     def altering_collator(self, processor: Any) -> AlteringCollate | None:
         """Makes batches of altered examples; None when the job asks for none."""
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A task that knows more of its data than how many examples there are."""
+
+    def complete_report(self, report: dict[str, Any], encoded: Encoded) -> None:
+        """Adds to one part of the data report."""
