@@ -17,6 +17,9 @@ WITH_SPANS = frozenset({"TokenClassification", "QuestionAnswering"})
 WITH_CLASSES = frozenset({"TextClassification", "ImageClassification", "AudioClassification"})
 """Tasks with one class an example."""
 
+OF_EVERY_DATA = frozenset({"duplicates", "badFiles", "badBoxes"})
+"""Fields of `cleaning` that need no texts."""
+
 Pattern = Annotated[str, Field(min_length=1, max_length=512)]
 
 
@@ -108,8 +111,8 @@ class Cleaning(Schema):
     @property
     def reads_texts(self) -> bool:
         """Whether it asks for anything but equal inputs."""
-        of_files = Cleaning(duplicates=self.duplicates, bad_files=self.bad_files, bad_boxes=self.bad_boxes)
-        return self.wire() != of_files.wire()
+        asked, defaults = self.wire(), Cleaning().wire()
+        return any(asked.get(name) != defaults.get(name) for name in asked.keys() - OF_EVERY_DATA)
 
 
 class Sampling(Schema):
