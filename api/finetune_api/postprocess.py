@@ -10,10 +10,11 @@ from finetune_api.evaluation import Gate
 from finetune_api.method import Method
 from finetune_api.method_support import SUPPORT
 from finetune_api.metrics import Task
+from finetune_api.training import Checkpoint
 from finetune_api.unknown import the_one
 
 ArtifactFormat = Literal["Full", "Adapter", "Quantized", "Onnx"]
-KINDS = ("merge", "prune", "quantize", "onnx")
+KINDS = ("average", "merge", "prune", "quantize", "onnx")
 """Names on the wire; a step sets exactly one."""
 ONE_OF = f"set exactly one of {', '.join(KINDS)}"
 MAX_STEPS = 4
@@ -28,7 +29,30 @@ ONNX_TASKS: tuple[Task, ...] = (
     "TokenClassification",
 )
 """Tasks whose answer is one pass through the model. What writes text would read all of it again for each token."""
-MAKES: dict[str, ArtifactFormat] = {"merge": "Full", "prune": "Full", "quantize": "Quantized", "onnx": "Onnx"}
+MAKES: dict[str, ArtifactFormat] = {
+    "average": "Full",
+    "merge": "Full",
+    "prune": "Full",
+    "quantize": "Quantized",
+    "onnx": "Onnx",
+}
+
+
+class Average(Schema):
+    """Take the mean of the weights after the last checkpoints of the training (Kaddour 2022, arXiv:2209.14981; Izmailov
+    et al. 2018, arXiv:1803.05407): a whole model.
+
+    Adapters are merged into their base model one by one and then averaged: the mean of products is not the product of
+    the means of their factors.
+    """
+
+    checkpoints: int = Field(
+        3,
+        ge=2,
+        le=100,
+        description="How many: that of the finished training, and those before it at multiples of "
+        "checkpoint.everySteps. They are kept for it besides checkpoint.keep.",
+    )
 
 
 class Merge(Schema):
@@ -125,6 +149,7 @@ class PostprocessStep(Schema):
         pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
         description="Of the artifact. Default: the kind of the step.",
     )
+    average: Average | None = None
     merge: Merge | None = None
     prune: Prune | None = None
     quantize: Quantize | None = None
@@ -184,15 +209,29 @@ def step_problems(steps: Sequence[PostprocessStep], method: Method, task: Task) 
         if step.title in names:
             yield f"{path}.name: there are two steps {step.title!r}; name one of them otherwise"
         names.add(step.title)
-        if reason := _refusal(step.kind, format, method.name, task):
+        if step.average and place:
+            yield f"{path}.average: averages what the training saved, not what a step has made of it; put it first"
+        elif reason := _refusal(step.kind, format, method.name, task):
             yield f"{path}.{step.kind}: {reason}"
         format = MAKES[step.kind]
+
+
+def averaging_problems(steps: Sequence[PostprocessStep], checkpoint: Checkpoint) -> Iterator[str]:
+    """What averaging asks of the checkpoints: those taken by the clock are others in each run."""
+    for place, step in enumerate(steps):
+        if step.average and checkpoint.every_steps is None:
+            yield (
+                f"postprocess[{place}].average: which checkpoints there are is left to the clock; set "
+                "checkpoint.everySteps in place of everyMinutes"
+            )
 
 
 def _refusal(kind: str, before: ArtifactFormat, method: str, task: Task) -> str | None:
     """Why the step cannot follow what comes before it."""
     if kind == "merge":
         return _no_merge(before, method)
+    if kind == "average":
+        return _no_merge(before, method) if before == "Adapter" else None
     if before == "Adapter":
         mend = _no_merge(before, method)
         return f"needs whole weights, and method.{method} makes an adapter; " + (

@@ -11,7 +11,7 @@ from finetune_api.method import Method
 from finetune_api.method_support import unsupported
 from finetune_api.metrics import Task
 from finetune_api.model_reference import ModelReference, origin_problems
-from finetune_api.postprocess import PostprocessStep, step_problems
+from finetune_api.postprocess import PostprocessStep, averaging_problems, step_problems
 from finetune_api.training import Checkpoint, Training
 
 
@@ -45,7 +45,8 @@ class TrainerConfig(Schema):
         supported = unsupported(self.method, self.task, self.training, self.distributed)
         sharded = unshardable(self.task, self.training, self.distributed)
         chain = step_problems(self.postprocess, self.method, self.task)
-        Problems.check((*origin_problems(self.task, self.model), *supported, *sharded, *chain))
+        averages = averaging_problems(self.postprocess, self.checkpoint)
+        Problems.check((*origin_problems(self.task, self.model), *supported, *sharded, *chain, *averages))
         return self
 
     @property

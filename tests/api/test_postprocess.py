@@ -10,6 +10,7 @@ from finetune_api.fine_tune_job import FineTuneJobSpec
 
 LORA: dict[str, Any] = {"lora": {}}
 MERGE: dict[str, Any] = {"merge": {}}
+AVERAGE: dict[str, Any] = {"average": {}}
 
 
 def spec(steps: list[dict[str, Any]], method: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def spec(steps: list[dict[str, Any]], method: dict[str, Any], **changes: Any) ->
     ("steps", "method"),
     [
         ([MERGE], LORA),
+        ([AVERAGE, {"quantize": {}}], LORA),
         ([MERGE, {"prune": {"sparsity": 0.5}}, {"quantize": {}}], LORA),
         ([MERGE, {"onnx": {"tolerance": 1e-4}}], {"qlora": {}}),
         ([{"quantize": {"scheme": "Int8WeightOnly"}}], {"full": {}}),
@@ -41,6 +43,10 @@ def test_a_chain_that_works_is_accepted(steps: list[dict[str, Any]], method: dic
 @pytest.mark.parametrize(
     ("steps", "method", "expected"),
     [
+        ([MERGE, AVERAGE], LORA, "postprocess[1].average: averages what the training saved, not what a step has made"),
+        ([AVERAGE, MERGE], LORA, "postprocess[1].merge: there is no adapter to merge; remove it"),
+        ([AVERAGE], {"promptTuning": {}}, "average: what method.promptTuning learns is no part of a weight"),
+        ([{"average": {"checkpoints": 1}}], LORA, "greater than or equal to 2"),
         ([MERGE], {"full": {}}, "postprocess[0].merge: there is no adapter to merge; remove it"),
         ([MERGE, {"name": "b", "merge": {}}], LORA, "postprocess[1].merge: there is no adapter to merge"),
         ([MERGE], {"prefixTuning": {}}, "what method.prefixTuning learns is no part of a weight"),
@@ -52,7 +58,7 @@ def test_a_chain_that_works_is_accepted(steps: list[dict[str, Any]], method: dic
         ([{"onnx": {}}], {"pTuning": {}}, "method.pTuning makes an adapter; use lora or full"),
         ([{"quantize": {}}, {"onnx": {}}], {"full": {}}, "the step before makes the format Quantized; put it last"),
         ([{"prune": {}}, {"prune": {}}], {"full": {}}, "postprocess[1].name: there are two steps 'prune'"),
-        ([{}], {"full": {}}, "postprocess[0]: set exactly one of merge, prune, quantize, onnx; got none"),
+        ([{}], {"full": {}}, "postprocess[0]: set exactly one of average, merge, prune, quantize, onnx; got none"),
         ([{"merge": {}, "onnx": {}}], LORA, "got merge, onnx"),
         ([{"prune": {"sparsity": 1.0}}], {"full": {}}, "less than 1"),
         ([{"prune": {"sparsity": 0.2, "pattern": "TwoOfFour"}}], {"full": {}}, "TwoOfFour always is 0.5; remove it"),

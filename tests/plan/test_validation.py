@@ -159,6 +159,14 @@ def test_only_classes_and_tokens_are_learnt_from_a_teacher() -> None:
     assert refused in message(plan, "Failed")
 
 
+def test_checkpoints_that_are_averaged_are_not_left_to_the_clock() -> None:
+    average = {"postprocess": [{"average": {}}]}
+    plan = plan_job(world(job(**average, checkpoint={"storage": "s3://ckpt/a"})))
+    assert "postprocess[0].average: which checkpoints there are is left to the clock" in message(plan, "Failed")
+    by_steps = plan_job(world(job(**average, checkpoint={"storage": "s3://ckpt/a", "everySteps": 10})))
+    assert condition(by_steps, "Validated")[0] == "True"
+
+
 def test_conditions_keep_their_transition_time() -> None:
     waiting = job(runtimeRef={"name": "gpu"})
     first = plan_job(world(waiting))

@@ -48,6 +48,7 @@ from finetune_trainer.parallel.consolidation import whole_model
 from finetune_trainer.parallel.selection import strategy_of
 from finetune_trainer.parallel.strategy import Strategy
 from finetune_trainer.postprocess.chain import Postprocessing
+from finetune_trainer.postprocess.passed import Passed, average_of, check_average, series_of
 from finetune_trainer.postprocess.suitability import check_layers, check_packages
 from finetune_trainer.processors import set_threads
 from finetune_trainer.ranks import Ranks
@@ -129,8 +130,9 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         reports = ReportContext(config, data.report, loop.history.wire(), package_versions())
         made = exporter.export(trained, data, evaluation, loop.baseline, reports) if run.rank == 0 else ""
         digest = ranks.broadcast(made)
+        passed = Passed(config, make, loop.step, run.scratch)
         del adaptation, trained, ready, strategy, loop, evaluate  # the steps read the model from its files
-        chain = Postprocessing(exporter, data, replace(evaluator, ranks=Ranks()), evaluation, reports)
+        chain = Postprocessing(exporter, data, replace(evaluator, ranks=Ranks()), evaluation, reports, passed)
         steps = ranks.broadcast(chain.run(run.scratch / "postprocess") if run.rank == 0 else None)
     return _result(config, data, evaluation, digest, steps)
 
@@ -186,6 +188,7 @@ def _adapted(
     options: dict[str, Any],
     plan: StepPlan,
 ) -> Adaptation:
+    check_average(config, plan.total_steps)
     # The same seed on every rank: a new head and new adapters start out equal.
     seed_everything(config.training.seed)
     trust = config.model.trust_remote_code
@@ -300,7 +303,9 @@ def _checkpoints(config: TrainerConfig, data: PreparedData, run: Run) -> Backgro
     storage, attempt = config.checkpoint, config.job.attempt
     # A group of its own: checkpoints are agreed on while the loop uses the other one.
     ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
-    store = CheckpointStore(storage.storage, storage.keep, ranks, run.scratch, lineage, run.metrics, attempt)
+    average = average_of(config.postprocess)
+    series = series_of(config, average) if average else None
+    store = CheckpointStore(storage.storage, storage.keep, ranks, run.scratch, lineage, run.metrics, attempt, series)
     return BackgroundCheckpoints(store, ranks)
 
 

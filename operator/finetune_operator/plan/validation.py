@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from finetune_api.fine_tune_job import FineTuneJobSpec
+from finetune_api.postprocess import averaging_problems
 from finetune_api.training_runtime import TrainingRuntimeSpec
 from finetune_api.unknown import decidable, read
 from finetune_operator.plan.scheduler_choice import scheduler_of
@@ -50,6 +51,7 @@ def _verdict(spec: bytes, runtime: bytes | None, complete: bool) -> Validated:
     defaults, wrong_defaults = (None, []) if runtime is None else read(TrainingRuntimeSpec, orjson.loads(runtime))
     checks: list[Callable[[], list[str]]] = [
         *((lambda: _storage_errors(job, defaults), lambda: _trust_errors(job, defaults)) if complete else ()),
+        lambda: _averaging_errors(job, defaults),
         lambda: _source_errors(job),
         lambda: _queue_errors(job, defaults),
         lambda: _elastic_errors(job, defaults),
@@ -74,6 +76,11 @@ def _storage_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -
                 "to s3://BUCKET/PREFIX or pvc://CLAIM/PATH"
             )
     return errors
+
+
+def _averaging_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:
+    checkpoint = job.checkpoint or (runtime.checkpoint if runtime else None)
+    return [f"spec.{problem}" for problem in averaging_problems(job.postprocess, checkpoint)] if checkpoint else []
 
 
 def _trust_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:

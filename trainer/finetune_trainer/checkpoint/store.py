@@ -23,7 +23,7 @@ from finetune_trainer.checkpoint.backend import (
 )
 from finetune_trainer.checkpoint.lineage import Lineage, check_trainable
 from finetune_trainer.checkpoint.opening import open_backend
-from finetune_trainer.checkpoint.retention import surplus
+from finetune_trainer.checkpoint.retention import Series, surplus
 from finetune_trainer.checkpoint.state import read_state, saved_shapes, write_state
 from finetune_trainer.errors import CheckpointError, Superseded, TrainerError
 from finetune_trainer.prometheus import TrainingMetrics
@@ -66,6 +66,7 @@ class CheckpointStore:
         scratch: A local folder for downloads and uploads, shared by the processes of a pod.
         attempt: Of the job. Once a newer attempt has restored, an older one can no longer save: its node may have
             been cut off from the cluster, and its pods deleted by force, while they went on training.
+        series: To keep besides.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class CheckpointStore:
         lineage: Lineage,
         metrics: TrainingMetrics | None = None,
         attempt: int = 1,
+        series: Series | None = None,
     ) -> None:
         self._backend = open_backend(uri, scratch)
         self._keep = keep
@@ -84,6 +86,7 @@ class CheckpointStore:
         self._lineage = lineage
         self._metrics = metrics or TrainingMetrics()
         self._attempt = attempt
+        self._series = series
         self._damaged: set[str] = set()
         self._best: str | None = None
         self.last: SavedCheckpoint | None = None
@@ -187,7 +190,11 @@ class CheckpointStore:
         }
 
     def _prune(self, newest: str) -> None:
-        for name in surplus(self._backend.names(), self._keep, newest, self._best, self._damaged):
+        names = self._backend.names()
+        kept = self._series.of([name for name in names if name not in self._damaged]) if self._series else []
+        for name in surplus(names, self._keep, newest, self._best, self._damaged):
+            if name in kept:
+                continue
             try:
                 self._backend.delete(name)
                 self._damaged.discard(name)

@@ -18,6 +18,7 @@ from finetune_trainer.export.artifact import seal
 from finetune_trainer.export.publish import Exporter
 from finetune_trainer.loop.evaluation import Evaluator
 from finetune_trainer.metrics.scores import Evaluation
+from finetune_trainer.postprocess.passed import Passed
 from finetune_trainer.postprocess.source import CPU, Source
 from finetune_trainer.postprocess.steps import write_step
 from finetune_trainer.postprocess.suitability import needed
@@ -41,6 +42,7 @@ class Postprocessing:
     trained: Evaluation
     """Of the model as it was trained."""
     reports: ReportContext
+    passed: Passed
 
     def run(self, scratch: Path) -> list[StepResult]:
         """Every step of the job, in order; [] when it has none.
@@ -95,6 +97,7 @@ class Postprocessing:
             training_examples=self._training_examples,
             device=self.evaluator.device,
             trust_remote_code=exporter.config.model.trust_remote_code,
+            passed=self.passed,
         )
 
     def _examples(self) -> list[Batch]:

@@ -13,6 +13,7 @@ from finetune_api.artifact import ArtifactDescription
 from finetune_serving.onnx_model import OnnxModel
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.models.quantization import keep_format
+from finetune_trainer.postprocess.passed import Passed
 from finetune_trainer.tasks.task import Task
 
 CPU = torch.device("cpu")
@@ -35,6 +36,8 @@ class Source:
     device: torch.device = CPU
     """What there is to compute on while a step is done."""
     trust_remote_code: bool = False
+    passed: Passed | None = None
+    """The checkpoints of the training."""
 
     def model(self) -> Any:
         """What answers as the artifact does: read from its files alone, on the host."""
@@ -64,6 +67,14 @@ class Source:
         if quantization:
             base = keep_format(base).dequantize(dtype=torch.float32)
         return PeftModel.from_pretrained(base, str(self.folder)).eval()
+
+    def merged_model(self) -> Any:
+        """The base model with the adapter added to its weights."""
+        merged = self.adapted_model().merge_and_unload(safe_merge=True)
+        # A config that still tells of 4 bits would make the next reader round the weights again.
+        if getattr(merged.config, "quantization_config", None) is not None:
+            del merged.config.quantization_config
+        return merged
 
     def _options(self) -> dict[str, Any]:
         return {

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import TorchAoConfig
 
 from finetune_api.postprocess import FOUR_BITS, PostprocessStep, Prune, Quantize
+from finetune_trainer.postprocess.averaging import averaged
 from finetune_trainer.postprocess.four_bits import DEFAULT_EXAMPLES, DEFAULT_GROUP_SIZE, round_layers, save_packed
 from finetune_trainer.postprocess.onnx_export import to_onnx
 from finetune_trainer.postprocess.source import Source
@@ -32,13 +33,19 @@ def write_step(step: PostprocessStep, source: Source, target: Path) -> str:
     return STEPS[step.kind](step, source, target)
 
 
+def average(step: PostprocessStep, source: Source, target: Path) -> str:
+    """The mean of whole models."""
+    assert step.average is not None
+    assert source.passed is not None
+    model, steps = averaged(source, source.passed, step.average)
+    model.save_pretrained(str(target))
+    adapters = ", each adapter merged into its base first" if source.description.format == "Adapter" else ""
+    return f"The weights after steps {', '.join(map(str, sorted(steps)))} were averaged{adapters}."
+
+
 def merge(step: PostprocessStep, source: Source, target: Path) -> str:
     """The adapter's update is added to each weight."""
-    merged = source.adapted_model().merge_and_unload(safe_merge=True)
-    # A config that still tells of 4 bits would make the next reader round the weights again.
-    if getattr(merged.config, "quantization_config", None) is not None:
-        del merged.config.quantization_config
-    merged.save_pretrained(str(target))
+    source.merged_model().save_pretrained(str(target))
     widened = ", whose quantized weights were widened to float32 first" if source.description.quantization else ""
     return f"The adapter was merged into its base model{widened}."
 
@@ -124,4 +131,4 @@ def _is_quantized(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) and type(module.weight.data).__module__.startswith("torchao.")
 
 
-STEPS: dict[str, Write] = {"merge": merge, "prune": prune, "quantize": quantize, "onnx": onnx}
+STEPS: dict[str, Write] = {"average": average, "merge": merge, "prune": prune, "quantize": quantize, "onnx": onnx}
