@@ -81,7 +81,8 @@ def test_the_mean_of_models_that_hardly_moved_is_the_base(
     training = wanted.training.model_copy(update={"learning_rate": 1e-9})
     run(wanted.model_copy(update={"training": training}), tmp_path)
     base = load_file(tiny_llama / "model.safetensors")[f"{LAYER}.weight"]
-    coarse = 0.02 if "qlora" in method else 1e-5
+    # Half of NF4's widest gap, beside the greatest weight.
+    coarse = 0.16 * float(base.abs().max()) if "qlora" in method else 1e-5
     torch.testing.assert_close(averaged(tmp_path)[f"{LAYER}.weight"], base, atol=coarse, rtol=0)
 
 
