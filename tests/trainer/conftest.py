@@ -13,7 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from trainer.model_fixtures import questions, tickets, tiny_bert, tiny_gpt2, tiny_llama, tiny_qwen, wild_bert  # noqa: F401
+from trainer.model_fixtures import (  # noqa: F401
+    questions,
+    tickets,
+    tiny_bert,
+    tiny_deepseek,
+    tiny_gpt2,
+    tiny_llama,
+    tiny_qwen,
+    wild_bert,
+)
 
 MOTO = Path(sys.prefix) / "s3-server" / "bin" / "moto_server"
 

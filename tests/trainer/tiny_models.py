@@ -11,6 +11,8 @@ from transformers import (
     ASTForAudioClassification,
     BertConfig,
     BertModel,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
     DetrConfig,
     DetrForObjectDetection,
     DetrImageProcessorPil,
@@ -114,6 +116,24 @@ def qwen(folder: Path) -> Path:
     # Qwen2's tokenizer class brings a token of its own.
     config = Qwen2Config(vocab_size=len(tokens) + 8, max_position_embeddings=128, num_key_value_heads=2, **SIZES)
     return save(folder, Qwen2ForCausalLM(_with_ends(config, tokens)), tokens)
+
+
+def deepseek(folder: Path) -> Path:
+    """A decoder with latent attention; its second layer is a mixture of four experts beside a shared one."""
+    torch.manual_seed(12)
+    tokens = decoder_tokenizer()
+    latent = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8}
+    experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1}
+    config = DeepseekV3Config(
+        vocab_size=len(tokens),
+        max_position_embeddings=128,
+        moe_intermediate_size=8,
+        first_k_dense_replace=1,
+        **SIZES,
+        **latent,
+        **experts,
+    )
+    return save(folder, DeepseekV3ForCausalLM(_with_ends(config, tokens)), tokens)
 
 
 def gpt2(folder: Path) -> Path:

@@ -10,6 +10,7 @@ from finetune_api.method import Method
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods import apply_method
 from finetune_trainer.models.load import load_config, load_model
+from finetune_trainer.models.suitability import check_method
 from finetune_trainer.tasks.text_classification import TextClassification
 from finetune_trainer.tasks.text_generation import TextGeneration
 
@@ -40,6 +41,19 @@ def test_llama_by_default(family: str, request: pytest.FixtureRequest) -> None:
     attention = {f"self_attn.{n}_proj" for n in "qkvo"}
     assert layers(model) == attention | {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}
     assert model.peft_config["default"].lora_alpha == 4
+
+
+def test_deepseek_by_default(tiny_deepseek: Path) -> None:
+    """Neither the router nor the experts, for which PEFT takes the names of MLP layers."""
+    model = adapted(tiny_deepseek, TextGeneration(Columns(), packing=False), [], rank=4)
+    attention = {f"self_attn.{n}" for n in ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj")}
+    assert layers(model) == attention
+
+
+def test_a_prefix_before_latent_attention_is_refused(tiny_deepseek: Path) -> None:
+    config = load_config(tiny_deepseek, TextGeneration(Columns(), packing=False))
+    with pytest.raises(ConfigurationError, match=r"prefixTuning: models of the type 'deepseek_v3' .*use promptTuning"):
+        check_method(config, "TextGeneration", Method.model_validate({"prefixTuning": {}}))
 
 
 def test_an_unknown_layer_is_refused_with_those_there_are(tiny_gpt2: Path) -> None:

@@ -168,6 +168,12 @@ def writer(folder: Path) -> Path:
     return tiny_models.llama(folder)
 
 
+def mixture_of_experts(folder: Path) -> Path:
+    from trainer import tiny_models
+
+    return tiny_models.deepseek(folder)
+
+
 POLITE, RUDE = ["thanks a", "please you"], ["what is broken", "crashes"]
 
 
@@ -350,6 +356,16 @@ CASES = {
         answered=tells_the_sides,
         methods=("lora",),
         dataset={"augmentation": {"image": {"verticalFlip": True, "rotation": 10, "crop": 0.2, "hue": 0.1}}},
+    ),
+    "text-generation-deepseek": Case(
+        task="TextGeneration",
+        model=mixture_of_experts,
+        data=replies,
+        metric="loss",
+        reaches=0.5,
+        writes={"five parcel six": REPLIES["parcel"], "two invoice nine": REPLIES["invoice"]},
+        methods=("lora", "adalora", "ia3", "promptTuning", "pTuning"),
+        training={"maxSteps": 40},
     ),
     "seq2seq": Case(
         task="Seq2Seq",

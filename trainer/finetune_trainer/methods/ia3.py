@@ -38,6 +38,7 @@ FAMILIES: dict[str, Layers] = {
     **dict.fromkeys(BART_LIKE, (["k_proj", "v_proj"], ["fc2"])),
     **dict.fromkeys(VIT_LIKE, (["k_proj", "v_proj"], ["fc2"])),
     **dict.fromkeys(SPEECH_LIKE, (["k_proj", "v_proj"], ["output_dense"])),
+    "deepseek_v3": (["kv_b_proj"], [r"mlp\.down_proj", r"shared_experts\.down_proj"]),
     "phi3": (["qkv_proj"], ["down_proj"]),
     "distilbert": (["k_lin", "v_lin"], ["lin2"]),
     "deberta-v2": (["key_proj", "value_proj"], [r"layer\.\d+\.output\.dense"]),

@@ -33,6 +33,11 @@ def check_suitable(config: Any, task: Task, trust_remote_code: bool) -> None:
 
 def check_method(config: Any, task: str, method: Method) -> None:
     """Raises ConfigurationError for a method that the model would not take, or take wrongly."""
+    if method.prefix_tuning and config.model_type in LATENT_ATTENTION:
+        raise ConfigurationError(
+            f"method.prefixTuning: models of the type {config.model_type!r} cache keys and values of other sizes than "
+            "the learnt ones would have; use promptTuning or lora"
+        )
     if task not in ("TextClassification", "TokenClassification", "QuestionAnswering", "RewardModeling"):
         return
     by_decoders = CLASSIFYING_DECODERS.get(task)
@@ -73,6 +78,8 @@ CLASSIFYING_DECODERS: dict[str, Feature] = {
     "RewardModeling": "RewardModeling, decoders",
 }
 """Tasks with one output a text, which decoders give at its last token."""
+LATENT_ATTENTION = frozenset({"deepseek_v3"})
+"""Decoders whose keys are wider than their values, and for which PEFT makes a prefix of one width."""
 PREFIXED_ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 """Encoders whose classifiers PEFT takes apart rightly; of others it leaves out what lies before the last layer."""
 
