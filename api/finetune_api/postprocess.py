@@ -13,8 +13,8 @@ from finetune_api.metrics import Task
 from finetune_api.training import Checkpoint
 from finetune_api.unknown import the_one
 
-ArtifactFormat = Literal["Full", "Adapter", "Quantized", "Onnx"]
-KINDS = ("average", "merge", "prune", "quantize", "onnx")
+ArtifactFormat = Literal["Full", "Adapter", "Quantized", "Onnx", "Tflite"]
+KINDS = ("average", "merge", "prune", "quantize", "onnx", "tflite")
 """Names on the wire; a step sets exactly one."""
 ONE_OF = f"set exactly one of {', '.join(KINDS)}"
 MAX_STEPS = 4
@@ -29,12 +29,19 @@ ONNX_TASKS: tuple[Task, ...] = (
     "TokenClassification",
 )
 """Tasks whose answer is one pass through the model. What writes text would read all of it again for each token."""
+TFLITE_TASKS: tuple[Task, ...] = (
+    "ImageClassification",
+    "QuestionAnswering",
+    "TextClassification",
+    "TokenClassification",
+)
 MAKES: dict[str, ArtifactFormat] = {
     "average": "Full",
     "merge": "Full",
     "prune": "Full",
     "quantize": "Quantized",
     "onnx": "Onnx",
+    "tflite": "Tflite",
 }
 
 
@@ -135,6 +142,15 @@ class Onnx(Schema):
     tolerance: float = Field(1e-3, gt=0, le=1, description="Greatest difference of a logit that is accepted.")
 
 
+class Tflite(Schema):
+    """Convert to LiteRT (.tflite), for phones and other small machines, and check that it answers as before.
+
+    The file takes one example of a fixed size: texts are padded to `dataset.maxLength`.
+    """
+
+    tolerance: float = Field(1e-3, gt=0, le=1, description="Greatest difference of a logit that is accepted.")
+
+
 class PostprocessStep(Schema):
     """One step. Its artifact is `OUTPUT-NAME`, evaluated on the same held-out data as the trained model."""
 
@@ -154,6 +170,7 @@ class PostprocessStep(Schema):
     prune: Prune | None = None
     quantize: Quantize | None = None
     onnx: Onnx | None = None
+    tflite: Tflite | None = None
     gate: list[Gate] = Field(
         default_factory=list, max_length=8, description="What the result of this very step must reach."
     )
@@ -190,7 +207,7 @@ class PostprocessedArtifact(Schema):
     """Its folder."""
     digest: str = Field(description="sha256 of the manifest, which holds the sha256 of every file.")
     format: ArtifactFormat = "Full"
-    """Quantized and Onnx ones can be served, but not trained further."""
+    """Quantized, Onnx and Tflite ones can be served, but not trained further."""
     metrics: dict[str, float] | None = None
     """On held-out data."""
 
@@ -243,6 +260,8 @@ def _refusal(kind: str, before: ArtifactFormat, method: str, task: Task) -> str 
         if task == "ObjectDetection":
             return "detectors cannot be converted yet; remove it, or set quantize"
         return f"a graph answers in one pass, and {task} writes token by token; remove it, or set quantize"
+    if kind == "tflite" and task not in TFLITE_TASKS:
+        return f"is for {', '.join(TFLITE_TASKS)}, not {task}; remove it"
     return None
 
 

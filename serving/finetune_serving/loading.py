@@ -31,7 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.exit_codes import ExitCode
 from finetune_serving.artifact import Artifact, base_folder, local_folder, verify
-from finetune_serving.onnx_model import OnnxModel
+from finetune_serving.conversions import CONVERTED, RUNTIMES
 from finetune_serving.recommender import Catalogue, Recommender
 from finetune_serving.recordings import window
 from finetune_serving.settings import ModelSource
@@ -106,19 +106,20 @@ def _load(source: ModelSource, artifact: Artifact) -> tuple[Any, Any]:
 def _whole_model(source: ModelSource, artifact: Artifact) -> Any:
     needed = _runtime(artifact)
     if needed and importlib.util.find_spec(needed) is None:
+        extra = "tflite" if needed == RUNTIMES["Tflite"] else "postprocess"
         raise StartupError(
             f"{source.uri}: a model of the format {artifact.description.format} needs {needed}, which this server does "
-            "not have; use an image with finetune-operator[postprocess]"
+            f"not have; use an image with finetune-operator[{extra}]"
         )
-    if artifact.description.format == "Onnx":
-        return OnnxModel(artifact.folder, source.trust_remote_code)
+    if converted := CONVERTED.get(artifact.description.format):
+        return converted(artifact.folder, source.trust_remote_code)
     return _model(artifact.folder, artifact.description, source.trust_remote_code)
 
 
 def _runtime(artifact: Artifact) -> str | None:
     """What runs a format that PyTorch alone cannot."""
     if artifact.description.format != "Quantized":
-        return "onnxruntime" if artifact.description.format == "Onnx" else None
+        return RUNTIMES.get(artifact.description.format)
     return QUANTIZERS.get(_quantization_method(artifact.folder) or "")
 
 

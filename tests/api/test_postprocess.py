@@ -58,7 +58,11 @@ def test_a_chain_that_works_is_accepted(steps: list[dict[str, Any]], method: dic
         ([{"onnx": {}}], {"pTuning": {}}, "method.pTuning makes an adapter; use lora or full"),
         ([{"quantize": {}}, {"onnx": {}}], {"full": {}}, "the step before makes the format Quantized; put it last"),
         ([{"prune": {}}, {"prune": {}}], {"full": {}}, "postprocess[1].name: there are two steps 'prune'"),
-        ([{}], {"full": {}}, "postprocess[0]: set exactly one of average, merge, prune, quantize, onnx; got none"),
+        (
+            [{}],
+            {"full": {}},
+            "postprocess[0]: set exactly one of average, merge, prune, quantize, onnx, tflite; got none",
+        ),
         ([{"merge": {}, "onnx": {}}], LORA, "got merge, onnx"),
         ([{"prune": {"sparsity": 1.0}}], {"full": {}}, "less than 1"),
         ([{"prune": {"sparsity": 0.2, "pattern": "TwoOfFour"}}], {"full": {}}, "TwoOfFour always is 0.5; remove it"),
@@ -84,6 +88,11 @@ def test_a_chain_that_cannot_work_is_refused(
 def test_a_graph_of_what_writes_token_by_token_is_refused(task: str) -> None:
     with pytest.raises(ValidationError, match=f"onnx: a graph answers in one pass, and {task} writes token by token"):
         FineTuneJobSpec.model_validate(spec([{"onnx": {}}], {"full": {}}, task=task))
+
+
+def test_tflite_is_refused_where_the_server_could_not_use_it() -> None:
+    with pytest.raises(ValidationError, match=r"tflite: is for ImageClassification, .* not TextGeneration; remove it"):
+        FineTuneJobSpec.model_validate(spec([{"tflite": {}}], {"full": {}}, task="TextGeneration"))
 
 
 def test_a_gate_against_the_trained_model_needs_a_step_after_it() -> None:

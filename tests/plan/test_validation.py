@@ -10,6 +10,10 @@ from plan.builders import NOW, condition, created, follow, job, message, reasons
 BAD = [
     ({"checkpoint": None}, "spec.checkpoint.storage: required; set it here or in the TrainingRuntime"),
     ({"output": None}, "spec.output.storage: required"),
+    (
+        {"checkpoint": {"storage": "s3://here/it"}, "output": {"storage": "s3://here/it/"}},
+        "spec.output.storage: 's3://here/it/' is where the checkpoints go; give each a folder of its own",
+    ),
     ({"training": {"learningRate": -1}}, "spec.training.learningRate: input should be greater than 0; got -1"),
     ({"training": {"epoch": 3}}, "spec.training.epoch: unknown field"),
     ({"task": "Cooking"}, "spec.task: input should be 'TextClassification'"),

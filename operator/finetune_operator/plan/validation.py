@@ -75,7 +75,18 @@ def _storage_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -
                 f"spec.{field}.storage: required; set it here or in the TrainingRuntime, "
                 "to s3://BUCKET/PREFIX or pvc://CLAIM/PATH"
             )
-    return errors
+    return errors or _one_place_errors(job, runtime)
+
+
+def _one_place_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:
+    """Each gets a folder of the same name below its place: the model would lie among the checkpoints."""
+    checkpoint, output = job.checkpoint or (runtime and runtime.checkpoint), job.output or (runtime and runtime.output)
+    if checkpoint and output and checkpoint.storage.rstrip("/") == output.storage.rstrip("/"):
+        return [
+            f"spec.output.storage: {output.storage!r} is where the checkpoints go; give each a folder of its own, "
+            "such as …/models and …/checkpoints"
+        ]
+    return []
 
 
 def _averaging_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:

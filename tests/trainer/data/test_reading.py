@@ -39,9 +39,13 @@ def test_a_folder_is_read_in_the_order_of_the_names(tmp_path: Path) -> None:
     ("name", "content", "expected"),
     [
         ("d.jsonl", b'{"text": "a"}\n{"text": "b', r"d\.jsonl line 2: not valid JSON .*half-written"),
-        ("d.jsonl", b'{"text": "a"}\n{"text" "b"}\n{"text": "c"}\n', r"d\.jsonl line 2: not valid JSON"),
+        (
+            "d.jsonl",
+            b'{"text": "a"}\n{"text" "b"}\n{"text": "c"}\n',
+            r"d\.jsonl line 2: not valid JSON \(.*, at character 9 of the line\)$",
+        ),
         ("d.jsonl", b'{"text": "a"}\n["b"]\n', r"d\.jsonl line 2: a list where a JSON object"),
-        ("d.jsonl", b'{"text": "\xff"}\n', r"d\.jsonl line 1: not valid JSON"),
+        ("d.jsonl", b'{"text": "\xff"}\n', r"d\.jsonl line 1: not UTF-8 at byte 11 of the line; save"),
         ("d.csv", b"text,label\na,x\nb\n", r"d\.csv line 3: 1 values, but the header has 2 columns"),
         ("d.csv", b'text,label\n"a,x\n', r"d\.csv line 2: not valid CSV .*half-written"),
         ("d.csv", b"text,label\na\xff,x\n", r"d\.csv line 2: not UTF-8"),

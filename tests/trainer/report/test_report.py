@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.loop.history import LIMIT, History
 from finetune_trainer.metrics.roc import roc_curves
 from finetune_trainer.report.files import ReportContext, write_reports
-from finetune_trainer.report.plots import write_plots
+from finetune_trainer.report.plots import draw_loss, moving_mean, write_plots
 from trainer.jobs import job
 
 LABELS = ["a|b", "longer than any label that has room in a picture", "$c$", "日本"]
@@ -67,6 +68,19 @@ def test_without_data_there_is_no_folder_of_pictures(tmp_path: Path) -> None:
 
 def test_a_hundred_classes_still_make_a_picture(tmp_path: Path) -> None:
     assert "plots/confusion_matrix.png" in write_plots(tmp_path, evaluation(classes=100))
+
+
+@pytest.mark.parametrize(("losses", "lowest"), [([2.0, 1.0], 0.0), ([0.5, -3.0], -3.0)])
+def test_negative_losses_are_in_the_picture(losses: list[float], lowest: float) -> None:
+    axes = Figure().add_subplot()
+    draw_loss(axes, {"training": [{"step": step, "loss": loss} for step, loss in enumerate(losses)], "validation": []})
+    assert axes.get_ylim()[0] <= lowest
+
+
+def test_a_mean_goes_through_the_middle_of_a_noisy_curve() -> None:
+    noisy = [2.0 + (-1) ** step for step in range(200)]
+    assert moving_mean(noisy)[5:-5] == pytest.approx(2.0, abs=0.15)
+    assert moving_mean([3.0] * 100) == pytest.approx(3.0), "the ends are no lower"
 
 
 def test_a_picture_that_cannot_be_drawn_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

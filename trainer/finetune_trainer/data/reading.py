@@ -97,8 +97,17 @@ def _parse_json(line: bytes, where: Where) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        half = "" if line.endswith(b"\n") else "; the line has no end: the file may be half-written"
-        raise DataError(f"{where}: not valid JSON ({error}){half}") from None
+        raise DataError(f"{where}: {_json_problem(line, error)}") from None
+
+
+def _json_problem(line: bytes, error: orjson.JSONDecodeError) -> str:
+    """orjson counts lines in what it was given, which is one line of the file."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as wrong:
+        return f"not UTF-8 at byte {wrong.start + 1} of the line; save the file as UTF-8"
+    half = "" if line.endswith(b"\n") else "; the line has no end: the file may be half-written"
+    return f"not valid JSON ({error.msg}, at character {min(error.pos, len(line.rstrip())) + 1} of the line){half}"
 
 
 def read_csv(file: Path, name: str) -> Iterator[Row]:

@@ -26,7 +26,7 @@ from finetune_trainer.report.files import ReportContext, write_reports
 
 log = logging.getLogger(__name__)
 
-LIBRARY = {"Full": "transformers", "Quantized": "transformers", "Onnx": "onnx", "Adapter": "peft"}
+LIBRARY = {"Full": "transformers", "Quantized": "transformers", "Onnx": "onnx", "Tflite": "tflite", "Adapter": "peft"}
 """What loads a format, in the words of the Hub."""
 DIGITS = 6
 """Of a metric in the termination message, which has little room."""
@@ -122,6 +122,8 @@ class Postprocessing:
                 "format": MAKES[step.kind],
                 "base_model": None,
                 "quantization": None,
+                # A .tflite file has one length.
+                "positions": before.max_length if step.tflite else before.positions,
                 "versions": {**before.versions, **versions},
             }
         )
@@ -130,7 +132,7 @@ class Postprocessing:
         """As it will be served: from its files, quantized and converted models on the host."""
         if not self.data.held_out:
             return Evaluation({}, {})
-        device = CPU if made.description.format in ("Onnx", "Quantized") else self.evaluator.device
+        device = CPU if made.description.format in ("Onnx", "Tflite", "Quantized") else self.evaluator.device
         model = made.model().to(device)
         evaluator = replace(self.evaluator, precision="Float32", device=device)
         return evaluator.evaluate(model, self.data.held_out[1])
@@ -150,5 +152,5 @@ class Postprocessing:
 
 def model_bytes(folder: Path) -> int:
     """Size of the weights."""
-    kinds = (".safetensors", ".onnx", ".data", ".bin")
+    kinds = (".safetensors", ".onnx", ".data", ".tflite", ".bin")
     return sum(file.stat().st_size for file in folder.iterdir() if file.suffix in kinds)

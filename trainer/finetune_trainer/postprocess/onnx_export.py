@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from finetune_serving.onnx_model import MODEL_FILE, OnnxModel
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.postprocess.comparison import compared, outputs_of
 from finetune_trainer.tasks.task import Task
 
 LARGE = 1_500_000_000
 """Bytes of weights beyond which they go into a file of their own: one of ONNX holds 2 GB."""
-OUTPUTS = {"QuestionAnswering": ("start_logits", "end_logits")}
-"""What models of a task give; those of others give `logits`."""
 
 
 class TensorsOnly(nn.Module):
@@ -31,11 +30,6 @@ class TensorsOnly(nn.Module):
         """Inputs in the order of the batch's."""
         made = self.model(**dict(zip(self._inputs, inputs, strict=True)), **self._options)
         return tuple(getattr(made, name) for name in self._outputs)
-
-
-def outputs_of(task: Task) -> tuple[str, ...]:
-    """Names of what a model of the task gives."""
-    return OUTPUTS.get(task.name, ("logits",))
 
 
 def to_onnx(task: Task, model: Any, examples: list[Batch], folder: Path, tolerance: float) -> float:
@@ -92,21 +86,3 @@ def _free_sizes(inputs: dict[str, Tensor]) -> tuple[dict[int, Any], ...]:
     # Convolutions over samples want a length of some pattern, which the exporter finds out by itself.
     second = torch.export.Dim.DYNAMIC if "input_values" in inputs else length
     return tuple({0: batch} | ({1: second} if tensor.dim() == 2 else {}) for tensor in inputs.values())
-
-
-def compared(task: Task, model: Any, converted: Any, examples: list[Batch], tolerance: float, step: str) -> float:
-    """The greatest difference of an output, over all examples.
-
-    Raises:
-        ConfigurationError: It is beyond `tolerance`.
-    """
-    with torch.no_grad():
-        difference = max(
-            float((task.outputs(model, batch) - task.outputs(converted, batch)).abs().max()) for batch in examples
-        )
-    if not difference <= tolerance:
-        raise ConfigurationError(
-            f"postprocess.{step}: the converted model answers otherwise: its logits differ by {difference:.3g}, and "
-            f"tolerance allows {tolerance:g}; raise tolerance if the gates on its metrics suffice, or remove the step"
-        )
-    return difference

@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import BitsAndBytesConfig
 
 from finetune_api.artifact import ArtifactDescription
-from finetune_serving.onnx_model import OnnxModel
+from finetune_serving.conversions import CONVERTED
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.models.quantization import keep_format
 from finetune_trainer.postprocess.passed import Passed
@@ -41,8 +41,8 @@ class Source:
 
     def model(self) -> Any:
         """What answers as the artifact does: read from its files alone, on the host."""
-        if self.description.format == "Onnx":
-            return OnnxModel(self.folder, self.trust_remote_code)
+        if converted := CONVERTED.get(self.description.format):
+            return converted(self.folder, self.trust_remote_code)
         return self.adapted_model() if self.description.format == "Adapter" else self.whole_model()
 
     def whole_model(self) -> Any:

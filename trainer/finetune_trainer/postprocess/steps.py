@@ -15,6 +15,7 @@ from finetune_trainer.postprocess.four_bits import DEFAULT_EXAMPLES, DEFAULT_GRO
 from finetune_trainer.postprocess.onnx_export import to_onnx
 from finetune_trainer.postprocess.source import Source
 from finetune_trainer.postprocess.suitability import named_linear_layers
+from finetune_trainer.postprocess.tflite_export import to_tflite
 
 DEFAULT_SPARSITY = 0.3
 
@@ -127,8 +128,24 @@ def onnx(step: PostprocessStep, source: Source, target: Path) -> str:
     return f"Converted to ONNX; the greatest difference of a logit was {difference:.1e}."
 
 
+def tflite(step: PostprocessStep, source: Source, target: Path) -> str:
+    """One file for one row at a time, compared with the model on held-out examples."""
+    assert step.tflite is not None
+    length = source.description.max_length or 1
+    model = source.whole_model()
+    difference = to_tflite(source.task, model, source.examples, length, target, step.tflite.tolerance)
+    return f"Converted to TFLite (LiteRT); the greatest difference of a logit was {difference:.1e}."
+
+
 def _is_quantized(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) and type(module.weight.data).__module__.startswith("torchao.")
 
 
-STEPS: dict[str, Write] = {"average": average, "merge": merge, "prune": prune, "quantize": quantize, "onnx": onnx}
+STEPS: dict[str, Write] = {
+    "average": average,
+    "merge": merge,
+    "prune": prune,
+    "quantize": quantize,
+    "onnx": onnx,
+    "tflite": tflite,
+}

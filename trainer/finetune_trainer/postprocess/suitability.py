@@ -15,9 +15,11 @@ ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 
 def needed(step: PostprocessStep) -> tuple[str, ...]:
-    """Distributions of the extra `postprocess` that a step works with."""
+    """Distributions that a step works with."""
     if step.quantize:
         return ("compressed-tensors",) if step.quantize.scheme in FOUR_BITS else ("torchao",)
+    if step.tflite:
+        return ("litert-torch", "ai-edge-litert")
     return ONNX if step.onnx else ()
 
 
@@ -26,9 +28,10 @@ def check_packages(steps: Sequence[PostprocessStep]) -> None:
     for place, step in enumerate(steps):
         missing = [name for name in needed(step) if importlib.util.find_spec(name.replace("-", "_")) is None]
         if missing:
+            extra = "tflite" if step.tflite else "postprocess"
             raise ConfigurationError(
                 f"postprocess[{place}].{step.kind} needs {', '.join(missing)}, which this trainer does not have: use "
-                "an image with finetune-operator[postprocess], or remove the step"
+                f"an image with finetune-operator[{extra}], or remove the step"
             )
 
 

@@ -85,7 +85,7 @@ def _eval_results(facts: CardFacts) -> Iterable[EvalResult]:
             dataset_name=f"{part} data of {config.job.name}",
             dataset_split=part,
             metric_type=name,
-            metric_value=round(value, 6),
+            metric_value=round(value, 6) + 0.0,
         )
 
 
@@ -199,4 +199,4 @@ def _plain(value: Any) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "" if value is None else f"{value:z.4f}"

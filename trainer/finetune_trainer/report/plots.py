@@ -17,6 +17,8 @@ CELL_TEXTS = 20
 """A larger confusion matrix has no room for a number in each cell."""
 LABEL_TEXTS = 40
 LONGEST_LABEL = 24
+SMOOTHED = 60
+"""Points beyond which a curve hides its own course."""
 INK, GRID, MUTED = "#222222", "#dddddd", "#8a8a8a"
 TRAINING, VALIDATION = "#3b6fb6", "#d1495b"
 
@@ -70,15 +72,28 @@ def _save(draw: Callable[[Any, Any], None], data: Any, path: Path) -> None:
 
 
 def draw_loss(axes: Any, history: Report) -> None:
-    """Training loss at each log line; validation loss where it was evaluated."""
+    """Training loss at each log line, with its mean over the lines around where they are many; validation loss."""
     training, validation = history["training"], [p for p in history["validation"] if "loss" in p]
-    axes.plot(*_series(training, "loss"), color=TRAINING, linewidth=1.4, label="training")
+    steps, losses = _series(training, "loss")
+    many = len(losses) > SMOOTHED
+    axes.plot(steps, losses, color=TRAINING, linewidth=1.4, alpha=0.3 if many else 1, label="training")
+    if many:
+        axes.plot(steps, moving_mean(losses), color=TRAINING, linewidth=1.8, label="training, mean")
     if validation:
         style = {"color": VALIDATION, "linewidth": 1.4, "marker": "o", "markersize": 4}
         axes.plot(*_series(validation, "loss"), label="validation", **style)
+    if many or validation:
         axes.legend(frameon=False)
-    _dress(axes, "Loss", "step", "cross-entropy")
-    axes.set_ylim(bottom=0)
+    _dress(axes, "Loss", "step", "")
+    if min(losses, default=0.0) >= 0:  # those of reinforcement learning may be negative
+        axes.set_ylim(bottom=0)
+
+
+def moving_mean(values: list[float]) -> Any:
+    """The mean of a twentieth of the values around each, of fewer at the ends."""
+    window = np.ones(max(3, len(values) // 20))
+    around = np.convolve(np.ones(len(values)), window, mode="same")
+    return np.convolve(values, window, mode="same") / around
 
 
 def draw_learning_rate(axes: Any, history: Report) -> None:
