@@ -81,9 +81,11 @@ def test_the_mean_of_models_that_hardly_moved_is_the_base(
     training = wanted.training.model_copy(update={"learning_rate": 1e-9})
     run(wanted.model_copy(update={"training": training}), tmp_path)
     base = load_file(tiny_llama / "model.safetensors")[f"{LAYER}.weight"]
-    # Half of NF4's widest gap, beside the greatest weight.
-    coarse = 0.16 * float(base.abs().max()) if "qlora" in method else 1e-5
-    torch.testing.assert_close(averaged(tmp_path)[f"{LAYER}.weight"], base, atol=coarse, rtol=0)
+    off = (averaged(tmp_path)[f"{LAYER}.weight"] - base).abs()
+    if "qlora" in method:  # which was rounded to 4 bits
+        assert off.mean() < 0.3 * base.abs().mean()
+    else:
+        assert off.max() < 1e-5
 
 
 def test_a_run_too_short_for_its_average_is_refused_before_it_is_trained(
