@@ -47,6 +47,13 @@ class Evaluation(Schema):
 
     gate: list[Gate] = Field(default_factory=list, max_length=32)
     """All must pass, or nothing is published."""
+    top_k: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Recommendation: items that the server answers with, and places of the ranking that count for the "
+        "metrics, whose names end with it: hitRate20, ndcg20. Default 10.",
+    )
 
 
 class Publish(Schema):

@@ -16,7 +16,7 @@ from finetune_api.evaluation import Evaluation, Gate, Publish
 from finetune_api.failure_policy import FailurePolicy
 from finetune_api.method import Method
 from finetune_api.method_support import support_rules, unsupported
-from finetune_api.metrics import RATIOS, Task, metrics_of
+from finetune_api.metrics import DEFAULT_TOP_K, Task, is_ratio, metrics_of
 from finetune_api.model_deployment import DeploymentTemplate
 from finetune_api.model_reference import ModelReference, origin_problems, origin_rules
 from finetune_api.pods import Credentials, PodTemplate, Resources
@@ -146,7 +146,10 @@ class FineTuneJobSpec(Schema):
         return self
 
     def _unknown_metrics(self) -> Iterator[str]:
-        known = metrics_of(self.task, rated=self.dataset.columns.rating is not None)
+        top_k = self.evaluation.top_k or DEFAULT_TOP_K
+        known = metrics_of(self.task, rated=self.dataset.columns.rating is not None, top_k=top_k)
+        if self.evaluation.top_k is not None and self.task != "Recommendation":
+            yield f"evaluation.topK is for Recommendation, not {self.task}; remove it"
         named = {f"{path}.metric": gate.metric for path, gate in self._gates()}
         if self.training.early_stopping:
             named["training.earlyStopping.metric"] = self.training.early_stopping.metric
@@ -164,7 +167,7 @@ class FineTuneJobSpec(Schema):
 
     def _impossible_gates(self) -> Iterator[str]:
         for path, gate in self._gates():
-            if gate.value is not None and gate.metric in RATIOS and not 0 <= gate.value <= 1:
+            if gate.value is not None and is_ratio(gate.metric) and not 0 <= gate.value <= 1:
                 yield f"{path}.value: {gate.metric} lies between 0 and 1, got {gate.value:g}; for 85 % write 0.85"
             if gate.baseline == "Deployed" and self.publish is None:
                 yield f"{path}.baseline: which model is deployed is said by publish.modelName; set it"

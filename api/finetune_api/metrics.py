@@ -32,13 +32,13 @@ METRICS: dict[str, tuple[str, ...]] = {
     "Seq2Seq": ("rougeL", "rouge1", "rouge2", "bleu", "chrf", "loss"),
     "TokenClassification": ("f1", "precision", "recall", "accuracy", "loss"),
 }
+DEFAULT_TOP_K = 10
+"""Places of a ranking of items that count."""
 RATIOS = frozenset(
     {
         "mAP",
         "mAP50",
         "mAP75",
-        "hitRate10",
-        "ndcg10",
         "accuracy",
         "precision",
         "recall",
@@ -51,15 +51,25 @@ RATIOS = frozenset(
         "chrf",
     }
 )
-"""Between 0 and 1."""
+"""Between 0 and 1, as are those of rankings."""
 LOWER_IS_BETTER = frozenset({"loss", "perplexity", "rmse", "mae"})
 
 
-def metrics_of(task: str, rated: bool) -> tuple[str, ...]:
+def ranking_metrics(top_k: int) -> tuple[str, str]:
+    """Their names tell how many places count."""
+    return f"hitRate{top_k}", f"ndcg{top_k}"
+
+
+def is_ratio(metric: str) -> bool:
+    """Whether it lies between 0 and 1."""
+    return metric in RATIOS or metric.rstrip("0123456789") in ("hitRate", "ndcg")
+
+
+def metrics_of(task: str, rated: bool, top_k: int = DEFAULT_TOP_K) -> tuple[str, ...]:
     """What an evaluation can give: recommendations are judged otherwise where the data has ratings."""
     if task != "Recommendation":
         return METRICS[task]
-    return ("rmse", "mae", "loss") if rated else ("hitRate10", "ndcg10")
+    return ("rmse", "mae", "loss") if rated else ranking_metrics(top_k)
 
 
 def better(metric: str, candidate: float, best: float) -> bool:

@@ -9,7 +9,7 @@ from finetune_api.engine_support import unshardable
 from finetune_api.errors import Problems
 from finetune_api.method import Method
 from finetune_api.method_support import unsupported
-from finetune_api.metrics import Task
+from finetune_api.metrics import DEFAULT_TOP_K, Task
 from finetune_api.model_reference import ModelReference, origin_problems
 from finetune_api.postprocess import PostprocessStep, averaging_problems, step_problems
 from finetune_api.training import Checkpoint, Training
@@ -39,6 +39,8 @@ class TrainerConfig(Schema):
     hang_timeout_seconds: int | None = Field(None, ge=1)
     """`failurePolicy.hangTimeoutSeconds`."""
     postprocess: list[PostprocessStep] = Field(default_factory=list)
+    top_k: int = DEFAULT_TOP_K
+    """`evaluation.topK`."""
 
     @model_validator(mode="after")
     def method_is_supported(self) -> "TrainerConfig":

@@ -10,8 +10,6 @@ from finetune_serving.prediction import BadInput, Row, Tensor
 from finetune_serving.recommender import every_item
 
 USER_INPUT = "user"
-MOST = 10
-"""Items an answer holds; the metrics look at as many."""
 Recommended = list[dict[str, str | float]]
 
 
@@ -46,7 +44,7 @@ class ItemRecommender:
             scores = torch.sigmoid(scores)
         for row, user in enumerate(encodings):
             scores[row, self._catalogue.seen[user]] = -torch.inf
-        best = scores.topk(min(MOST, scores.shape[1]))
+        best = scores.topk(min(self._model.config.top_k, scores.shape[1]))
         return [
             [{"item": self._catalogue.items[i], "score": s} for s, i in zip(*row, strict=True) if s > -torch.inf]
             for row in zip(best.values.tolist(), best.indices.tolist(), strict=True)

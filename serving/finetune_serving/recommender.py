@@ -54,6 +54,7 @@ class RecommenderConfig(PretrainedConfig):
         rated: bool = False,
         start: float = 0.0,
         dropout: float = 0.0,
+        top_k: int = 10,
         **options: Any,
     ) -> None:
         self.user_count = user_count
@@ -62,6 +63,7 @@ class RecommenderConfig(PretrainedConfig):
         self.layers = layers or []
         self.rated = rated
         self.start = start
+        self.top_k = top_k
         if self.layers:
             self.dropout = dropout
         super().__init__(**options)

@@ -1,5 +1,6 @@
 """job.json: the part of a job that the trainer reads."""
 
+from finetune_api.metrics import DEFAULT_TOP_K
 from finetune_api.trainer_config import JobIdentity, TrainerConfig
 from finetune_operator.plan.resolution import ResolvedJob
 
@@ -19,4 +20,5 @@ def trainer_config(job: ResolvedJob, attempt: int) -> TrainerConfig:
         output=job.output,
         hang_timeout_seconds=job.failure_policy.hang_timeout_seconds,
         postprocess=spec.postprocess,
+        top_k=spec.evaluation.top_k or DEFAULT_TOP_K,
     )

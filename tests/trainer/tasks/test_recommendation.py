@@ -105,10 +105,24 @@ def test_a_rank_passes_over_what_the_user_has_had() -> None:
     assert ranks.tolist() == [2.0, 2.5], "behind d alone; behind d, and level with e; a and b do not count"
 
 
-def test_hits_and_gains_are_those_of_the_first_ten() -> None:
-    metrics = RankScores(100).evaluation(np.array([1.0, 3.0, 10.0, 11.0]), np.ones(4)).metrics
-    assert metrics["hitRate10"] == 0.75
-    assert metrics["ndcg10"] == pytest.approx((1 + 1 / 2 + 1 / np.log2(11)) / 4)
+def test_hits_and_gains_are_those_of_the_first_ten_or_as_many_as_are_asked_for() -> None:
+    ranks = np.array([1.0, 3.0, 10.0, 11.0])
+    metrics = RankScores(100, 10).evaluation(ranks, np.ones(4)).metrics
+    assert metrics == {"hitRate10": 0.75, "ndcg10": pytest.approx((1 + 1 / 2 + 1 / np.log2(11)) / 4)}
+    assert RankScores(100, 3).evaluation(ranks, np.ones(4)).metrics == {"hitRate3": 0.5, "ndcg3": 1.5 / 4}
+
+
+def test_as_many_items_are_recommended_as_count() -> None:
+    from finetune_api.artifact import ArtifactDescription
+    from finetune_serving.loading import LoadedModel
+    from finetune_serving.recommendation import ItemRecommender
+
+    catalogue, _ = known(("ann", "a"), ("bob", "b"), ("bob", "c"), ("bob", "d"))
+    model = Recommender(RecommenderConfig(2, 4, 4, top_k=2)).eval()
+    loaded = LoadedModel(model, catalogue, ArtifactDescription(task="Recommendation", format="Full"), 1)
+    (items,) = ItemRecommender(loaded).predict([0])
+    assert len(items) == 2
+    assert "a" not in {item["item"] for item in items}
 
 
 def test_every_item_gets_the_score_of_its_pair() -> None:
@@ -148,6 +162,13 @@ def test_ratings_and_uses_are_judged_by_metrics_of_their_own() -> None:
     }
     with pytest.raises(ValidationError, match="Recommendation has no metric 'loss'; use one of hitRate10, ndcg10"):
         FineTuneJobSpec.model_validate(spec)
+    watched = {**spec, "training": {"earlyStopping": {"metric": "ndcg5"}}, "evaluation": {"topK": 5}}
+    assert FineTuneJobSpec.model_validate(watched).evaluation.top_k == 5
+    high = {**watched, "evaluation": {"topK": 5, "gate": [{"metric": "hitRate5", "operator": ">", "value": 20}]}}
+    with pytest.raises(ValidationError, match="hitRate5 lies between 0 and 1"):
+        FineTuneJobSpec.model_validate(high)
+    with pytest.raises(ValidationError, match=r"evaluation\.topK is for Recommendation, not TextClassification"):
+        FineTuneJobSpec.model_validate({**watched, "task": "TextClassification"})
 
 
 def test_leave_one_out_is_for_this_task() -> None:

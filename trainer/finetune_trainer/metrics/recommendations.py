@@ -6,11 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from finetune_api.metrics import ranking_metrics
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.metrics.scores import Evaluation
 
-AT = 10
-"""So many places count."""
 Share = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Rows, predictions, targets."""
 
@@ -43,27 +42,32 @@ class _Numbers:
 class RatingScores(_Numbers):
     """Of ratings."""
 
+    def __init__(self, top_k: int) -> None:
+        super().__init__()
+        self._of_rankings = ranking_metrics(top_k)
+
     def evaluation(self, predictions: np.ndarray, targets: np.ndarray) -> Evaluation:
         errors = predictions - targets
         squared = float(np.square(errors).mean())
         metrics = {"rmse": squared**0.5, "mae": float(np.abs(errors).mean()), "loss": squared}
         why = "the data has ratings, which say more than that an item was used"
-        return Evaluation(metrics, _details(targets), {"hitRate10": why, "ndcg10": why})
+        return Evaluation(metrics, _details(targets), dict.fromkeys(self._of_rankings, why))
 
 
 class RankScores(_Numbers):
     """Of places in a ranking of the whole catalogue, not of a sample of it (Krichene and Rendle 2020)."""
 
-    def __init__(self, items: int) -> None:
+    def __init__(self, items: int, top_k: int) -> None:
         super().__init__()
-        self._items = items
+        self._items, self._top_k = items, top_k
 
     def evaluation(self, predictions: np.ndarray, targets: np.ndarray) -> Evaluation:
-        hit = predictions <= AT
+        hit = predictions <= self._top_k
         gains = np.where(hit, 1 / np.log2(predictions + 1), 0.0)
-        metrics = {"hitRate10": float(hit.mean()), "ndcg10": float(gains.mean())}
+        hit_rate, ndcg = ranking_metrics(self._top_k)
+        metrics = {hit_rate: float(hit.mean()), ndcg: float(gains.mean())}
         why = "the data has no ratings: name their column in dataset.columns.rating"
-        not_computed = {"rmse": why, "mae": why, "loss": "it is that of items drawn in training; watch ndcg10"}
+        not_computed = {"rmse": why, "mae": why, "loss": "it is that of items drawn in training; watch " + ndcg}
         details = {**_details(targets), "items": self._items, "medianRank": float(np.median(predictions))}
         return Evaluation(metrics, details, not_computed)
 

@@ -25,7 +25,7 @@ def base_model(config: TrainerConfig, run: Run) -> Path:
     train = config.dataset.train
     with of_field("dataset.train.source"):
         data = fetch_data(train.source, run)
-    key = [str(data), config.model.wire(), config.dataset.columns.wire(), config.training.seed]
+    key = [str(data), config.model.wire(), config.dataset.columns.wire(), config.training.seed, config.top_k]
     folder = run.scratch / "models" / hashlib.sha256(orjson.dumps(key)).hexdigest()[:16]
     task = Recommendation(config.dataset.columns, config.model.architecture)
     return built_once(folder, lambda target: _make(config, task, data, target))
@@ -40,6 +40,7 @@ def _make(config: TrainerConfig, task: Recommendation, data: Path, folder: Path)
     ratings = [i.rating for i in interactions if i.rating is not None]
     settings = recommender_config(config.model.architecture, catalogue)
     settings.rated, settings.start = bool(ratings), sum(ratings) / len(ratings) if ratings else 0.0
+    settings.top_k = config.top_k
     seed_everything(config.training.seed)
     Recommender(settings).save_pretrained(str(folder))
     catalogue.save_pretrained(str(folder))

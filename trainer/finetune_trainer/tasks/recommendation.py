@@ -14,6 +14,7 @@ from transformers import AutoModel
 
 from finetune_api.architecture import Architecture
 from finetune_api.dataset import Columns
+from finetune_api.metrics import DEFAULT_TOP_K
 from finetune_serving.recommender import MODEL_TYPE, Catalogue, every_item
 from finetune_trainer.data.batches import AlteringCollate, Batch, Collate, Draws
 from finetune_trainer.data.encoded import Encoded, Features
@@ -45,7 +46,8 @@ class Recommendation:
     heads: tuple[str, ...] = ()
     peft_type: TaskType | None = None
 
-    def __init__(self, columns: Columns, architecture: Architecture) -> None:
+    def __init__(self, columns: Columns, architecture: Architecture, top_k: int = DEFAULT_TOP_K) -> None:
+        self._top_k = top_k
         self._user, self._item = columns.user or "user", columns.item or "item"
         self._rating = columns.rating
         self._negatives = architecture.negatives
@@ -177,4 +179,4 @@ class Recommendation:
         return 1 + ((scores > own) & others).sum(dim=1) + ((scores == own) & others).sum(dim=1) / 2
 
     def scores(self, labels: list[str], processor: Catalogue, encoded: Encoded) -> Scores:
-        return RatingScores() if self._rating else RankScores(len(processor.items))
+        return RatingScores(self._top_k) if self._rating else RankScores(len(processor.items), self._top_k)

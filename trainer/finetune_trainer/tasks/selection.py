@@ -23,7 +23,7 @@ from finetune_trainer.tasks.unpaired_preferences import UnpairedPreferences
 
 def _recommendation(config: TrainerConfig) -> Task:
     assert config.model.architecture is not None  # validated
-    return Recommendation(config.dataset.columns, config.model.architecture)
+    return Recommendation(config.dataset.columns, config.model.architecture, config.top_k)
 
 
 TASKS: dict[str, Callable[[TrainerConfig], Task]] = {
