@@ -44,7 +44,7 @@ class ItemRecommender:
             scores = torch.sigmoid(scores)
         for row, user in enumerate(encodings):
             scores[row, self._catalogue.seen[user]] = -torch.inf
-        best = scores.topk(min(self._model.config.top_k, scores.shape[1]))
+        best = scores.topk(min(self._model.config.recommended, scores.shape[1]))
         return [
             [{"item": self._catalogue.items[i], "score": s} for s, i in zip(*row, strict=True) if s > -torch.inf]
             for row in zip(best.values.tolist(), best.indices.tolist(), strict=True)

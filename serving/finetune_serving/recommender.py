@@ -41,7 +41,7 @@ class Catalogue:
 
 
 class RecommenderConfig(PretrainedConfig):
-    """`layers` empty: matrix factorisation, which has no dropout."""
+    """`layers` empty: matrix factorisation, which has no dropout. `recommended`: how many items make an answer."""
 
     model_type = MODEL_TYPE
 
@@ -54,7 +54,7 @@ class RecommenderConfig(PretrainedConfig):
         rated: bool = False,
         start: float = 0.0,
         dropout: float = 0.0,
-        top_k: int = 10,
+        recommended: int = 10,
         **options: Any,
     ) -> None:
         self.user_count = user_count
@@ -63,7 +63,7 @@ class RecommenderConfig(PretrainedConfig):
         self.layers = layers or []
         self.rated = rated
         self.start = start
-        self.top_k = top_k
+        self.recommended = recommended
         if self.layers:
             self.dropout = dropout
         super().__init__(**options)

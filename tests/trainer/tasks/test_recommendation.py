@@ -13,7 +13,7 @@ from finetune_api.dataset import Columns, Dataset, Split
 from finetune_api.fine_tune_job import FineTuneJobSpec
 from finetune_api.metrics import metrics_of
 from finetune_api.trainer_config import TrainerConfig
-from finetune_serving.recommender import Catalogue, Recommender, RecommenderConfig
+from finetune_serving.recommender import Catalogue, Recommender, RecommenderConfig, every_item
 from finetune_trainer.data.draws import generator_of
 from finetune_trainer.data.encoded import Encoded, encode
 from finetune_trainer.data.examples import Example
@@ -118,7 +118,7 @@ def test_as_many_items_are_recommended_as_count() -> None:
     from finetune_serving.recommendation import ItemRecommender
 
     catalogue, _ = known(("ann", "a"), ("bob", "b"), ("bob", "c"), ("bob", "d"))
-    model = Recommender(RecommenderConfig(2, 4, 4, top_k=2)).eval()
+    model = Recommender(RecommenderConfig(2, 4, 4, recommended=2)).eval()
     loaded = LoadedModel(model, catalogue, ArtifactDescription(task="Recommendation", format="Full"), 1)
     (items,) = ItemRecommender(loaded).predict([0])
     assert len(items) == 2
@@ -130,7 +130,7 @@ def test_every_item_gets_the_score_of_its_pair() -> None:
     model = Recommender(RecommenderConfig(3, 7, 4, [6, 4])).eval()
     users = torch.tensor([2, 0])
     pairs = torch.stack([model(users, torch.full((2, 1), item)).logits[:, 0] for item in range(7)], dim=1)
-    assert torch.allclose(model.every_item(users), pairs)
+    assert torch.allclose(every_item(model, users), pairs)
 
 
 def refused(tmp_path: Path, says: str, **changes: Any) -> None:

@@ -40,7 +40,7 @@ def _make(config: TrainerConfig, task: Recommendation, data: Path, folder: Path)
     ratings = [i.rating for i in interactions if i.rating is not None]
     settings = recommender_config(config.model.architecture, catalogue)
     settings.rated, settings.start = bool(ratings), sum(ratings) / len(ratings) if ratings else 0.0
-    settings.top_k = config.top_k
+    settings.recommended = config.top_k
     seed_everything(config.training.seed)
     Recommender(settings).save_pretrained(str(folder))
     catalogue.save_pretrained(str(folder))
