@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.report import Row, table
-from benchmarks.scale import NAMESPACE, RSS_GOAL_AT_5000, cluster, live, operator, watching
+from benchmarks.scale import NAMESPACE, RSS_GOAL_AT_5000, Load, cluster, live, operator, watching
 from finetune_operator.kinds import FINE_TUNE_JOBS, MODEL_VERSIONS
 from finetune_operator.kube.client import HttpKubeApi
 from finetune_operator.kube.resources import CONFIG_MAPS, JOBS, NAMESPACES, PODS
@@ -25,12 +25,12 @@ KINDS = (FINE_TUNE_JOBS, MODEL_VERSIONS, JOBS, PODS, CONFIG_MAPS)
 
 async def originals() -> dict[str, str]:
     """The objects of one job that has run to its end."""
-    with cluster(None, 1) as kubeconfig:
+    with cluster(None, run_seconds=2) as kubeconfig:
         async with await HttpKubeApi.connect(str(kubeconfig), user_agent="bench") as api:
             await api.create(NAMESPACES, {"metadata": {"name": NAMESPACE}})
             async with watching(api) as watched:
-                with operator(kubeconfig) as (process, probe):
-                    await live(api, process, probe, watched, 1, "busybox")
+                with operator(kubeconfig) as running:
+                    await live(api, running, watched, Load(jobs=1, backlog=1, image="busybox"))
             return {kind.kind: json.dumps((await api.list(kind, NAMESPACE))["items"][0]) for kind in KINDS}
 
 

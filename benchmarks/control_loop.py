@@ -28,6 +28,8 @@ from finetune_operator.kube.resources import CONFIG_MAPS, EVENTS, JOBS, NAMESPAC
 JOBS_APPLIED = int(os.environ.get("BENCH_JOBS", "1000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 """Each with a server and an operator of its own, and the bare client right after: the median ratio counts."""
+ONE_MODEL = os.environ.get("BENCH_ONE_MODEL") == "1"
+"""All jobs publish to the same model, so that each is a rival of all others."""
 EDITS = 5
 """Label edits per job that mean nothing to the operator."""
 CREATED = (CONFIG_MAPS, NETWORK_POLICIES, SERVICES, JOBS, EVENTS)
@@ -202,7 +204,7 @@ def fine_tune_job(number: int) -> dict[str, Any]:
             "distributed": {"nodes": 2},
             "checkpoint": {"storage": "s3://checkpoints/a", "everySteps": 100},
             "output": {"storage": "s3://models/out"},
-            "publish": {"modelName": name(number)},
+            "publish": {"modelName": "model" if ONE_MODEL else name(number)},
         },
     }
 

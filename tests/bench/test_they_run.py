@@ -26,7 +26,9 @@ def test_the_training_loop_is_measured() -> None:
 
 @exhaustive
 def test_whole_life_cycles_are_measured() -> None:
-    done = subprocess.run([sys.executable, "-m", "benchmarks.scale", "5"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scale", "5", "--run-seconds", "2"], capture_output=True, text=True
+    )
     assert "whole life cycles a second" in done.stdout, done.stderr
     assert "| 5 jobs    | events dropped" in done.stdout
 
