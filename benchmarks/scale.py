@@ -44,13 +44,13 @@ from finetune_operator.kube.resources import NAMESPACES, PODS
 NAMESPACE = "bench-scale"
 CONCURRENCY = 32
 SEEN = ("phase", "completionTime")
-RUN_SECONDS = 60
-"""Of simulated pods: more than the operator needs for a backlog."""
-BACKLOG = 200
+BACKLOG, RUN_SECONDS = 200, 60
+"""Pods run for longer than the operator needs for a backlog."""
 REQUESTS_GOAL, RECONCILE_MS_GOAL, RSS_GOAL_AT_5000 = 8.0, 3.0, 150
 PATIENCE_SECONDS = 300.0
 """Without anything happening."""
 TELL_SECONDS = 15.0
+TRIES = 10
 
 
 @dataclass
@@ -201,11 +201,25 @@ async def apply_all(api: HttpKubeApi, watched: Watched, load: Load) -> None:
             while load.backlog and len(watched.applied) - len(watched.pods) >= load.backlog:
                 await watched.move()
             watched.applied[name] = time.monotonic()
-            await api.create(FINE_TUNE_JOBS, fine_tune_job(name, load.image))
+            await create(api, fine_tune_job(name, load.image))
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(CONCURRENCY):
             tasks.create_task(work())
+
+
+async def create(api: HttpKubeApi, job: dict[str, Any]) -> None:
+    """Again where nobody answered: an API server of one process may be silent for half a minute on a busy machine."""
+    for left in reversed(range(TRIES)):
+        try:
+            await api.create(FINE_TUNE_JOBS, job)
+            return
+        except ApiError as error:
+            if error.already_exists:  # so it was taken
+                return
+            if not error.unreachable or not left:
+                raise
+        await asyncio.sleep(1)
 
 
 async def until_finished(watched: Watched, jobs: int) -> None:
