@@ -77,6 +77,7 @@ class Generator:
                 streamer=_TokenStreamer(on_token),
                 stopping_criteria=StoppingCriteriaList([_Cancelled(cancelled)]),
                 pad_token_id=self._tokenizer.pad_token_id,
+                eos_token_id=self.end_tokens or None,
                 **_choice(sampling),
             )
 
@@ -89,12 +90,11 @@ def _choice(sampling: Sampling) -> dict[str, Any]:
 
 
 def _end_tokens(loaded: LoadedModel) -> list[int]:
-    ends = getattr(loaded.model.generation_config, "eos_token_id", None)
-    if ends is None:
-        ends = loaded.processor.eos_token_id
-    if ends is None:
-        return []
-    return list(ends) if isinstance(ends, (list, tuple)) else [int(ends)]
+    """What the model was pre-trained to end with, and what it was fine-tuned to: base models are often published with
+    one in generation_config.json and another in the tokenizer."""
+    configured = getattr(loaded.model.generation_config, "eos_token_id", None)
+    ends = list(configured) if isinstance(configured, (list, tuple)) else [configured]
+    return list(dict.fromkeys(int(end) for end in (*ends, loaded.processor.eos_token_id) if end is not None))
 
 
 class _TokenStreamer(BaseStreamer):

@@ -2,13 +2,16 @@
 
 import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import torch
 
-from serving.artifacts import byte_tokenizer, gpt2
+from finetune_api.artifact import ArtifactDescription
+from serving.artifacts import byte_tokenizer, finish, gpt2
+from serving.in_process import serving
 
 PROMPT = "hello"
 
@@ -172,3 +175,20 @@ def test_counts_tokens(generator: httpx.Client) -> None:
     before = tokens()
     answer = complete(generator)
     assert tokens() - before == answer["usage"]["completion_tokens"]
+
+
+async def test_the_end_that_was_learnt_ends_a_text_whatever_the_generation_config_says(tmp_path: Path) -> None:
+    """Training ends texts with the tokenizer's token; base models are published with other ones."""
+    model = gpt2()
+    with torch.no_grad():
+        model.transformer.ln_f.weight.zero_()
+        model.transformer.ln_f.bias.copy_(100 * model.transformer.wte.weight[0])  # the tokenizer's end, always
+    model.generation_config.eos_token_id = 7
+    model.save_pretrained(tmp_path)
+    byte_tokenizer(256, None).save_pretrained(tmp_path)
+    finish(tmp_path, ArtifactDescription(task="TextGeneration"))
+    async with serving(tmp_path, name="ends") as server:
+        body = {"model": "ends", "prompt": "hello", "temperature": 0, "max_tokens": 5}
+        answer = (await server.client.post("/v1/completions", json=body)).json()
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert answer["usage"]["completion_tokens"] == 1

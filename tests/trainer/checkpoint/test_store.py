@@ -125,6 +125,7 @@ DAMAGE: dict[str, tuple[Callable[[Storage, str], None], str, str]] = {
     "truncated weights": (cut, "trainable.safetensors", "trainable.safetensors has 105 bytes, expected 112"),
     "truncated optimizer": (cut, "optimizer.safetensors", "optimizer.safetensors has"),
     "one flipped bit": (flip, "optimizer.safetensors", "optimizer.safetensors has the right size but another content"),
+    "missing optimizer": (remove, "optimizer.safetensors", "optimizer.safetensors is missing"),
     "missing random state": (remove, "rank-00000.safetensors", "rank-00000.safetensors is missing"),
     "missing counters": (remove, "counters.json", "counters.json is missing"),
     "half a manifest": (cut, "manifest.json", "manifest.json is not JSON"),

@@ -63,6 +63,18 @@ def test_a_template_without_markers_gives_the_same_by_comparing_prefixes(tiny_ll
     assert learnt({"messages": CHAT}, tokenizer) == CHAT_LEARNT
 
 
+def test_a_chat_begins_once_also_where_the_tokenizer_begins_every_text_by_itself(tiny_llama: Path) -> None:
+    from tokenizers import processors
+    from transformers import AutoTokenizer
+
+    begins = AutoTokenizer.from_pretrained(tiny_llama)
+    begins._tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", begins.bos_token_id)]
+    )
+    assert begins("hello")["input_ids"][0] == begins.bos_token_id
+    assert learnt({"messages": CHAT}, begins) == CHAT_LEARNT
+
+
 def test_a_template_that_rewrites_earlier_turns_is_refused(tiny_llama: Path) -> None:
     tokenizer = load_tokenizer(tiny_llama, TextGeneration(Columns(), packing=False))
     tokenizer.chat_template = "{{ messages | length }} {% for m in messages %}{{ m['content'] }} {% endfor %}"
