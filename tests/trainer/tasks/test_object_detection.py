@@ -21,7 +21,8 @@ from finetune_trainer.metrics.detections import BOXES, SIZE
 from finetune_trainer.tasks.detection_loss import Objects, Weights, set_loss_sum
 from finetune_trainer.tasks.object_detection import SHARES, ObjectDetection
 from trainer import tiny_models
-from trainer.jobs import write_jsonl
+from trainer.in_process import run
+from trainer.jobs import FULL, job, start, write_jsonl
 
 CONFIG = YolosConfig()
 
@@ -135,3 +136,14 @@ def test_a_backbone_that_is_not_installed_is_named(tmp_path: Path) -> None:
     DetrConfig().save_pretrained(tmp_path)
     with pytest.raises(ConfigurationError, match=r"library timm, which is not installed; use a revision .*no_timm"):
         ObjectDetection(Columns()).load_processor(tmp_path)
+
+
+def test_two_processes_train_and_measure_as_one(tmp_path: Path) -> None:
+    model, data = tiny_models.yolos(tmp_path / "model"), make_data.scenes(tmp_path / "data", 20)
+    settings = {"task": "ObjectDetection", "method": FULL, "dataset": {"split": {"test": 0.3}}, "maxSteps": 3}
+    one = job(tmp_path / "one", model, data, **settings)
+    result, losses = run(one, tmp_path / "one")
+    gang = start(job(tmp_path / "two", model, data, microBatchSize=2, **settings), tmp_path / "two", 2)
+    assert gang.wait() == [0, 0]
+    assert gang.losses == pytest.approx(losses, rel=1e-5)
+    assert gang.result(0)["metrics"] == gang.result(1)["metrics"] == pytest.approx(result.metrics, rel=1e-3)
