@@ -288,7 +288,7 @@ class DataSummary(StatusSchema):
     test: int = 0
     """Test examples in use."""
     dropped: dict[str, int] = Field(default_factory=dict)
-    """Examples left out, by the rule that left them out."""
+    """Examples left out, by the rule that left them out; of badBoxes the boxes."""
     truncated: int = 0
     """Examples cut to dataset.maxLength."""
     redacted: int = 0
