@@ -154,7 +154,7 @@ def our_loop(
 ) -> TrainingLoop:
     """As the recipe builds it."""
     run, ranks = Run(folder), Ranks()
-    head = faster_steps(model, task, feed, training, device)
+    head = faster_steps(model, task, feed, training, device, ranks)
     loop = TrainingLoop(
         task=task,
         adaptation=Adaptation(model),

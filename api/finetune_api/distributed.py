@@ -112,6 +112,11 @@ class Distributed(Schema):
         """Whether no process holds the whole model and its optimizer state."""
         return self.fsdp is not None or self.zero is not None
 
+    @property
+    def shards_weights(self) -> bool:
+        """Whether no process holds the whole model."""
+        return self.fsdp is not None or (self.zero is not None and self.zero.zero_stage == 3)
+
     @model_validator(mode="after")
     def one_way_to_shard(self) -> "Distributed":
         Problems.check(self._problems())

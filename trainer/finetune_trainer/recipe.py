@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,12 +40,13 @@ from finetune_trainer.models.compilation import check_compiler, compile_layers, 
 from finetune_trainer.models.dropout import set_dropout, switch_dropout
 from finetune_trainer.models.from_data import base_model
 from finetune_trainer.models.fused_head import FusedHead, fused_head
-from finetune_trainer.models.load import load_config, load_model
+from finetune_trainer.models.load import LoadedModel, load_config, load_model, made_model
 from finetune_trainer.models.quantization import keep_format, loading_options, quantization_of
 from finetune_trainer.models.quiet import quiet_libraries
 from finetune_trainer.models.segment_attention import attend_by_segment
 from finetune_trainer.models.suitability import check_method, longest_input
 from finetune_trainer.parallel.consolidation import whole_model
+from finetune_trainer.parallel.loading import comes_in_parts, loaded_once
 from finetune_trainer.parallel.selection import strategy_of
 from finetune_trainer.parallel.strategy import Strategy
 from finetune_trainer.postprocess.chain import Postprocessing
@@ -100,13 +102,18 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
     feed = _feed(config, task, processor, data, max_length, run)
     plan, sharded = feed.plan, config.distributed.shards
-    make = partial(_adapted, config, base, model_config, task, data, processor, options, plan)
+    load = partial(load_model, base, model_config, task, data.labels, processor, trust, options)
+    empty = partial(made_model, model_config, task, data.labels, processor, trust)
+    adapt = partial(_adapted, config, task, processor, plan)
+    make = partial(adapt, load)
     with process_group(run.world_size, device, sharded), explained_memory(config, device) as memory:
         ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
-        adaptation = make()
-        ready = _ready(memory.watched(adaptation.model), config, device)
-        head = faster_steps(ready, task, feed, config.training, device)
-        strategy = strategy_of(config, ready, plan, device)
+        parted = comes_in_parts(config)
+        adaptation = loaded_once(ranks, load, empty, adapt) if parted else make()
+        where = torch.device("cpu") if parted else device
+        ready = _ready(memory.watched(adaptation.model), config, None if parted else device)
+        head = faster_steps(ready, task, feed, config.training, where, ranks)
+        strategy = strategy_of(config, ready, plan, device, ranks)
         precision, micro = config.training.precision, plan.micro_batch_size
         evaluator = Evaluator(task, data.labels, processor, max_length, micro, precision, device, ranks)
         evaluate = partial(evaluator.evaluate, strategy.module)
@@ -179,20 +186,12 @@ def _data(config: TrainerConfig, task: Task, processor: Any, max_length: int, ru
 
 
 def _adapted(
-    config: TrainerConfig,
-    base: Path,
-    model_config: Any,
-    task: Task,
-    data: PreparedData,
-    processor: Any,
-    options: dict[str, Any],
-    plan: StepPlan,
+    config: TrainerConfig, task: Task, processor: Any, plan: StepPlan, load: Callable[[], LoadedModel]
 ) -> Adaptation:
     check_average(config, plan.total_steps)
     # The same seed on every rank: a new head and new adapters start out equal.
     seed_everything(config.training.seed)
-    trust = config.model.trust_remote_code
-    loaded = load_model(base, model_config, task, data.labels, processor, trust, options)
+    loaded = load()
     check_layers(config.postprocess, loaded.model, task.heads)
     adaptation = apply_method(loaded, config.method, processor, plan.total_steps)
     if config.training.reinforcement and config.training.reinforcement.has_value_head:
@@ -269,8 +268,9 @@ def _describe_evaluation(evaluation: Evaluation, baseline: dict[str, Any], run: 
             log.warning("%s was not computed: %s", name, why)
 
 
-def _ready(model: Any, config: TrainerConfig, device: torch.device) -> Any:
-    keep_batch_statistics(keep_format(model.to(device)))
+def _ready(model: Any, config: TrainerConfig, device: torch.device | None) -> Any:
+    """On the device, or left for the strategy to fetch."""
+    keep_batch_statistics(keep_format(model.to(device) if device else model))
     if config.training.gradient_checkpointing:
         if not getattr(model, "supports_gradient_checkpointing", True):
             raise ConfigurationError(
@@ -281,14 +281,16 @@ def _ready(model: Any, config: TrainerConfig, device: torch.device) -> Any:
     return model
 
 
-def faster_steps(model: Any, task: Task, feed: Feed, training: Training, device: torch.device) -> FusedHead | None:
-    """What makes steps cheaper and leaves their results as they are."""
+def faster_steps(
+    model: Any, task: Task, feed: Feed, training: Training, device: torch.device, ranks: Ranks
+) -> FusedHead | None:
+    """What makes steps cheaper and leaves their results as they are; the model of rank 0 is on the device."""
     if training.packing and not training.compile:  # which texts a row holds is no part of a compiled layer
         feed.collate = attend_by_segment(model, feed.collate)
     head = None
     if not training.label_smoothing and not training.distillation:
         with precision_context(training.precision, device):
-            head = fused_head(model, task, lambda: feed.shortest().to(device))
+            head = fused_head(model, task, lambda: feed.shortest().to(device), ranks)
     if training.compile:
         compile_layers(model, device)
     return head

@@ -26,6 +26,7 @@ from finetune_trainer.data.batches import Batch
 from finetune_trainer.data.encoded import Features, encode
 from finetune_trainer.models.fused_head import fused_head
 from finetune_trainer.models.segment_attention import NAME, SEGMENT_ENDS, attend_by_segment, segment_attention
+from finetune_trainer.ranks import Ranks
 from finetune_trainer.tasks.seq2seq import WRITTEN, Seq2Seq
 from finetune_trainer.tasks.text_generation import TextGeneration, learnt_tokens
 
@@ -92,7 +93,7 @@ def decoder(request: pytest.FixtureRequest) -> Any:
 @pytest.mark.parametrize("task", [PADDED, PACKED], ids=["padded", "packed"])
 def test_a_fused_head_gives_the_loss_of_whole_logits(decoder: Any, task: TextGeneration) -> None:
     data = batch(task)
-    head = fused_head(decoder, task, lambda: data)
+    head = fused_head(decoder, task, lambda: data, Ranks())
     assert head is not None
     same(decoder, head.loss_sum(decoder, data), task.loss_sum(decoder, data, 0.0))
 
@@ -108,7 +109,7 @@ def test_a_fused_head_gives_the_loss_of_whole_logits(decoder: Any, task: TextGen
 def test_a_fused_head_works_behind_an_adapter(adapter: Any, tiny_llama: Path) -> None:
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_llama), adapter).eval()
     data = batch()
-    head = fused_head(model, PADDED, lambda: data)
+    head = fused_head(model, PADDED, lambda: data, Ranks())
     assert head is not None
     same(model, head.loss_sum(model, data), PADDED.loss_sum(model, data, 0.0))
 
@@ -120,24 +121,24 @@ def test_a_fused_head_works_in_an_encoder_decoder() -> None:
     task.configure(model.config, range(VOCABULARY), [])
     encoded = encode([Features({"input_ids": text, WRITTEN: text[:2]}, len(text) + 2, 2) for text in TEXTS])
     data = task.collator(PADDING)(encoded, task.rows(encoded, 24))
-    head = fused_head(model, task, lambda: data)
+    head = fused_head(model, task, lambda: data, Ranks())
     assert head is not None
     same(model, head.loss_sum(model, data), task.loss_sum(model, data, 0.0))
 
 
 def test_a_model_that_changes_its_logits_keeps_them() -> None:
-    assert fused_head(gemma().eval(), PADDED, batch) is None
+    assert fused_head(gemma().eval(), PADDED, batch, Ranks()) is None
 
 
 def test_a_head_with_an_adapter_of_its_own_is_left_alone(tiny_llama: Path) -> None:
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_llama), LoraConfig(target_modules=["lm_head"]))
-    assert fused_head(model, PADDED, batch) is None
+    assert fused_head(model, PADDED, batch, Ranks()) is None
 
 
 def test_after_a_step_the_model_gives_logits_again(decoder: Any) -> None:
     data = batch()
     before = decoder(**data.inputs).logits
-    head = fused_head(decoder, PADDED, lambda: data)
+    head = fused_head(decoder, PADDED, lambda: data, Ranks())
     assert head is not None
     head.loss_sum(decoder, data)
     assert torch.equal(decoder(**data.inputs).logits, before)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.models.linear_cross_entropy import linear_cross_entropy_sum
+from finetune_trainer.ranks import Ranks
 from finetune_trainer.tasks.cross_entropy import CrossEntropy
 from finetune_trainer.tasks.task import Task
 
@@ -56,11 +57,11 @@ class FusedHead:
             del self._head.forward
 
 
-def fused_head(model: Any, task: Task, some: Callable[[], Batch]) -> FusedHead | None:
+def fused_head(model: Any, task: Task, some: Callable[[], Batch], ranks: Ranks) -> FusedHead | None:
     """The head of a model that predicts tokens of its own vocabulary; None where its loss must be made of logits.
 
     Whether nothing lies between the head and the logits, such as Gemma's soft cap or Granite's scale, is not asked of
-    a list of models but tried out on `some` batch.
+    a list of models but tried out on `some` batch, by rank 0, which has the weights.
     """
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     head = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
@@ -68,14 +69,18 @@ def fused_head(model: Any, task: Task, some: Callable[[], Batch]) -> FusedHead |
     # Not an adapter around a layer, nor one whose forward something else has replaced.
     if not of_tokens or type(head) is not nn.Linear or "forward" in vars(head):
         return None
-    fused, batch = FusedHead(head), some()
+    fused = FusedHead(head)
+    if not ranks.broadcast(_same_loss(fused, model, task, some()) if ranks.rank == 0 else None):
+        log.info("the model changes its logits after the last layer, so the loss is computed of all of them at once")
+        return None
+    return fused
+
+
+def _same_loss(fused: FusedHead, model: Any, task: Task, batch: Batch) -> bool:
     training = model.training
     model.eval()
     with torch.no_grad():
         whole = task.loss_sum(model, batch, 0.0)
         same = torch.isclose(fused.loss_sum(model, batch).double(), whole.double(), rtol=TOLERANCE)
     model.train(training)
-    if not same:
-        log.info("the model changes its logits after the last layer, so the loss is computed of all of them at once")
-        return None
-    return fused
+    return bool(same)

@@ -89,6 +89,15 @@ def load_model(
     return LoadedModel(model, new, task.peft_type)
 
 
+def made_model(
+    config: Any, task: Task, labels: list[str], processor: Any, trust_remote_code: bool, new: list[str]
+) -> LoadedModel:
+    """The model that `load_model` gives, made of its configuration alone; `new` are the modules that it found new."""
+    task.configure(config, processor, labels)
+    model = task.model_class.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
+    return LoadedModel(model.eval(), new, task.peft_type)
+
+
 def new_modules(missing: list[str], heads: tuple[str, ...]) -> list[str]:
     """Modules whose weights are not in the files. Only a head, and a pooler below it, may be new.
 

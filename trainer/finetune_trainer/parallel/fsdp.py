@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -18,15 +18,17 @@ from finetune_api.distributed import Fsdp
 from finetune_api.training import Training
 from finetune_trainer.loop.optimizer import trained_parameters
 from finetune_trainer.loop.updater import Updater
+from finetune_trainer.parallel.arrival import arriving
 from finetune_trainer.parallel.sharded import Sharded
+from finetune_trainer.ranks import Ranks
 
 
 class FullySharded(Sharded):
     """Implements `Strategy`."""
 
-    def __init__(self, model: Any, training: Training, spec: Fsdp, device: torch.device) -> None:
+    def __init__(self, model: Any, training: Training, spec: Fsdp, device: torch.device, ranks: Ranks) -> None:
         shapes = {name: tuple(parameter.shape) for name, parameter in trained_parameters(model).items()}
-        shard(model, training.precision, spec, device)
+        shard(model, training.precision, spec, device, ranks)
         # Sharding puts new parameters in place of the old ones.
         self._updater = Updater(model, training, device)
         self._named, self._state = self._updater.named, self._updater.optimizer.state
@@ -69,21 +71,14 @@ class FullySharded(Sharded):
             self._state[parameter][key] = part
 
 
-def shard(model: Any, precision: str, spec: Fsdp, device: torch.device) -> None:
-    """Shards each of the model's layers, then what is left; parameters move to the device."""
+def shard(model: Any, precision: str, spec: Fsdp, device: torch.device, ranks: Ranks) -> None:
+    """Shards each of the model's layers, then what is left, as they arrive on the device."""
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     # Float32 is what is kept, and what gradients are summed in.
     computes_in = torch.bfloat16 if precision == "BFloat16" else None
     policy = MixedPrecisionPolicy(param_dtype=computes_in, reduce_dtype=torch.float32)
-    for layer in layers(model):
-        fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=spec.reshard_after_forward)
-    fully_shard(model, mesh=mesh, mp_policy=policy, reshard_after_forward=spec.reshard_after_forward)
-
-
-def layers(model: Any) -> list[nn.Module]:
-    """The modules that transformers says must stay in one piece: its layers."""
-    names = getattr(model, "_no_split_modules", None) or ()
-    return [module for module in model.modules() if type(module).__name__ in names]
+    for part in arriving(model, device, ranks):
+        fully_shard(part, mesh=mesh, mp_policy=policy, reshard_after_forward=spec.reshard_after_forward)
 
 
 def _joined(value: Tensor) -> Tensor:

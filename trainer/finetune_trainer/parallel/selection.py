@@ -8,9 +8,10 @@ from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.loop.plan import StepPlan
 from finetune_trainer.parallel.replicated import Replicated
 from finetune_trainer.parallel.strategy import Strategy
+from finetune_trainer.ranks import Ranks
 
 
-def strategy_of(config: TrainerConfig, model: Any, plan: StepPlan, device: torch.device) -> Strategy:
+def strategy_of(config: TrainerConfig, model: Any, plan: StepPlan, device: torch.device, ranks: Ranks) -> Strategy:
     """Takes over the model, on every rank, in a process group.
 
     Raises:
@@ -20,9 +21,9 @@ def strategy_of(config: TrainerConfig, model: Any, plan: StepPlan, device: torch
     if distributed.zero is not None:
         from finetune_trainer.parallel.zero import Zero, load_deepspeed
 
-        return Zero(model, training, plan, distributed.zero, device, load_deepspeed(device))
+        return Zero(model, training, plan, distributed.zero, device, ranks, load_deepspeed(device))
     if distributed.fsdp is not None:
         from finetune_trainer.parallel.fsdp import FullySharded
 
-        return FullySharded(model, training, distributed.fsdp, device)
+        return FullySharded(model, training, distributed.fsdp, device, ranks)
     return Replicated(model, training, plan.world_size, device)

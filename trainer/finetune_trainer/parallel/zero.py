@@ -18,7 +18,9 @@ from finetune_api.training import Training
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.loop.optimizer import build_optimizer, trained_parameters
 from finetune_trainer.loop.plan import StepPlan
+from finetune_trainer.parallel.arrival import arriving
 from finetune_trainer.parallel.sharded import Sharded
+from finetune_trainer.ranks import Ranks
 
 NEVER = 2**62
 
@@ -65,13 +67,26 @@ def configuration(spec: DeepSpeed, training: Training, plan: StepPlan) -> dict[s
     }
 
 
+def shard_weights(model: Any, settings: dict[str, Any], device: torch.device, ranks: Ranks, deepspeed: Any) -> None:
+    """Stage 3: shards each of the model's layers, then what is left, as they arrive."""
+    for part in arriving(model, device, ranks):
+        deepspeed.zero.Init(module=part, config_dict_or_path=settings)
+
+
 class Zero(Sharded):
     """Implements `Strategy`."""
 
     warms_up = False
 
     def __init__(
-        self, model: Any, training: Training, plan: StepPlan, spec: DeepSpeed, device: torch.device, deepspeed: Any
+        self,
+        model: Any,
+        training: Training,
+        plan: StepPlan,
+        spec: DeepSpeed,
+        device: torch.device,
+        ranks: Ranks,
+        deepspeed: Any,
     ) -> None:
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
@@ -80,9 +95,10 @@ class Zero(Sharded):
         optimizer = build_optimizer(model, self._named, training)
         self._stage = spec.zero_stage
         self._weight, self._moment = safe_get_full_fp32_param, safe_get_full_optimizer_state
-        self.model, *_ = deepspeed.initialize(
-            model=model, optimizer=optimizer, config=configuration(spec, training, plan)
-        )
+        settings = configuration(spec, training, plan)
+        if self._stage == 3:
+            shard_weights(model, settings, device, ranks, deepspeed)
+        self.model, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)
         self.module = self.model
         self._zero = self.model.optimizer
         self._inner: torch.optim.Optimizer = self._zero.optimizer
