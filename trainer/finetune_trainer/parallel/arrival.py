@@ -74,8 +74,8 @@ def _send(tensor: Tensor, device: torch.device, ranks: Ranks) -> None:
     here = torch.empty_like(here, device=device) if here.is_meta else here.to(device).contiguous()
     if ranks.world_size > 1:
         dist.broadcast(here, 0)
-    if isinstance(tensor, nn.Parameter):
-        here = nn.Parameter(here, tensor.requires_grad)
+    # The broadcast may still know the tensor it was given, and what is swapped must be nobody else's.
+    here = nn.Parameter(here, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else here.detach()
     if here.device != tensor.device:
         # In place, so that tied weights stay tied and whoever knows a parameter goes on knowing it.
         torch.utils.swap_tensors(tensor, here)
