@@ -55,12 +55,12 @@ def _by_part(model: nn.Module, parts: list[nn.Module]) -> list[list[Tensor]]:
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
-    """Parameters, buffers, and what modules keep as plain attributes, with the module that holds each."""
+    """Parameters, buffers, and what modules keep as plain attributes or in dictionaries, with whoever holds each."""
     for prefix, module in model.named_modules():
-        plain = {name: value for name, value in vars(module).items() if isinstance(value, Tensor)}
-        for name, tensor in {**module._parameters, **module._buffers, **plain}.items():
-            if tensor is not None:
-                yield module, f"{prefix}.{name}", tensor
+        for name, value in vars(module).items():
+            for key, tensor in (value if isinstance(value, dict) else {name: value}).items():
+                if isinstance(tensor, Tensor):
+                    yield module, f"{prefix}.{key}", tensor
 
 
 def _check(own: set[tuple[str, tuple[int, ...], torch.dtype]], ranks: Ranks) -> None:
