@@ -108,11 +108,9 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     make = partial(adapt, load)
     with process_group(run.world_size, device, sharded), explained_memory(config, device) as memory:
         ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
-        parted = comes_in_parts(config)
-        adaptation = loaded_once(ranks, load, empty, adapt) if parted else make()
-        where = torch.device("cpu") if parted else device
+        adaptation = loaded_once(ranks, load, empty, adapt) if (parted := comes_in_parts(config)) else make()
         ready = _ready(memory.watched(adaptation.model), config, None if parted else device)
-        head = faster_steps(ready, task, feed, config.training, where, ranks)
+        head = faster_steps(ready, task, feed, config.training, torch.device("cpu") if parted else device, ranks)
         strategy = strategy_of(config, ready, plan, device, ranks)
         precision, micro = config.training.precision, plan.micro_batch_size
         evaluator = Evaluator(task, data.labels, processor, max_length, micro, precision, device, ranks)
