@@ -32,6 +32,7 @@ demo: install
 # Most tests wait for processes: three at a time keep two cores busy; the longest files come first, so that no core idles
 # at the end. What trains over several pods goes two at a time, and what measures leases has the machine for itself.
 PARALLEL := --dist loadfile --no-loadscope-reorder
+test: export OMP_NUM_THREADS = 1
 test: install
 	status=0; \
 	$(BIN)/python -m pytest -n 3 $(PARALLEL) --ignore tests/e2e --ignore tests/chaos tests/trainer tests $(PYTEST_ARGS) || status=1; \
