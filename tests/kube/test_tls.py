@@ -16,7 +16,9 @@ from kubernetes.aio.config import incluster_config
 
 from finetune_operator.kube.client import ApiError, HttpKubeApi
 from finetune_operator.kube.credentials import load_credentials
+from finetune_operator.kube.leader_election import LeadershipLost
 from kube.conftest import write_kubeconfig
+from kube.test_fence import THING, Lease
 from kube.watcher import THINGS
 
 Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
@@ -54,15 +56,25 @@ def pem(pair: Pair) -> tuple[bytes, bytes]:
 
 
 @pytest.fixture
-async def tls_server(tmp_path: Path):
-    """(url, authority, seen): HTTPS that demands a client certificate where the test's client has one."""
-    authority = issue("authority", None)
+def authority() -> Pair:
+    return issue("authority", None)
+
+
+@pytest.fixture
+def tls_context(authority: Pair, tmp_path: Path) -> ssl.SSLContext:
+    """The server's."""
     certificate, key = pem(issue("server", authority))
     (tmp_path / "server.pem").write_bytes(certificate + key)
     (tmp_path / "ca.crt").write_bytes(pem(authority)[0])
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "ca.crt"))
     context.load_cert_chain(tmp_path / "server.pem")
     context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+@pytest.fixture
+async def tls_server(tls_context: ssl.SSLContext, authority: Pair):
+    """(url, authority, seen): HTTPS that demands a client certificate where the test's client has one."""
     seen: list[tuple[str | None, object]] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -74,7 +86,7 @@ async def tls_server(tmp_path: Path):
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls_context).start()
     yield f"https://127.0.0.1:{runner.addresses[0][1]}", authority, seen
     await runner.cleanup()
 
@@ -122,3 +134,15 @@ async def test_in_cluster_token_is_read_again(tls_server, tmp_path: Path, monkey
         token.write_text("two\n")
         await api.list(THINGS)
     assert [authorization for authorization, _ in seen] == ["bearer one", "bearer two"]
+
+
+async def test_a_lease_that_is_lost_while_connecting_lets_no_write_out(
+    tls_server, tls_context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    url, authority, seen = tls_server
+    lease = Lease()
+    tls_context.sni_callback = lambda *_: setattr(lease, "held", False)
+    async with await HttpKubeApi.connect(kubeconfig(tmp_path, url, authority, {"token": "t"})) as api:
+        with pytest.raises(LeadershipLost):
+            await api.fenced(lease.check).create(THINGS, THING)
+    assert seen == []

@@ -5,6 +5,7 @@ import copy
 import random
 import time
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -43,7 +44,11 @@ class Transport:
         configuration.connection_pool_maxsize = connections
         # aiohttp's trust_env looks for proxies and a netrc in a thread, twice a request: four times the CPU of all
         # the rest. The proxy is looked up once, here.
-        configuration.client_session_kwargs = {"trust_env": False, "cookie_jar": aiohttp.DummyCookieJar()}
+        configuration.client_session_kwargs = {
+            "trust_env": False,
+            "cookie_jar": aiohttp.DummyCookieJar(),
+            "trace_configs": [fencing()],
+        }
         # Private, but the one place where the package turns its configuration into TLS, proxy and pool settings;
         # its public request() encodes bodies with the standard library and costs twice the CPU.
         self._session: aiohttp.ClientSession = RESTClientObject(credentials.configuration)._create_pool_manager()
@@ -116,10 +121,9 @@ class Transport:
                 headers["Authorization"] = token
             if data is not None:
                 headers["Content-Type"] = content_type
-            if self._fence and method != "GET":
-                self._fence()
+            fence = self._fence if method != "GET" else None
             response = await self._session.request(
-                method, url, data=data, headers=headers, timeout=timeout, **self._options
+                method, url, data=data, headers=headers, timeout=timeout, trace_request_ctx=fence, **self._options
             )
             REQUESTS.labels(str(response.status), method, self._host).inc()
             if response.status != 401 or token is None or not await self._credentials.refresh(token):
@@ -140,6 +144,21 @@ class Transport:
     def _pause(self, failure: ApiError) -> float:
         """At least what the server asked for, with up to a tenth more so that clients do not return as one."""
         return (failure.retry_after or 0.0) * (1 + random.random() / 10)
+
+
+def fencing() -> aiohttp.TraceConfig:
+    """Calls a request's fence when its connection stands, last before it is sent.
+
+    A process may be frozen while it connects, and for longer than its lease lasts.
+    """
+
+    async def check(_: aiohttp.ClientSession, context: SimpleNamespace, *__: object) -> None:
+        if context.trace_request_ctx is not None:
+            context.trace_request_ctx()
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_headers_sent.append(check)  # by its name late, but aiohttp calls it before it writes them
+    return tracing
 
 
 def proxy_from_environment(url: str) -> str | None:
