@@ -93,7 +93,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     reinforcement = config.training.reinforcement
     if reinforcement and reinforcement.compares_with_written:
         switch_dropout(model_config, 0.0)
-    options = loading_options(quantization_of(config.method.qlora, config.training.precision), device)
+    options = loading_options(quantization_of(config.method.qlora, config.training.precision, task.heads), device)
     processor = task.load_processor(base, trust)
     max_length = _max_length(config, longest_input(model_config, processor))
 

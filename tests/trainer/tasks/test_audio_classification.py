@@ -21,7 +21,9 @@ from finetune_trainer.data.reading import read_rows
 from finetune_trainer.data.recordings import altered_recording
 from finetune_trainer.errors import DataError
 from finetune_trainer.tasks.audio_classification import AudioClassification
-from trainer.jobs import write_jsonl
+from trainer import tiny_models
+from trainer.in_process import run
+from trainer.jobs import job, write_jsonl
 
 EXTRACTOR = Wav2Vec2FeatureExtractor(return_attention_mask=True)
 AUGMENTATION = AudioAugmentation.model_validate({"probability": 1, "noise": {"minSnr": 10, "maxSnr": 20}, "shift": 0.5})
@@ -145,3 +147,12 @@ def test_augmentation_is_for_its_task() -> None:
     [problem] = dataset.problems_with("ImageClassification")
     assert problem == "dataset.augmentation.audio is for AudioClassification, not ImageClassification; remove it"
     assert not dataset.problems_with("AudioClassification")
+
+
+def test_speech_is_learnt_on_a_base_of_four_bits(tmp_path: Path) -> None:
+    """SpecAugment writes into the output of the first layer, and the head's own first layer is new."""
+    model, data = tiny_models.wav2vec2(tmp_path / "model"), make_data.recordings(tmp_path / "data")
+    settings = {"method": {"qlora": {"rank": 4}}, "dataset": {"maxLength": 600}, "maxSteps": 2}
+    result, losses = run(job(tmp_path, model, data, task="AudioClassification", **settings), tmp_path)
+    assert result.format == "Adapter"
+    assert losses[1] != losses[2]

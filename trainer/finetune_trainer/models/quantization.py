@@ -1,6 +1,7 @@
 """The 4-bit or 8-bit base model of QLoRA, by bitsandbytes."""
 
 import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,13 +11,14 @@ from finetune_api.method import QLora
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.loop.forward import compute_dtype
 from finetune_trainer.models.load import UNUSED_FROM_PRETRAINING
-from finetune_trainer.tasks.classes import CLASSIFIER_HEADS
 
 OUTPUT_HEADS = ("lm_head", "embed_out", "qa_outputs")
+WRITTEN_INTO = ("feature_projection.projection",)
+"""Layers of speech models into whose outputs SpecAugment writes, which autograd refuses where they are quantized."""
 
 
-def quantization_of(qlora: QLora | None, precision: str) -> BitsAndBytesConfig | None:
-    """For every linear layer but the heads, which are trained whole or decide the output alone.
+def quantization_of(qlora: QLora | None, precision: str, heads: Sequence[str]) -> BitsAndBytesConfig | None:
+    """For every linear layer but the heads (the task's `heads`, and those that decide the output alone).
 
     Raises:
         ConfigurationError: bitsandbytes is not installed.
@@ -28,7 +30,7 @@ def quantization_of(qlora: QLora | None, precision: str) -> BitsAndBytesConfig |
             "method.qlora needs bitsandbytes, which this trainer does not have: use an image with "
             "finetune-operator[qlora], or set method.lora"
         )
-    as_they_are = [*OUTPUT_HEADS, *CLASSIFIER_HEADS, *UNUSED_FROM_PRETRAINING]
+    as_they_are = [*OUTPUT_HEADS, *heads, *UNUSED_FROM_PRETRAINING, *WRITTEN_INTO]
     if qlora.quantization == "Int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=as_they_are)
     return BitsAndBytesConfig(
