@@ -1,7 +1,6 @@
 """The server inside the test's own event loop: real sockets, no second import of PyTorch."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from finetune_operator.cli.ports import free_port
 from finetune_serving.artifact import open_artifact
 from finetune_serving.loading import LoadedModel, load
 from finetune_serving.server import serve
@@ -41,11 +41,6 @@ class Serving:
 def load_source(source: ModelSource) -> LoadedModel:
     """Everything that the server does before it answers."""
     return load(source, open_artifact(source))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """What the trainer's tests share: tiny models and data, and a server that speaks S3."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from finetune_operator.cli.ports import free_port
 from trainer.model_fixtures import (  # noqa: F401
     questions,
     tickets,
@@ -41,12 +41,6 @@ class S3Server:
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

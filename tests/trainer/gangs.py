@@ -4,7 +4,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from trainer.jobs import free_port, warm_processes
+from finetune_operator.cli.ports import free_port
+from trainer.jobs import warm_processes
 
 SECONDS = 900
 """For all that a gang does; machines may be busy."""

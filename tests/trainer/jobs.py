@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_api.trainer_config import TrainerConfig
+from finetune_operator.cli.ports import free_port
 from finetune_trainer.progress import Reporter
 
 TICKETS = {
@@ -189,10 +189,3 @@ def run_rank(
 
         traceback.print_exc()
         os._exit(exit_code_of(error))
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.conftest import free_port
+from finetune_operator.cli.ports import free_port
 from trainer.launch.pods import Job, alive, await_that
 
 
