@@ -3,9 +3,11 @@
 import random
 import socket
 
-LISTENED_ON = range(20_000, 32_768)
-"""Below those that Linux gives to connections and to who asks for any port: nobody is given one by the way."""
+LISTENED_ON = range(20_000, 30_000)
+"""Below Kubernetes' node ports and those that Linux gives to connections: nobody else is given one by the way."""
 TRIES = 100
+DRAW = random.SystemRandom()
+"""Processes that were seeded alike would try the same ports."""
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -14,7 +16,7 @@ def free_port(host: str = "127.0.0.1") -> int:
     Raises:
         OSError: A hundred were tried, and all are taken.
     """
-    for port in random.sample(LISTENED_ON, TRIES):
+    for port in DRAW.sample(LISTENED_ON, TRIES):
         with socket.socket() as listener:
             try:
                 listener.bind((host, port))
