@@ -22,12 +22,19 @@ class Series:
         return [newest[step] for step in steps[: self.count]]
 
 
-def surplus(names: Sequence[str], keep: int, newest: str, best: str | None, damaged: Collection[str]) -> list[str]:
+def surplus(
+    names: Sequence[str],
+    keep: int,
+    newest: str,
+    best: str | None,
+    damaged: Collection[str],
+    series: Series | None = None,
+) -> list[str]:
     """The checkpoints to delete, given all of them newest first.
 
-    `newest` was just verified and stays, like the best one. Damaged ones go and do not count among the kept: else
-    two bad ones could push the last good one out.
+    `newest` was just verified and stays, like the best one and those of the `series`. Damaged ones go and do not count
+    among the kept: else two bad ones could push the last good one out.
     """
     sound = [name for name in names if name not in damaged]
-    kept = {*sound[:keep], newest, best}
+    kept = {*sound[:keep], newest, best, *(series.of(sound) if series else ())}
     return [name for name in names if name not in kept]

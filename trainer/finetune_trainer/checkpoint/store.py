@@ -190,11 +190,7 @@ class CheckpointStore:
         }
 
     def _prune(self, newest: str) -> None:
-        names = self._backend.names()
-        kept = self._series.of([name for name in names if name not in self._damaged]) if self._series else []
-        for name in surplus(names, self._keep, newest, self._best, self._damaged):
-            if name in kept:
-                continue
+        for name in surplus(self._backend.names(), self._keep, newest, self._best, self._damaged, self._series):
             try:
                 self._backend.delete(name)
                 self._damaged.discard(name)
