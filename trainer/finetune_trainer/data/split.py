@@ -44,10 +44,9 @@ def _by_shares(examples: Examples, split: Split) -> np.ndarray:
     """The part of each example."""
     keys, strata = _keys(examples, split)
     parts = np.full(len(examples), TRAIN, np.int8)
-    for number in range(int(strata.max(initial=-1)) + 1):
-        members = np.flatnonzero(strata == number)
-        ordered = members[np.argsort(keys[members], kind="stable")]
-        test, validation = _counts(len(members), split)
+    ends = np.cumsum(np.bincount(strata))
+    for ordered in np.split(np.lexsort((keys, strata)), ends[:-1]):
+        test, validation = _counts(len(ordered), split)
         parts[ordered[:test]] = TEST
         parts[ordered[test : test + validation]] = VALIDATION
     for part, share in ((TEST, split.test), (VALIDATION, split.validation)):
