@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from finetune_api.names import LABEL_JOB, LABEL_MANAGED_BY, MANAGER, TRAINER_SERVICE_ACCOUNT
+from finetune_api.names import LABEL_JOB, LABEL_MANAGED_BY, LABEL_NETWORK, MANAGER, TRAINER_SERVICE_ACCOUNT
 from finetune_operator.plan.names import short_name
-from finetune_operator.plan.network_policy import is_shared, network_label, network_policy_spec
+from finetune_operator.plan.network_policy import is_shared, network_policy_spec
 from finetune_operator.plan.ownership import owner_reference
 from finetune_operator.plan.resolution import ResolvedJob
 from finetune_operator.plan.settings import Settings
@@ -49,7 +49,7 @@ def network_policy(job: ResolvedJob, settings: Settings) -> Resource | None:
         return None
     metadata: Resource = {"namespace": job.namespace, "labels": {LABEL_MANAGED_BY: MANAGER}}
     if is_shared(job):
-        metadata["name"] = f"{TRAINER_SERVICE_ACCOUNT}-{network_label(job, settings)}"
+        metadata["name"] = f"{TRAINER_SERVICE_ACCOUNT}-{spec['podSelector']['matchLabels'][LABEL_NETWORK]}"
     else:
         metadata["name"] = short_name(f"{job.name}-training")
         metadata["labels"] |= {LABEL_JOB: short_name(job.name)}
