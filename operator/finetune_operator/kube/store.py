@@ -4,9 +4,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import orjson
-
 from finetune_operator.kube.errors import Object, Objects
+from finetune_operator.kube.packing import Packing
 from finetune_operator.kube.resources import Kind
 
 Transform = Callable[[Object], Object]
@@ -24,8 +23,8 @@ def name_of(item: Object) -> Name:
 class Store:
     """Keyed by namespace and name. Stored objects are never changed, only replaced.
 
-    `packed` keeps each object as JSON text and decodes it when it is asked for: as dicts they take five times the
-    memory, and of thousands of objects only a few are looked at in any second.
+    `packed` keeps each object compressed and decodes it when it is asked for: of thousands of objects only a few are
+    looked at in any second.
     """
 
     def __init__(
@@ -34,8 +33,9 @@ class Store:
         self._kind = kind
         self._transform = transform
         self._indexers = indexers
-        self._pack: Callable[[Object], Any] = _packed if packed else _as_it_is
-        self._unpack: Callable[[Any], Object] = orjson.loads if packed else _as_it_is
+        packing = Packing() if packed else None
+        self._pack: Callable[[Object], Any] = packing.pack if packing else _as_it_is
+        self._unpack: Callable[[Any], Object] = packing.unpack if packing else _as_it_is
         self._items: dict[Name, Any] = {}
         self._indices: dict[str, dict[str, dict[Name, None]]] = {name: {} for name in indexers}
 
@@ -121,11 +121,6 @@ class Store:
         metadata = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
         item = {"apiVersion": self._kind.api_version, "kind": self._kind.kind, **raw, "metadata": metadata}
         return self._transform(item) if self._transform else item
-
-
-def _packed(item: Object) -> bytes:
-    """A copy, for its size: orjson leaves its bytes in the buffer that it wrote to, often many times larger."""
-    return bytes(memoryview(orjson.dumps(item)))
 
 
 def _as_it_is(item: Any) -> Any:
