@@ -67,6 +67,13 @@ class Elastic(Schema):
         le=86400,
         description="How long every attempt waits for nodes for all of its pods, before it is made smaller.",
     )
+    grow_seconds: int | None = Field(
+        None,
+        ge=1,
+        le=604800,
+        description="How long a smaller gang trains before nodes for the missing pods are sought. Once there are, it "
+        "saves a checkpoint and goes on with them; without growSeconds nodes that come back wait for the next attempt.",
+    )
 
 
 class Distributed(Schema):

@@ -316,8 +316,8 @@ class FineTuneJobStatus(StatusSchema):
         default_factory=list,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    """Validated, Admitted, Preflight, Running, Evaluated, Published, Succeeded, Failed, Suspended; and Ready,
-    Reconciling and Stalled of kstatus."""
+    """Validated, Admitted, Preflight, Running, Growing, Evaluated, Published, Succeeded, Failed, Suspended; and
+    Ready, Reconciling and Stalled of kstatus."""
     attempt: int = 0
     """Number of the current or last attempt."""
     nodes: int | None = Field(None, description="Pods of the current or last attempt.")

@@ -144,6 +144,10 @@ class Cluster:
         """The node's processes die and it says nothing any more."""
         await self.control_plane.vanish_node(name)
 
+    async def return_node(self, name: str) -> None:
+        """The node that vanished is there again, with no pods."""
+        await self.control_plane.return_node(name)
+
     def evict(self, namespace: str, name: str) -> None:
         """Ends a running pod as a node under memory pressure does."""
         self.control_plane.evict(namespace, name)

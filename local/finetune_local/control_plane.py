@@ -143,7 +143,7 @@ class ControlPlane:
         """Returns when the nodes are registered and every cache is filled."""
         for name in (*FIRST, *sorted(self.binder.namespaces())):
             await create_namespace(self.api, name)
-        await self.agents.register()
+        await self.agents.register_all()
         await self.binder.prepare()
         controllers = self.controllers()
         if self.options.pods == "processes":
@@ -183,11 +183,19 @@ class ControlPlane:
 
     async def vanish_node(self, name: str) -> None:
         """The node falls silent and its processes die; the cluster finds out by itself (see Knobs)."""
-        if name not in self.agents.nodes:
-            raise ValueError(f"node {name!r}: must be one of {', '.join(self.agents.nodes)}")
+        self._check_node(name)
         self.agents.vanished.add(name)
         if self.kubelet is not None:
             await self.kubelet.vanish(name)
+
+    async def return_node(self, name: str) -> None:
+        """A node that had vanished is there again, empty; its object is made anew when it was deleted."""
+        self._check_node(name)
+        await self.agents.register(name)
+
+    def _check_node(self, name: str) -> None:
+        if name not in self.agents.nodes:
+            raise ValueError(f"node {name!r}: must be one of {', '.join(self.agents.nodes)}")
 
     def evict(self, namespace: str, name: str) -> None:
         """Ends a running pod as a kubelet under memory pressure does."""

@@ -9,7 +9,7 @@ from typing import Any
 from finetune_api.names import API_VERSION, LABEL_ATTEMPT, LABEL_JOB
 from finetune_operator.plan.attempt import Snapshot
 from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name
-from finetune_operator.plan.observation import observe_attempts
+from finetune_operator.plan.observation import ROOM, observe_attempt, observe_attempts
 from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.status_draft import REPORTED
@@ -174,6 +174,7 @@ def world(
         now=NOW + timedelta(seconds=after),
         settings=SETTINGS,
         attempts=observe_attempts(jobs or [], pods or []),
+        room=observe_attempt(ROOM, jobs or [], pods or []),
         around=Surroundings(**around),
         **({"has_account": True} | more),
     )

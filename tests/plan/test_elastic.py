@@ -1,13 +1,16 @@
 """Jobs that go on with fewer pods while nodes are missing."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from finetune_operator.plan.lifecycle import plan_job
+from finetune_operator.plan.timestamps import rfc3339
 from finetune_operator.plan.world import Create, Plan
 from plan.builders import (
+    NOW,
     condition,
     deleted,
     failed_pod,
@@ -31,10 +34,10 @@ UNSCHEDULABLE = {
 }
 
 
-def placed(rank: int, number: int = 1, **more: Any) -> dict[str, Any]:
-    """A pod with a node."""
+def placed(rank: int, number: int = 1, after: float = 1, **more: Any) -> dict[str, Any]:
+    """A pod that found its node after so many seconds."""
     body = pod(rank, number, **more)
-    when = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-22T09:00:01Z"}
+    when = {"type": "PodScheduled", "status": "True", "lastTransitionTime": rfc3339(NOW + timedelta(seconds=after))}
     body["status"]["conditions"] = [*body["status"].get("conditions", []), when]
     return body
 

@@ -116,17 +116,23 @@ class NodeAgents:
         node = self.nodes.get(name)
         return node.resources() if node else {}
 
-    async def register(self) -> None:
-        for node in self.nodes.values():
-            try:
-                current = await self._api.create(NODES, node.as_object())
-            except ApiError as error:
-                if not error.already_exists:
-                    raise
-                current = await self._api.get(NODES, node.name)
-            conditions = (current.get("status") or {}).get("conditions") or []
-            await self._api.replace_status(NODES, {**current, "status": node.status(conditions)})
-            await self._renew(node.name)
+    async def register_all(self) -> None:
+        for name in self.nodes:
+            await self.register(name)
+
+    async def register(self, name: str) -> None:
+        """As a kubelet that starts: also of a node that had vanished, or was deleted."""
+        node = self.nodes[name]
+        self.vanished.discard(name)
+        try:
+            current = await self._api.create(NODES, node.as_object())
+        except ApiError as error:
+            if not error.already_exists:
+                raise
+            current = await self._api.get(NODES, name)
+        conditions = (current.get("status") or {}).get("conditions") or []
+        await self._api.replace_status(NODES, {**current, "status": node.status(conditions)})
+        await self._renew(name)
 
     async def run(self) -> None:
         while True:

@@ -39,7 +39,7 @@ from finetune_operator.kube.resources import (
 from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot
 from finetune_operator.plan.conditions import find_condition, is_true
 from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name
-from finetune_operator.plan.observation import observe_attempts
+from finetune_operator.plan.observation import ROOM, observe_attempt, observe_attempts
 from finetune_operator.plan.places import named_versions
 from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
@@ -148,12 +148,13 @@ class JobCaches:
         around = self.surroundings(job) if snapshot is None else self._still_around(job)
         serving = around.deployment or self._serving(job)
         stable = ((serving or {}).get("status") or {}).get("stable")
-        jobs = self.jobs.by_index("owner", uid)
+        jobs, pods = self.jobs.by_index("owner", uid), self._pods(namespace, name)
         return World(
             job=job,
             now=now,
             settings=settings,
-            attempts=observe_attempts(jobs, self._pods(namespace, name)),
+            attempts=observe_attempts(jobs, pods),
+            room=observe_attempt(ROOM, jobs, pods),
             parts=(*self.services.by_index("owner", uid), *config_maps),
             snapshot=snapshot,
             around=around,

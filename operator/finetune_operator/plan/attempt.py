@@ -51,7 +51,7 @@ class Snapshot:
 
 def attempt_objects(job: ResolvedJob, snapshot: Snapshot, number: int, settings: Settings) -> list[dict[str, Any]]:
     """In the order in which to make them: the pods need the others."""
-    gang = _gang(job, number)
+    gang = gang_of(job, number)
     return [
         _config_map(job, snapshot, number, settings),
         *([] if gang.alone else [_service(job, gang, number)]),
@@ -72,7 +72,8 @@ def _scheduling(job: ResolvedJob) -> list[dict[str, Any]]:
     return [body | {"metadata": metadata} for body in SCHEDULERS[job.scheduler].objects(request)]
 
 
-def _gang(job: ResolvedJob, number: int) -> Gang:
+def gang_of(job: ResolvedJob, number: int) -> Gang:
+    """One attempt, as its pods see it."""
     return Gang(
         name=attempt_name(job.name, number),
         namespace=job.namespace,

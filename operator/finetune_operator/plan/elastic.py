@@ -2,7 +2,7 @@
 
 A gang is still all or nothing: what changes is its size, from attempt to attempt. Checkpoints resume on any number of
 processes, and the loss of a step depends on none, so the next attempt goes on where the last one was. Each attempt asks
-for all nodes first; nodes that came back are used by the next one.
+for all nodes first; nodes that came back are used by the next one, which `growth` brings about.
 """
 
 from finetune_api.engine_support import is_even
@@ -32,7 +32,7 @@ def smaller_size(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> int | 
     if wait > 0:
         draft.wake_after(wait)
         return None
-    return next((size for size in range(placed, elastic.min_nodes - 1, -1) if _fits(base, size)), None)
+    return next((size for size in range(placed, elastic.min_nodes - 1, -1) if fits(base, size)), None)
 
 
 def resize(draft: StatusDraft, base: Basis, size: int) -> None:
@@ -51,5 +51,6 @@ def resize(draft: StatusDraft, base: Basis, size: int) -> None:
     stop_gang(draft)
 
 
-def _fits(base: Basis, size: int) -> bool:
+def fits(base: Basis, size: int) -> bool:
+    """Whether a batch goes evenly over so many pods."""
     return is_even(base.job.spec.training, base.asked.of(size))

@@ -108,6 +108,18 @@ def stop_gang(draft: StatusDraft) -> None:
         if facts.job is not None and not facts.deleting:
             draft.writes.append(_delete_job(draft, facts))
     draft.writes.extend(leftovers(draft, keep=0))
+    if not draft.growing:
+        release_room(draft)
+
+
+def release_room(draft: StatusDraft, why: str = "") -> None:
+    """Gives the nodes back that were held for a larger gang."""
+    room = draft.world.room
+    if room.job is not None and not room.deleting:
+        metadata = room.job["metadata"]
+        draft.writes.append(Delete("Job", draft.world.namespace, metadata["name"], metadata["uid"]))
+    if draft.is_true("Growing"):
+        draft.set("Growing", False, Reason.ROOM_RELEASED, why)
 
 
 def stop_active(draft: StatusDraft) -> None:
@@ -116,6 +128,7 @@ def stop_active(draft: StatusDraft) -> None:
         over = facts.complete or facts.failing or facts.deleting
         if facts.job is not None and not over:
             draft.writes.append(_delete_job(draft, facts))
+    release_room(draft)
 
 
 def leftovers(draft: StatusDraft, keep: int) -> list[Delete]:

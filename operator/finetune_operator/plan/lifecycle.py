@@ -15,6 +15,7 @@ from finetune_operator.plan.endings import (
     delete_stuck_pods,
     fail,
     leftovers,
+    release_room,
     stop_active,
     stop_gang,
 )
@@ -166,6 +167,7 @@ def _start(draft: StatusDraft, base: Basis) -> None:
     size = f"pods: {gang.nodes}, processes in each: {gang.processes_per_node}"
     draft.event(Reason.ATTEMPT_STARTED, f"attempt {number} ({size}), {start}")
     draft.writes.extend(leftovers(draft, keep=number))
+    release_room(draft)
     draft.writes.extend(_objects(draft, base))
 
 

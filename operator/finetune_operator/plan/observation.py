@@ -15,6 +15,8 @@ from finetune_operator.plan.timestamps import parse_time
 Resource = dict[str, Any]
 POD_CONDITIONS = ("PodScheduled", "DisruptionTarget")
 """The ones that are read here."""
+ROOM = 0
+"""Instead of an attempt's number: pods that hold room for a larger gang, and no gang."""
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 
 
@@ -116,19 +118,21 @@ class AttemptFacts:
 def observe_attempts(jobs: list[Resource], pods: list[Resource]) -> dict[int, AttemptFacts]:
     """Facts by attempt number, of the Jobs and pods that belong to one FineTuneJob."""
     numbers = {_number(item) for item in (*jobs, *pods)}
-    return {
-        number: AttemptFacts(
-            number=number,
-            job=next((job for job in jobs if _number(job) == number), None),
-            pods=tuple(
-                sorted(
-                    (pod_facts(pod) for pod in pods if _number(pod) == number),
-                    key=lambda pod: (pod.rank, pod.name),
-                )
-            ),
-        )
-        for number in sorted(numbers)
-    }
+    return {number: observe_attempt(number, jobs, pods) for number in sorted(numbers - {ROOM})}
+
+
+def observe_attempt(number: int, jobs: list[Resource], pods: list[Resource]) -> AttemptFacts:
+    """Facts of one attempt, or of what holds ROOM."""
+    return AttemptFacts(
+        number=number,
+        job=next((job for job in jobs if _number(job) == number), None),
+        pods=tuple(
+            sorted(
+                (pod_facts(pod) for pod in pods if _number(pod) == number),
+                key=lambda pod: (pod.rank, pod.name),
+            )
+        ),
+    )
 
 
 def pod_facts(pod: Resource) -> PodFacts:

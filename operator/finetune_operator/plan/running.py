@@ -10,9 +10,11 @@ from finetune_operator.plan.endings import (
     delete_stuck_pods,
     describe_root,
     is_settled,
+    release_room,
     restart_or_fail,
     stop_gang,
 )
+from finetune_operator.plan.growth import grow, larger_size
 from finetune_operator.plan.isolation import isolation_writes
 from finetune_operator.plan.names import attempt_name
 from finetune_operator.plan.observation import AttemptFacts
@@ -44,6 +46,8 @@ def attend(draft: StatusDraft, base: Basis) -> None:
         _ended(draft, base, facts, overdue)
     elif (size := smaller_size(draft, base, facts)) is not None:
         resize(draft, base, size)
+    elif (size := _larger_size(draft, base)) is not None:
+        grow(draft, base, size)
     else:
         _show_progress(draft, base, facts)
 
@@ -52,6 +56,15 @@ def _reported(draft: StatusDraft) -> Resource:
     """What rank 0 of the current attempt last said; empty when it has not yet."""
     progress = (draft.world.job.get("status") or {}).get("progress") or {}
     return progress if progress.get("attempt") == draft.attempt else {}
+
+
+def _trained(draft: StatusDraft) -> bool:
+    return _reported(draft).get("stage") in ("Evaluating", "Exporting")
+
+
+def _larger_size(draft: StatusDraft, base: Basis) -> int | None:
+    """More pods do not help a gang that has trained already."""
+    return None if _trained(draft) else larger_size(draft, base)
 
 
 def _note_resumption(draft: StatusDraft) -> None:
@@ -99,6 +112,7 @@ def _start_overdue(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> Endi
 
 def _completed(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None:
     _mark_started(draft, facts)
+    release_room(draft)
     result = result_of(facts)
     if result is not None:
         evaluate(draft, base, result)
@@ -135,8 +149,7 @@ def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None
         _mark_started(draft, facts)
         if not draft.is_true("Running"):
             draft.event(Reason.ATTEMPT_RUNNING, f"attempt {draft.attempt}: {nodes} of {nodes} pods run")
-        evaluating = _reported(draft).get("stage") in ("Evaluating", "Exporting")
-        draft.status["phase"] = "Evaluating" if evaluating else "Running"
+        draft.status["phase"] = "Evaluating" if _trained(draft) else "Running"
         asked = f"; {base.asked.nodes} were asked for" if base.asked.nodes > nodes else ""
         draft.set("Running", True, Reason.ATTEMPT_RUNNING, f"{nodes} of {nodes} pods run{asked}{_stragglers(draft)}")
         return

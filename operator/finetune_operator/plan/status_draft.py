@@ -48,6 +48,12 @@ class StatusDraft:
     def finished(self) -> bool:
         return self.is_true("Succeeded") or self.is_true("Failed")
 
+    @property
+    def growing(self) -> bool:
+        """Whether the last attempt ended for a larger one, which has not begun."""
+        record = self.record or {}
+        return record.get("cause") == Cause.RESIZED and self.status["nodes"] > record["nodes"]
+
     def is_true(self, condition: str) -> bool:
         return is_true(self.status.get("conditions"), condition)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from finetune_operator.plan.attempt import Snapshot
 from finetune_operator.plan.evidence import Evidence
-from finetune_operator.plan.observation import AttemptFacts
+from finetune_operator.plan.observation import ROOM, AttemptFacts
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
@@ -23,6 +23,8 @@ class World:
     now: datetime
     settings: Settings
     attempts: Mapping[int, AttemptFacts] = field(default_factory=dict)
+    room: AttemptFacts = field(default_factory=lambda: AttemptFacts(ROOM))
+    """What holds room for a larger gang."""
     parts: tuple[Resource, ...] = ()
     """ConfigMaps and Services of the attempts."""
     snapshot: Snapshot | None = None

@@ -62,3 +62,6 @@ async def test_a_vanished_node_is_noticed_and_its_pods_are_given_up() -> None:
         await cluster.api.delete(NODES, "a")
         await wait_gone(cluster, PODS, "p")
         assert has_condition("Ready")(await cluster.api.get(NODES, "b"))
+        await cluster.return_node("a")
+        await cluster.api.create(PODS, pod("q", "sleep 60", nodeName="a"), "default")
+        await wait_for(cluster, PODS, "q", has_condition("Ready"))
