@@ -7,6 +7,7 @@
 #   docker build --target serving  --tag ghcr.io/finetune-operator/serving:0.1.0 .
 #
 # For GPUs give the index of PyTorch's CUDA wheels: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130
+# For trainer and serving with TensorFlow Lite (0.8 GB): --build-arg EXTRA=tflite
 # For releases pin the base by digest: --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:…
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -44,11 +45,13 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN uv pip install --index-url "${TORCH_INDEX}" "${TORCH}"
 
 FROM torch AS trainer-packages
-RUN uv pip install --requirements pyproject.toml --extra trainer --extra qlora --extra postprocess --extra deepspeed --extra ray
+ARG EXTRA=
+RUN uv pip install --requirements pyproject.toml --extra trainer --extra qlora --extra postprocess --extra deepspeed --extra ray ${EXTRA:+--extra ${EXTRA}}
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist uv pip install --no-deps /dist/*.whl
 
 FROM torch AS serving-packages
-RUN uv pip install --requirements pyproject.toml --extra serving --extra qlora --extra postprocess
+ARG EXTRA=
+RUN uv pip install --requirements pyproject.toml --extra serving --extra qlora --extra postprocess ${EXTRA:+--extra ${EXTRA}}
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist uv pip install --no-deps /dist/*.whl
 
 # ---- What all three images share: Python, one user without a name to log in by, and nothing to build with.

@@ -98,9 +98,16 @@ def test_the_image_gets_the_packages_of_its_own_extra(target: Stage, project: di
     (line,) = target.all("COPY")
     source = re.match(r"--from=(\S+) /opt/venv /opt/venv$", line)
     assert source
-    extras = [e for run in stages()[source[1]].all("RUN") for e in re.findall(r"--extra (\S+)", run)]
+    extras = [e for run in stages()[source[1]].all("RUN") for e in re.findall(r"--extra (\w+)", run)]
     assert extras == EXTRAS[target.name]
     assert set(extras) <= set(project["project"]["optional-dependencies"])
+
+
+@pytest.mark.parametrize("packages", ["trainer-packages", "serving-packages"])
+def test_one_more_extra_can_be_asked_for(packages: str) -> None:
+    stage = stages()[packages]
+    assert stage.all("ARG") == ["EXTRA="]
+    assert stage.all("RUN")[0].endswith(" ${EXTRA:+--extra ${EXTRA}}")
 
 
 def test_the_control_plane_has_no_torch() -> None:
