@@ -36,6 +36,7 @@ def small_gang(there: int = 2, **changes: Any) -> Body:
     item = elastic_job(changes.pop("distributed", GROWING), failurePolicy={"backoffSeconds": 0}, **changes)
     item = follow(item, shrunk(item, there))
     item = follow(item, step(item, [], [], after=62))
+    item["status"]["progress"] = {"attempt": 2, "stage": "Training"}
     return follow(item, step(item, *running(there), after=70))
 
 
@@ -120,6 +121,7 @@ def test_nodes_that_make_no_larger_gang_are_given_back_and_sought_later() -> Non
     pods = [placed(rank) if rank < 4 else without_a_node(rank) for rank in range(6)]
     item = follow(item, step(item, [indexed_job(1)], pods, after=61))
     item = follow(item, step(item, [], [], after=62))
+    item["status"]["progress"] = {"attempt": 2, "stage": "Training"}
     item = follow(item, step(item, *running(4), after=70))
     item = follow(item, step(item, *running(4), after=671))
     plan = step(item, *with_room([placed(0, ROOM, after=680), without_a_node(1, ROOM)], there=4), after=741)
@@ -156,9 +158,10 @@ def test_room_is_given_back_when_the_gang_ends(ends: dict[str, Any]) -> None:
     assert condition(plan, "Growing") == ("False", "RoomReleased")
 
 
-def test_a_gang_that_has_trained_is_left_to_be_evaluated() -> None:
+@pytest.mark.parametrize(("attempt", "stage"), [(1, "Training"), (2, "Preparing"), (2, "Evaluating"), (2, "Exporting")])
+def test_only_a_gang_that_trains_makes_way(attempt: int, stage: str) -> None:
     item = asking()
-    item["status"]["progress"] = {"attempt": 2, "stage": "Evaluating"}
+    item["status"]["progress"] = {"attempt": attempt, "stage": stage}
     plan = step(item, *with_room([placed(0, ROOM), placed(1, ROOM)]), after=700)
     assert deleted(plan) == []
 

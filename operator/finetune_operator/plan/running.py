@@ -63,8 +63,10 @@ def _trained(draft: StatusDraft) -> bool:
 
 
 def _larger_size(draft: StatusDraft, base: Basis) -> int | None:
-    """More pods do not help a gang that has trained already."""
-    return None if _trained(draft) else larger_size(draft, base)
+    """Of a gang that trains: before it gets there its start would be lost, and afterwards more pods do not help."""
+    tells = draft.world.settings.progress_url is not None
+    trains = _reported(draft).get("stage") == "Training"
+    return larger_size(draft, base) if trains or not tells else None
 
 
 def _note_resumption(draft: StatusDraft) -> None:
