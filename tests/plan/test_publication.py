@@ -14,13 +14,13 @@ from plan.builders import (
     done_pod,
     follow,
     indexed_job,
-    job,
     message,
     pod,
     reasons,
     snapshot_of,
     world,
 )
+from plan.story import Story
 
 PUBLISH = {"publish": {"modelName": "tickets"}}
 DEPLOY = {**PUBLISH, "deploy": {"name": "tickets", "template": {"replicas": 2}}}
@@ -34,12 +34,12 @@ def completed(
     around = {
         name: changes.pop(name) for name in ("serving", "deployed_version", "deployment", "versions") if name in changes
     }
-    item = job(**changes)
-    item = follow(item, plan_job(world(item)))
-    item = follow(item, plan_job(world(item, [indexed_job()], [pod(0), pod(1)], 5, snapshot=snapshot_of(item))))
+    story = Story(**changes)
+    story.step(seconds=0)
+    story.step([indexed_job()], [pod(0), pod(1)], 5)
+    item = story.item
     pods = [done_pod(0, result=result), done_pod(1)] if pods is None else pods
-    plan = plan_job(world(item, jobs or COMPLETE, pods, 60, snapshot=snapshot_of(item), **around))
-    return item, plan
+    return item, story.step(jobs or COMPLETE, pods, 55, **around)
 
 
 def gate(**fields: Any) -> dict:

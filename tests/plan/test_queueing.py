@@ -8,7 +8,6 @@ from finetune_operator.plan.attempt import attempt_objects
 from finetune_operator.plan.basis import basis
 from finetune_operator.plan.lifecycle import plan_job
 from finetune_operator.plan.validation import InvalidSpec, validate
-from finetune_operator.plan.world import Plan
 from finetune_operator.schedulers.registry import SCHEDULERS
 from plan.builders import (
     NOW,
@@ -23,10 +22,10 @@ from plan.builders import (
     message,
     pod,
     reasons,
-    snapshot_of,
     spec,
     world,
 )
+from plan.story import Story
 
 Resource = dict[str, Any]
 QUEUED = {"queueName": "team-a"}
@@ -149,24 +148,12 @@ def held(suspended: bool, number: int = 1) -> Resource:
     return indexed_job(number) | {"spec": {"suspend": suspended}}
 
 
-class Story:
-    """One job, step by step."""
-
-    def __init__(self, **changes: Any) -> None:
-        self.item = job(**QUEUED, **changes)
-        self.now = 0.0
-        self.plan: Plan | None = None
-
-    def step(self, jobs: list[Resource], pods: list[Resource] | None = None, seconds: float = 10) -> Plan:
-        self.now += seconds
-        taken = {} if self.plan is None else {"snapshot": snapshot_of(self.item)}
-        self.plan = plan_job(world(self.item, jobs, pods, self.now, api_groups=KUEUE, **taken))
-        self.item = follow(self.item, self.plan)
-        return self.plan
+def queued(**changes: Any) -> Story:
+    return Story({"api_groups": KUEUE}, **QUEUED, **changes)
 
 
 def test_time_in_the_queue_does_not_count_for_the_deadline() -> None:
-    story = Story(activeDeadlineSeconds=100)
+    story = queued(activeDeadlineSeconds=100)
     story.step([])
     assert story.step([held(True)], seconds=3600).status["phase"] == "Queued"
     let_go = story.step([held(False)])
@@ -177,7 +164,7 @@ def test_time_in_the_queue_does_not_count_for_the_deadline() -> None:
 
 
 def test_time_suspended_in_the_queue_is_not_counted_twice() -> None:
-    story = Story(activeDeadlineSeconds=100)
+    story = queued(activeDeadlineSeconds=100)
     story.step([])
     story.item["spec"]["suspend"] = True
     story.step([held(True)], seconds=50)
@@ -188,7 +175,7 @@ def test_time_suspended_in_the_queue_is_not_counted_twice() -> None:
 
 
 def test_a_gang_waits_in_the_queue_runs_and_queues_again_when_it_must_yield() -> None:
-    story = Story()
+    story = queued()
     started = story.step([])
     assert created(started)[-1] == "Job/tickets-1"
     waiting = story.step([held(True)])
