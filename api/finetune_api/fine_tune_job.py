@@ -155,6 +155,7 @@ class FineTuneJobSpec(Schema):
             named["training.earlyStopping.metric"] = self.training.early_stopping.metric
         if self.training.plateau:
             named["training.plateau.metric"] = self.training.plateau.metric
+        named |= dict(self._greedy_averages())
         for path, metric in named.items():
             if metric not in known:
                 yield f"{path}: {self.task} has no metric {metric!r}; use one of {', '.join(known)}"
@@ -164,6 +165,12 @@ class FineTuneJobSpec(Schema):
         yield from ((f"evaluation.gate[{i}]", gate) for i, gate in enumerate(self.evaluation.gate))
         for place, step in enumerate(self.postprocess):
             yield from ((f"postprocess[{place}].gate[{i}]", gate) for i, gate in enumerate(step.gate))
+
+    def _greedy_averages(self) -> Iterator[tuple[str, str]]:
+        """Field and metric of each average that chooses its models."""
+        for place, step in enumerate(self.postprocess):
+            if step.average and step.average.greedy_by:
+                yield f"postprocess[{place}].average.greedyBy", step.average.greedy_by
 
     def _impossible_gates(self) -> Iterator[str]:
         for path, gate in self._gates():
@@ -188,6 +195,10 @@ class FineTuneJobSpec(Schema):
                 "training.scheduler ReduceOnPlateau watches the validation data: set dataset.validation or "
                 "dataset.split.validation, or take another scheduler"
             )
+
+        for path, _ in self._greedy_averages():
+            if not self.dataset.has_validation:
+                yield f"{path} needs dataset.validation or dataset.split.validation: the test data is for the result"
 
     def _ungated(self) -> Iterator[str]:
         for path, gate in self._gates():

@@ -5,11 +5,13 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from finetune_api.averaging import Average
 from finetune_api.base import Schema, rule, schema_with
 from finetune_api.evaluation import Gate
 from finetune_api.method import Method
 from finetune_api.method_support import SUPPORT
 from finetune_api.metrics import Task
+from finetune_api.pruning import Prune, pruning_problems
 from finetune_api.training import Checkpoint
 from finetune_api.unknown import the_one
 
@@ -19,16 +21,19 @@ KINDS = ("average", "merge", "prune", "quantize", "onnx", "tflite")
 ONE_OF = f"set exactly one of {', '.join(KINDS)}"
 MAX_STEPS = 4
 """Their results must fit into one termination message."""
+ONNX_WRITERS: tuple[Task, ...] = ("TextGeneration",)
+"""Tasks whose graph takes and gives the keys and values of the tokens before."""
 ONNX_TASKS: tuple[Task, ...] = (
     "AudioClassification",
     "ImageClassification",
+    "ObjectDetection",
     "QuestionAnswering",
     "Recommendation",
     "RewardModeling",
     "TextClassification",
     "TokenClassification",
+    *ONNX_WRITERS,
 )
-"""Tasks whose answer is one pass through the model. What writes text would read all of it again for each token."""
 TFLITE_TASKS: tuple[Task, ...] = (
     "ImageClassification",
     "QuestionAnswering",
@@ -45,23 +50,6 @@ MAKES: dict[str, ArtifactFormat] = {
 }
 
 
-class Average(Schema):
-    """Take the mean of the weights after the last checkpoints of the training (Kaddour 2022, arXiv:2209.14981; Izmailov
-    et al. 2018, arXiv:1803.05407): a whole model.
-
-    Adapters are merged into their base model one by one and then averaged: the mean of products is not the product of
-    the means of their factors.
-    """
-
-    checkpoints: int = Field(
-        3,
-        ge=2,
-        le=100,
-        description="How many: that of the finished training, and those before it at multiples of "
-        "checkpoint.everySteps. They are kept for it besides checkpoint.keep.",
-    )
-
-
 class Merge(Schema):
     """Add the adapter to its base model: a whole model, which needs no base beside it.
 
@@ -69,39 +57,14 @@ class Merge(Schema):
     """
 
 
-class Prune(Schema):
-    """Set the smallest weights of the linear layers to zero (magnitude pruning, Han et al. 2015, arXiv:1506.02626).
-
-    Zeroes take as much room and time as other numbers, unless something uses them: compressed transfer, or the
-    sparse tensor cores of GPUs for the pattern TwoOfFour.
-    """
-
-    model_config = schema_with(
-        x_kubernetes_validations=[
-            rule(
-                "self.pattern == 'Unstructured' || !has(self.sparsity)",
-                "sparsity is that of pattern Unstructured: TwoOfFour always is 0.5; remove it",
-            ),
-        ]
-    )
-    sparsity: float | None = Field(
-        None, gt=0, lt=1, description="Share of the weights set to zero, over all linear layers together. Default 0.3."
-    )
-    pattern: Literal["Unstructured", "TwoOfFour"] = Field(
-        "Unstructured", description="TwoOfFour sets the two smallest of each four neighbours to zero."
-    )
-
-    @model_validator(mode="after")
-    def sparsity_of_the_pattern(self) -> "Prune":
-        if self.sparsity is not None and self.pattern == "TwoOfFour":
-            raise ValueError("sparsity is that of pattern Unstructured: TwoOfFour always is 0.5; remove it")
-        return self
-
-
-FOUR_BITS = ("Int4WeightOnly", "Int4Gptq")
+FOUR_BITS = ("Int4WeightOnly", "Int4Gptq", "Int4Awq")
 """Schemes of groups of weights that share a scale."""
-GROUP_SIZE_IS_FOR = f"groupSize is for {' and '.join(FOUR_BITS)}: 8 bits have a scale for each row; remove it"
-EXAMPLES_ARE_FOR = "calibrationExamples is for Int4Gptq: the other schemes look at no data; remove it"
+CALIBRATED = ("Int4Gptq", "Int4Awq")
+"""Schemes that look at data."""
+GROUP_SIZE_IS_FOR = f"groupSize is for {', '.join(FOUR_BITS)}: 8 bits have a scale for each row; remove it"
+EXAMPLES_ARE_FOR = (
+    f"calibrationExamples is for {' and '.join(CALIBRATED)}: the other schemes look at no data; remove it"
+)
 
 
 class Quantize(Schema):
@@ -110,28 +73,32 @@ class Quantize(Schema):
     model_config = schema_with(
         x_kubernetes_validations=[
             rule(f"!has(self.groupSize) || self.scheme in [{', '.join(map(repr, FOUR_BITS))}]", GROUP_SIZE_IS_FOR),
-            rule("!has(self.calibrationExamples) || self.scheme == 'Int4Gptq'", EXAMPLES_ARE_FOR),
+            rule(
+                f"!has(self.calibrationExamples) || self.scheme in [{', '.join(map(repr, CALIBRATED))}]",
+                EXAMPLES_ARE_FOR,
+            ),
         ]
     )
-    scheme: Literal["Int8Dynamic", "Int8WeightOnly", "Int4WeightOnly", "Int4Gptq"] = Field(
+    scheme: Literal["Int8Dynamic", "Int8WeightOnly", "Int4WeightOnly", "Int4Gptq", "Int4Awq"] = Field(
         "Int8Dynamic",
         description="Int8Dynamic computes in 8 bits too, which is faster; Int8WeightOnly is more exact, only smaller. "
         "Int4WeightOnly rounds to the nearest of 16 values; Int4Gptq makes up for each rounding in the weights that "
         "are still to be rounded, so that outputs on training examples change least (GPTQ, Frantar et al. 2022, "
-        "arXiv:2210.17323).",
+        "arXiv:2210.17323); Int4Awq rounds in finer steps what is multiplied with great inputs (AWQ, Lin et al. 2023, "
+        "arXiv:2306.00978), for Llama, Mistral and Qwen.",
     )
     group_size: Literal[32, 64, 128] | None = Field(
         None, description="Weights that share a scale, of the 4-bit schemes. Fewer are more exact. Default 128."
     )
     calibration_examples: int | None = Field(
-        None, ge=1, le=4096, description="Training examples that Int4Gptq looks at. Default 128."
+        None, ge=1, le=4096, description="Training examples that Int4Gptq and Int4Awq look at. Default 128."
     )
 
     @model_validator(mode="after")
     def fields_of_the_scheme(self) -> "Quantize":
         if self.group_size is not None and self.scheme not in FOUR_BITS:
             raise ValueError(GROUP_SIZE_IS_FOR)
-        if self.calibration_examples is not None and self.scheme != "Int4Gptq":
+        if self.calibration_examples is not None and self.scheme not in CALIBRATED:
             raise ValueError(EXAMPLES_ARE_FOR)
         return self
 
@@ -230,13 +197,15 @@ def step_problems(steps: Sequence[PostprocessStep], method: Method, task: Task) 
             yield f"{path}.average: averages what the training saved, not what a step has made of it; put it first"
         elif reason := _refusal(step.kind, format, method.name, task):
             yield f"{path}.{step.kind}: {reason}"
+        elif step.prune:
+            yield from (f"{path}.prune: {problem}" for problem in pruning_problems(step.prune, task))
         format = MAKES[step.kind]
 
 
 def averaging_problems(steps: Sequence[PostprocessStep], checkpoint: Checkpoint) -> Iterator[str]:
     """What averaging asks of the checkpoints: those taken by the clock are others in each run."""
     for place, step in enumerate(steps):
-        if step.average and checkpoint.every_steps is None:
+        if step.average and step.average.of_checkpoints and checkpoint.every_steps is None:
             yield (
                 f"postprocess[{place}].average: which checkpoints there are is left to the clock; set "
                 "checkpoint.everySteps in place of everyMinutes"
@@ -257,9 +226,7 @@ def _refusal(kind: str, before: ArtifactFormat, method: str, task: Task) -> str 
     if before != "Full":
         return f"needs float weights, and the step before makes the format {before}; put it last"
     if kind == "onnx" and task not in ONNX_TASKS:
-        if task == "ObjectDetection":
-            return "detectors cannot be converted yet; remove it, or set quantize"
-        return f"a graph answers in one pass, and {task} writes token by token; remove it, or set quantize"
+        return f"is for {', '.join(ONNX_TASKS)}, not {task}; remove it, or set quantize"
     if kind == "tflite" and task not in TFLITE_TASKS:
         return f"is for {', '.join(TFLITE_TASKS)}, not {task}; remove it"
     return None

@@ -34,7 +34,7 @@ class Generator:
         self._tokenizer = loaded.processor
         self.task = loaded.description.task
         self.context_length = loaded.max_length
-        self.vocabulary: int = loaded.model.get_input_embeddings().num_embeddings
+        self.vocabulary: int = loaded.model.config.get_text_config().vocab_size
         self.end_tokens = _end_tokens(loaded)
 
     def encode(self, text: str) -> list[int]:

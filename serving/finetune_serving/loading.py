@@ -31,7 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.exit_codes import ExitCode
 from finetune_serving.artifact import Artifact, base_folder, local_folder, verify
-from finetune_serving.conversions import CONVERTED, RUNTIMES
+from finetune_serving.conversions import RUNTIMES, converted_model
 from finetune_serving.recommender import Catalogue, Recommender
 from finetune_serving.recordings import window
 from finetune_serving.settings import ModelSource
@@ -111,8 +111,8 @@ def _whole_model(source: ModelSource, artifact: Artifact) -> Any:
             f"{source.uri}: a model of the format {artifact.description.format} needs {needed}, which this server does "
             f"not have; use an image with finetune-operator[{extra}]"
         )
-    if converted := CONVERTED.get(artifact.description.format):
-        return converted(artifact.folder, source.trust_remote_code)
+    if converted := converted_model(artifact.description, artifact.folder, source.trust_remote_code):
+        return converted
     return _model(artifact.folder, artifact.description, source.trust_remote_code)
 
 

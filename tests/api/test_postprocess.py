@@ -33,7 +33,10 @@ def spec(steps: list[dict[str, Any]], method: dict[str, Any], **changes: Any) ->
         ([MERGE, {"onnx": {"tolerance": 1e-4}}], {"qlora": {}}),
         ([{"quantize": {"scheme": "Int8WeightOnly"}}], {"full": {}}),
         ([{"quantize": {"scheme": "Int4Gptq", "groupSize": 32, "calibrationExamples": 64}}], {"full": {}}),
+        ([{"quantize": {"scheme": "Int4Awq", "calibrationExamples": 64}}], {"full": {}}),
         ([{"prune": {}}, {"name": "again", "prune": {"pattern": "TwoOfFour"}}], {"full": {}}),
+        ([MERGE, {"prune": {"pattern": "Structured", "heads": 0.25, "layers": 0.5}}], LORA),
+        ([{"average": {"models": ["modelversion://a", "s3://models/b"]}}], LORA),
     ],
 )
 def test_a_chain_that_works_is_accepted(steps: list[dict[str, Any]], method: dict[str, Any]) -> None:
@@ -47,6 +50,22 @@ def test_a_chain_that_works_is_accepted(steps: list[dict[str, Any]], method: dic
         ([AVERAGE, MERGE], LORA, "postprocess[1].merge: there is no adapter to merge; remove it"),
         ([AVERAGE], {"promptTuning": {}}, "average: what method.promptTuning learns is no part of a weight"),
         ([{"average": {"checkpoints": 1}}], LORA, "greater than or equal to 2"),
+        (
+            [{"average": {"models": ["s3://models/a"], "checkpoints": 3}}],
+            LORA,
+            "checkpoints and models are averages of two kinds; remove one of them",
+        ),
+        ([{"average": {"greedyBy": "f1"}}], LORA, "greedyBy chooses among models: set models, or remove it"),
+        (
+            [{"average": {"models": ["s3://models/a"], "greedyBy": "bleu"}}],
+            LORA,
+            "postprocess[0].average.greedyBy: TextClassification has no metric 'bleu'",
+        ),
+        (
+            [{"average": {"models": ["s3://models/a"], "greedyBy": "f1"}}],
+            LORA,
+            "postprocess[0].average.greedyBy needs dataset.validation or dataset.split.validation",
+        ),
         ([MERGE], {"full": {}}, "postprocess[0].merge: there is no adapter to merge; remove it"),
         ([MERGE, {"name": "b", "merge": {}}], LORA, "postprocess[1].merge: there is no adapter to merge"),
         ([MERGE], {"prefixTuning": {}}, "what method.prefixTuning learns is no part of a weight"),
@@ -65,12 +84,18 @@ def test_a_chain_that_works_is_accepted(steps: list[dict[str, Any]], method: dic
         ),
         ([{"merge": {}, "onnx": {}}], LORA, "got merge, onnx"),
         ([{"prune": {"sparsity": 1.0}}], {"full": {}}, "less than 1"),
-        ([{"prune": {"sparsity": 0.2, "pattern": "TwoOfFour"}}], {"full": {}}, "TwoOfFour always is 0.5; remove it"),
-        ([{"quantize": {"groupSize": 64}}], {"full": {}}, "groupSize is for Int4WeightOnly and Int4Gptq: 8 bits have"),
+        ([{"prune": {"sparsity": 0.2, "pattern": "TwoOfFour"}}], {"full": {}}, "TwoOfFour always is 0.5"),
+        ([{"prune": {"pattern": "Structured"}}], {"full": {}}, "set heads, neurons or layers"),
+        ([{"prune": {"neurons": 0.5}}], {"full": {}}, "are for pattern Structured; set it, or remove them"),
+        (
+            [{"quantize": {"groupSize": 64}}],
+            {"full": {}},
+            "groupSize is for Int4WeightOnly, Int4Gptq, Int4Awq: 8 bits have",
+        ),
         (
             [{"quantize": {"scheme": "Int4WeightOnly", "calibrationExamples": 64}}],
             {"full": {}},
-            "calibrationExamples is for Int4Gptq: the other schemes look at no data; remove it",
+            "calibrationExamples is for Int4Gptq and Int4Awq: the other schemes look at no data; remove it",
         ),
         ([{"name": "Big Name", "prune": {}}], {"full": {}}, "postprocess[0].name"),
         ([{"prune": {}, "gate": [{"metric": "bleu", "operator": ">", "value": 1}]}], {"full": {}}, "no metric 'bleu'"),
@@ -84,10 +109,17 @@ def test_a_chain_that_cannot_work_is_refused(
     assert expected in "\n".join(map(str, field_errors(caught.value)))
 
 
-@pytest.mark.parametrize("task", ["TextGeneration", "Seq2Seq", "PreferenceOptimization", "ReinforcementLearning"])
-def test_a_graph_of_what_writes_token_by_token_is_refused(task: str) -> None:
-    with pytest.raises(ValidationError, match=f"onnx: a graph answers in one pass, and {task} writes token by token"):
+@pytest.mark.parametrize("task", ["Seq2Seq", "PreferenceOptimization", "ReinforcementLearning"])
+def test_a_graph_of_other_tasks_is_refused(task: str) -> None:
+    with pytest.raises(ValidationError, match=f"onnx: is for .*, not {task}; remove it, or set quantize"):
         FineTuneJobSpec.model_validate(spec([{"onnx": {}}], {"full": {}}, task=task))
+
+
+@pytest.mark.parametrize("task", ["Seq2Seq", "PreferenceOptimization", "ReinforcementLearning", "ObjectDetection"])
+def test_parts_are_not_taken_out_of_every_model(task: str) -> None:
+    step = {"prune": {"pattern": "Structured", "layers": 0.5}}
+    with pytest.raises(ValidationError, match=rf"prune: pattern Structured is for .*, not {task}; set Unstructured"):
+        FineTuneJobSpec.model_validate(spec([step], {"full": {}}, task=task))
 
 
 def test_tflite_is_refused_where_the_server_could_not_use_it() -> None:

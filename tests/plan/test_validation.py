@@ -157,6 +157,21 @@ def test_a_teacher_that_needs_a_base_is_refused() -> None:
     assert "has the format Adapter, which needs its base model beside it" in message(plan, "Failed")
 
 
+def test_models_to_average_are_resolved_and_must_fit() -> None:
+    item = job(postprocess=[{"average": {"models": ["s3://other/model", "modelversion://v1"]}}])
+    waiting = plan_job(world(item))
+    assert "spec.postprocess[0].average.models[1]: there is no ModelVersion 'v1'" in message(waiting, "Validated")
+    plan = plan_job(world(item, source_versions={"v1": version("Adapter")}))
+    (config_map,) = (write.body for write in plan.writes if write.body["kind"] == "ConfigMap")
+    (step,) = json.loads(config_map["data"]["job.json"])["postprocess"]
+    assert step["average"]["models"] == ["s3://other/model", "pvc://work/out/v1"]
+    other = version("Onnx")
+    other["spec"]["task"] = "Seq2Seq"
+    refused = message(plan_job(world(item, source_versions={"v1": other})), "Failed")
+    assert "models[1]: ModelVersion 'v1' has the format Onnx, which has no weights to average" in refused
+    assert "models[1]: ModelVersion 'v1' is a model for Seq2Seq, not TextClassification; remove it" in refused
+
+
 def test_only_classes_and_tokens_are_learnt_from_a_teacher() -> None:
     plan = plan_job(world(job(task="QuestionAnswering", training=TAUGHT)))
     refused = "training.distillation is for TextClassification, TextGeneration, Seq2Seq; remove it (got QuestionAns"

@@ -101,11 +101,12 @@ def bert(folder: Path, spread: float = 0.02, **changes: int) -> Path:
     return save(folder, BertModel(config), tokens)
 
 
-def llama(folder: Path) -> Path:
+def llama(folder: Path, **changes: int) -> Path:
     """A decoder without dropout."""
     torch.manual_seed(2)
     tokens = decoder_tokenizer()
-    config = LlamaConfig(vocab_size=len(tokens), max_position_embeddings=128, num_key_value_heads=2, **SIZES)
+    sizes = {"num_key_value_heads": 2, **SIZES, **changes}
+    config = LlamaConfig(vocab_size=len(tokens), max_position_embeddings=128, **sizes)
     return save(folder, LlamaForCausalLM(_with_ends(config, tokens)), tokens)
 
 

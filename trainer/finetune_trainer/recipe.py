@@ -50,8 +50,9 @@ from finetune_trainer.parallel.loading import comes_in_parts, loaded_once
 from finetune_trainer.parallel.selection import strategy_of
 from finetune_trainer.parallel.strategy import Strategy
 from finetune_trainer.postprocess.chain import Postprocessing
+from finetune_trainer.postprocess.members import open_members
 from finetune_trainer.postprocess.passed import Passed, average_of, check_average, series_of
-from finetune_trainer.postprocess.suitability import check_layers, check_packages
+from finetune_trainer.postprocess.suitability import check_architecture, check_layers, check_packages
 from finetune_trainer.processors import set_threads
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.reinforcement.value_head import add_value_head, remove_value_head
@@ -85,10 +86,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     config = config.model_copy(update={"model": pin_model(config.model, config.checkpoint.storage, run)})
     base = base_model(config, run)
     model_config = load_config(base, task, trust := config.model.trust_remote_code)
-    check_method(model_config, config.task, config.method)
-    check_packages(config.postprocess)
-    if config.training.compile:
-        check_compiler(device)
+    _check(config, model_config, device)
     set_dropout(model_config, config.training.dropout)
     reinforcement = config.training.reinforcement
     if reinforcement and reinforcement.compares_with_written:
@@ -99,9 +97,11 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
     data = _data(config, task, processor, max_length, run)
     _describe(data, config, max_length, run)
+    members = [] if run.rank else open_members(config, task, data.labels, processor, model_config, run)
 
     feed = _feed(config, task, processor, data, max_length, run)
     plan, sharded = feed.plan, config.distributed.shards
+    check_average(config, plan.total_steps)
     load = partial(load_model, base, model_config, task, data.labels, processor, trust, options)
     empty = partial(made_model, model_config, task, data.labels, processor, trust)
     adapt = partial(_adapted, config, task, processor, plan)
@@ -137,9 +137,18 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         digest = ranks.broadcast(made)
         passed = Passed(config, make, loop.step, run.scratch)
         del adaptation, trained, ready, strategy, loop, evaluate  # the steps read the model from its files
-        chain = Postprocessing(exporter, data, replace(evaluator, ranks=Ranks()), evaluation, reports, passed)
+        chain = Postprocessing(exporter, data, replace(evaluator, ranks=Ranks()), evaluation, reports, passed, members)
         steps = ranks.broadcast(chain.run(run.scratch / "postprocess") if run.rank == 0 else None)
     return _result(config, data, evaluation, digest, steps)
+
+
+def _check(config: TrainerConfig, model_config: Any, device: torch.device) -> None:
+    """What is known before any data is read."""
+    check_method(model_config, config.task, config.method)
+    check_packages(config.postprocess)
+    check_architecture(config.postprocess, model_config)
+    if config.training.compile:
+        check_compiler(device)
 
 
 def _loop(
@@ -186,7 +195,6 @@ def _data(config: TrainerConfig, task: Task, processor: Any, max_length: int, ru
 def _adapted(
     config: TrainerConfig, task: Task, processor: Any, plan: StepPlan, load: Callable[[], LoadedModel]
 ) -> Adaptation:
-    check_average(config, plan.total_steps)
     # The same seed on every rank: a new head and new adapters start out equal.
     seed_everything(config.training.seed)
     loaded = load()

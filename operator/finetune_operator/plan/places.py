@@ -17,6 +17,7 @@ READ_FIELDS: tuple[Path, ...] = (
     ("dataset", "augmentation", "text", "synonyms", "source"),
     ("training", "distillation", "teacher"),
     ("training", "reinforcement", "rewards", EACH, "model", "source"),
+    ("postprocess", EACH, "average", "models", EACH),
 )
 """Below `spec`. All are single words, so that attribute and field have the same name."""
 

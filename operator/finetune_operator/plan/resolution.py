@@ -9,6 +9,7 @@ from finetune_api.fine_tune_job import FineTuneJobSpec
 from finetune_api.model_reference import ModelReference
 from finetune_api.network import NetworkAccess
 from finetune_api.pods import Credentials, Resources
+from finetune_api.postprocess import PostprocessStep
 from finetune_api.training import Checkpoint, Training
 from finetune_api.training_runtime import SchedulerName
 from finetune_operator.plan.names import storage_suffix
@@ -31,6 +32,7 @@ class ResolvedJob:
     model: ModelReference
     """As the trainer reads it: a modelversion:// place is replaced by that of its artifact."""
     training: Training
+    postprocess: list[PostprocessStep]
     reads: tuple[str, ...]
     """Every place that it reads; the same holds there."""
     trainer_image: str
@@ -78,6 +80,7 @@ def resolve(
         spec=spec,
         model=located.model,
         training=located.training,
+        postprocess=located.postprocess,
         reads=tuple(uri for _, uri in read_places(located)),
         trainer_image=spec.trainer_image or base.trainer_image or settings.trainer_image,
         serving_image=base.serving_image,

@@ -19,6 +19,6 @@ def trainer_config(job: ResolvedJob, attempt: int) -> TrainerConfig:
         checkpoint=job.checkpoint,
         output=job.output,
         hang_timeout_seconds=job.failure_policy.hang_timeout_seconds,
-        postprocess=spec.postprocess,
+        postprocess=job.postprocess,
         top_k=spec.evaluation.top_k or DEFAULT_TOP_K,
     )

@@ -25,7 +25,8 @@ LABELS = ["billing", "delivery", "technical"]
 
 def config(root: Path, model: Path, data: Path, steps: list[dict[str, Any]], **changes: Any) -> TrainerConfig:
     split = {"validation": 0.1, "test": 0.2, "stratifyBy": "label"}
-    wanted = job(root, model, data, dataset={"split": split}, **{"maxSteps": 40, "learningRate": 1e-2, **changes})
+    usual = {"dataset": {"split": split}, "maxSteps": 40, "learningRate": 1e-2}
+    wanted = job(root, model, data, **{**usual, **changes})
     return TrainerConfig.model_validate({**wanted.wire(), "postprocess": steps})
 
 

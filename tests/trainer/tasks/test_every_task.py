@@ -23,7 +23,8 @@ STEPS = 24
 EVERY_CASE = {**task_cases.CASES, **media_cases.CASES}
 # Algorithms of reinforcement learning differ in advantages and losses, DETR in its mask: these have tests of their own.
 CASES = some_of(EVERY_CASE, EVERY_CASE.keys() - {"leave-one-out-rewards", "object-detection-detr"})
-# Two outputs, pictures of one size, pairs of numbers; test_chain converts a classifier of texts.
+# Two outputs, pictures of one size, pairs of numbers; test_chain converts a classifier of texts, test_onnx_writer what
+# writes.
 USUALLY_CONVERTED = ("question-answering", "image-classification-vit", "recommendation-uses")
 
 
@@ -112,21 +113,26 @@ async def test_it_is_served_as_onnx(trained: Finished) -> None:
     (graph,) = trained.result.postprocess
     assert graph.metrics == pytest.approx(trained.result.metrics, abs=1e-4)
     async with serving(trained.root / "output-onnx", name="tiny") as server:
-        await ask(server, trained.case, (await server.client.get("/v2/models/tiny")).json())
+        await answers_right(server, trained.case)
 
 
 async def test_it_is_served(trained: Finished) -> None:
     async with serving(trained.root / "output", name="tiny", version="tiny-1") as server:
-        metadata = (await server.client.get("/v2/models/tiny")).json()
-        assert metadata["parameters"]["task"] == trained.case.task
-        assert bool(metadata["inputs"]) == bool(trained.case.inputs)
-        for prompt, expected in trained.case.writes.items():
-            body = {"model": "tiny", "prompt": prompt, "temperature": 0, "max_tokens": 16}
-            response = await server.client.post("/v1/completions", json=body)
-            assert response.status_code == 200, response.text
-            assert response.json()["choices"][0]["text"].strip() == expected
-        if trained.case.inputs:
-            await ask(server, trained.case, metadata)
+        await answers_right(server, trained.case)
+
+
+async def answers_right(server: Serving, case: Case) -> None:
+    """Writes what it should, or answers over the Open Inference Protocol."""
+    metadata = (await server.client.get("/v2/models/tiny")).json()
+    assert metadata["parameters"]["task"] == case.task
+    assert bool(metadata["inputs"]) == bool(case.inputs)
+    for prompt, expected in case.writes.items():
+        body = {"model": "tiny", "prompt": prompt, "temperature": 0, "max_tokens": 16}
+        response = await server.client.post("/v1/completions", json=body)
+        assert response.status_code == 200, response.text
+        assert response.json()["choices"][0]["text"].strip() == expected
+    if case.inputs:
+        await ask(server, case, metadata)
 
 
 async def ask(server: Serving, case: Case, metadata: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import gc
 import importlib.metadata
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from finetune_trainer.export.artifact import seal
 from finetune_trainer.export.publish import Exporter
 from finetune_trainer.loop.evaluation import Evaluator
 from finetune_trainer.metrics.scores import Evaluation
+from finetune_trainer.postprocess.members import Member
 from finetune_trainer.postprocess.passed import Passed
 from finetune_trainer.postprocess.source import CPU, Source
 from finetune_trainer.postprocess.steps import write_step
 from finetune_trainer.postprocess.suitability import needed
 from finetune_trainer.report.files import ReportContext, write_reports
+from finetune_trainer.tasks.task import Packing, Task
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,14 @@ class Postprocessing:
     """Of the model as it was trained."""
     reports: ReportContext
     passed: Passed
+    members: Sequence[Member] = ()
+    """Other models that the first step averages with."""
+
+    @property
+    def task(self) -> Task:
+        """Without packing: what other engines run takes one example a row."""
+        task = self.exporter.task
+        return task.unpacked() if isinstance(task, Packing) else task
 
     def run(self, scratch: Path) -> list[StepResult]:
         """Every step of the job, in order; [] when it has none.
@@ -91,29 +102,38 @@ class Postprocessing:
             folder=exporter.scratch,
             description=ArtifactDescription.model_validate_json(text),
             base=exporter.base,
-            task=exporter.task,
+            task=self.task,
             processor=exporter.processor,
             examples=self._examples(),
             training_examples=self._training_examples,
             device=self.evaluator.device,
             trust_remote_code=exporter.config.model.trust_remote_code,
             passed=self.passed,
+            members=self.members,
+            validate=self._validate,
         )
 
     def _examples(self) -> list[Batch]:
         """Two batches of different sizes and lengths, none of one row: a graph would take its size for a constant."""
         encoded = self.data.held_out[1] if self.data.held_out else self.data.train
         by_length = sorted(range(len(encoded)), key=lambda index: int(encoded.lengths[index]))
-        collate = self.exporter.task.collator(self.exporter.processor)
+        collate = self.task.collator(self.exporter.processor)
         few, more = [by_length[0], by_length[-1]], [*by_length[:2], by_length[len(by_length) // 2]]
         return [collate(encoded, [[index] for index in rows]) for rows in (few, more)]
 
     def _training_examples(self, count: int) -> list[Batch]:
         """Spread over the data, which may be in some order."""
         encoded = self.data.train
-        collate = self.exporter.task.collator(self.exporter.processor)
+        collate = self.task.collator(self.exporter.processor)
         count = min(count, len(encoded))
         return [collate(encoded, [[place * len(encoded) // count]]) for place in range(count)]
+
+    def _validate(self, model: Any) -> dict[str, float]:
+        """On validation data: the test data decides nothing but the gates."""
+        evaluator = replace(self.evaluator, task=self.task, precision="Float32")
+        metrics = evaluator.evaluate(model.to(evaluator.device), self.data.validation).metrics
+        model.cpu()
+        return metrics
 
     def _description(self, step: PostprocessStep, before: ArtifactDescription) -> ArtifactDescription:
         versions = {name: importlib.metadata.version(name) for name in needed(step)}
@@ -134,7 +154,7 @@ class Postprocessing:
             return Evaluation({}, {})
         device = CPU if made.description.format in ("Onnx", "Tflite", "Quantized") else self.evaluator.device
         model = made.model().to(device)
-        evaluator = replace(self.evaluator, precision="Float32", device=device)
+        evaluator = replace(self.evaluator, task=self.task, precision="Float32", device=device)
         return evaluator.evaluate(model, self.data.held_out[1])
 
     def _report(self, step: PostprocessStep, source: Source, made: Source, evaluation: Evaluation) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.tasks.task import Task
 
-OUTPUTS = {"QuestionAnswering": ("start_logits", "end_logits")}
+OUTPUTS = {"QuestionAnswering": ("start_logits", "end_logits"), "ObjectDetection": ("logits", "pred_boxes")}
 """What models of a task give; those of others give `logits`."""
 
 
@@ -27,6 +27,11 @@ def compared(task: Task, model: Any, converted: Any, examples: list[Batch], tole
         difference = max(
             float((task.outputs(model, batch) - task.outputs(converted, batch)).abs().max()) for batch in examples
         )
+    return within(difference, tolerance, step)
+
+
+def within(difference: float, tolerance: float, step: str) -> float:
+    """The difference. Raises ConfigurationError where it is beyond `tolerance`."""
     if not difference <= tolerance:
         raise ConfigurationError(
             f"postprocess.{step}: the converted model answers otherwise: its logits differ by {difference:.3g}, and "

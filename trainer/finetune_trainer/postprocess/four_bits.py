@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.postprocess.awq import scale_channels
 from finetune_trainer.postprocess.gptq import by_block, inputs_seen, rounded
 
 DEFAULT_GROUP_SIZE = 128
@@ -25,19 +26,29 @@ def check_group_size(layers: dict[str, nn.Linear], group: int, path: str) -> Non
             )
 
 
-def round_layers(layers: dict[str, nn.Linear], group: int, passes: Sequence[Callable[[], Any]]) -> None:
+def round_layers(
+    layers: dict[str, nn.Linear],
+    group: int,
+    passes: Sequence[Callable[[], Any]],
+    scaled: nn.Module | None = None,
+) -> None:
     """Each weight becomes values that 4 bits hold, with `weight_scale` beside it, (rows, columns / group).
 
     With forward passes by GPTQ, block by block, each block seeing what the rounded ones before it give; without any
-    to the nearest.
+    to the nearest. With the model that the layers are of as `scaled`, to the nearest after AWQ has scaled them.
     """
     for block in by_block(layers):
         seen = inputs_seen(block, passes) if passes else {}
+        if scaled is not None:
+            scale_channels(scaled, block, seen, lambda weight: _rounded_alone(weight, group)[0])
         for name, layer in block.items():
             with torch.no_grad():
                 weight = layer.weight.float()
+                by_columns = passes and scaled is None
                 values, scales = (
-                    rounded(weight, seen[name], group, _scale, _nearest) if passes else _rounded_alone(weight, group)
+                    rounded(weight, seen[name], group, _scale, _nearest)
+                    if by_columns
+                    else _rounded_alone(weight, group)
                 )
                 layer.weight.copy_(values)
             layer.register_parameter("weight_scale", nn.Parameter(scales, requires_grad=False))

@@ -1,17 +1,17 @@
 """From a model of transformers to ONNX, compared on real examples before anybody uses it."""
 
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from finetune_serving.onnx_model import MODEL_FILE, OnnxModel
+from finetune_serving.onnx_model import OnnxModel
+from finetune_serving.onnx_session import MODEL_FILE
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.postprocess.comparison import compared, outputs_of
+from finetune_trainer.postprocess.onnx_graph import quiet_exporters, save_graph, traced_graph
 from finetune_trainer.tasks.task import Task
 
 LARGE = 1_500_000_000
@@ -41,7 +41,11 @@ def to_onnx(task: Task, model: Any, examples: list[Batch], folder: Path, toleran
     Raises:
         ConfigurationError: The model cannot be converted, or onnxruntime's answers differ by more than `tolerance`.
     """
-    _write_graph(model, traced(examples), outputs_of(task), folder)
+    sample = traced(examples)
+    if task.name == "ObjectDetection":  # images of any size
+        save_graph(traced_graph(model, dict(sample.inputs)), outputs_of(task), folder)
+    else:
+        _write_graph(model, sample, outputs_of(task), folder)
     model.config.save_pretrained(str(folder))
     return compared(task, model, OnnxModel(folder), examples, tolerance, "onnx")
 
@@ -57,10 +61,7 @@ def traced(examples: list[Batch]) -> Batch:
 
 def _write_graph(model: Any, sample: Batch, outputs: tuple[str, ...], folder: Path) -> None:
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    for library in ("torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(library).setLevel(logging.ERROR)  # they tell of every node
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet_exporters():
         try:
             torch.onnx.export(
                 TensorsOnly(model, sample, outputs),

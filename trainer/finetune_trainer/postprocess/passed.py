@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune_api.averaging import Average
 from finetune_api.manifest import ManifestError
-from finetune_api.postprocess import Average, PostprocessStep
+from finetune_api.postprocess import PostprocessStep
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.checkpoint.backend import step_of
 from finetune_trainer.checkpoint.opening import open_backend
@@ -52,12 +53,13 @@ class Passed:
 def series_of(config: TrainerConfig, average: Average) -> Series:
     """The checkpoints to keep for it."""
     assert config.checkpoint.every_steps is not None, "validation requires it"
-    return Series(config.checkpoint.every_steps, average.checkpoints)
+    return Series(config.checkpoint.every_steps, average.of_checkpoints)
 
 
 def average_of(steps: Sequence[PostprocessStep]) -> Average | None:
-    """What a job averages; it comes first."""
-    return steps[0].average if steps else None
+    """How a job averages its checkpoints, if it does; it comes first."""
+    average = steps[0].average if steps else None
+    return average if average and average.of_checkpoints else None
 
 
 def check_average(config: TrainerConfig, total_steps: int) -> None:
@@ -67,8 +69,8 @@ def check_average(config: TrainerConfig, total_steps: int) -> None:
         return
     every = series_of(config, average).every
     saved = (total_steps - 1) // every + 1
-    if saved < average.checkpoints:
+    if saved < average.of_checkpoints:
         raise ConfigurationError(
             f"postprocess[0].average.checkpoints: {total_steps} steps with a checkpoint every {every} make {saved}, "
-            f"not {average.checkpoints}; lower it, or checkpoint.everySteps"
+            f"not {average.of_checkpoints}; lower it, or checkpoint.everySteps"
         )

@@ -1,6 +1,6 @@
 """What a step starts from: the artifact of the step before, read from its files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from peft import PeftModel
 from transformers import BitsAndBytesConfig
 
 from finetune_api.artifact import ArtifactDescription
-from finetune_serving.conversions import CONVERTED
+from finetune_serving.conversions import converted_model
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.models.quantization import keep_format
+from finetune_trainer.postprocess.members import Member
 from finetune_trainer.postprocess.passed import Passed
 from finetune_trainer.tasks.task import Task
 
@@ -33,16 +34,20 @@ class Source:
     """Held-out examples to compare answers on, in batches of different sizes."""
     training_examples: Callable[[int], list[Batch]]
     """That many of the training examples, one a batch, so that none is padded."""
+    validate: Callable[[Any], Mapping[str, float]]
+    """Metrics of a model on validation data."""
     device: torch.device = CPU
     """What there is to compute on while a step is done."""
     trust_remote_code: bool = False
     passed: Passed | None = None
     """The checkpoints of the training."""
+    members: Sequence[Member] = ()
+    """Other models to average with."""
 
     def model(self) -> Any:
         """What answers as the artifact does: read from its files alone, on the host."""
-        if converted := CONVERTED.get(self.description.format):
-            return converted(self.folder, self.trust_remote_code)
+        if converted := converted_model(self.description, self.folder, self.trust_remote_code):
+            return converted
         return self.adapted_model() if self.description.format == "Adapter" else self.whole_model()
 
     def whole_model(self) -> Any:

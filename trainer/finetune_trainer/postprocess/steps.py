@@ -9,11 +9,16 @@ import torch
 from torch import nn
 from transformers import TorchAoConfig
 
-from finetune_api.postprocess import FOUR_BITS, PostprocessStep, Prune, Quantize
+from finetune_api.averaging import Average
+from finetune_api.postprocess import CALIBRATED, FOUR_BITS, ONNX_WRITERS, PostprocessStep, Quantize
+from finetune_api.pruning import Prune
 from finetune_trainer.postprocess.averaging import averaged
 from finetune_trainer.postprocess.four_bits import DEFAULT_EXAMPLES, DEFAULT_GROUP_SIZE, round_layers, save_packed
 from finetune_trainer.postprocess.onnx_export import to_onnx
+from finetune_trainer.postprocess.onnx_writer_export import to_onnx_writer
+from finetune_trainer.postprocess.soup import greedy, uniform
 from finetune_trainer.postprocess.source import Source
+from finetune_trainer.postprocess.structured_pruning import remove_parts
 from finetune_trainer.postprocess.suitability import named_linear_layers
 from finetune_trainer.postprocess.tflite_export import to_tflite
 
@@ -37,11 +42,21 @@ def write_step(step: PostprocessStep, source: Source, target: Path) -> str:
 def average(step: PostprocessStep, source: Source, target: Path) -> str:
     """The mean of whole models."""
     assert step.average is not None
+    if step.average.models:
+        return _average_models(step.average, source, target)
     assert source.passed is not None
     model, steps = averaged(source, source.passed, step.average)
     model.save_pretrained(str(target))
     adapters = ", each adapter merged into its base first" if source.description.format == "Adapter" else ""
     return f"The weights after steps {', '.join(map(str, sorted(steps)))} were averaged{adapters}."
+
+
+def _average_models(wanted: Average, source: Source, target: Path) -> str:
+    chosen = greedy(source, wanted.greedy_by) if wanted.greedy_by else uniform(source)
+    model, names = chosen
+    model.save_pretrained(str(target))
+    how = f" of {len(source.members) + 1}, chosen by {wanted.greedy_by} on validation data," if wanted.greedy_by else ""
+    return f"The weights of {len(names)} models{how} were averaged: {', '.join(names)}."
 
 
 def merge(step: PostprocessStep, source: Source, target: Path) -> str:
@@ -52,9 +67,15 @@ def merge(step: PostprocessStep, source: Source, target: Path) -> str:
 
 
 def prune(step: PostprocessStep, source: Source, target: Path) -> str:
-    """The smallest weights become zero."""
+    """The smallest weights become zero, or the least important parts go."""
     assert step.prune is not None
     model = source.whole_model()
+    if step.prune.pattern == "Structured":
+        examples = source.training_examples(step.prune.calibration_examples or DEFAULT_EXAMPLES)
+        batches = [batch.to(source.device) for batch in examples]
+        gone = remove_parts(source.task, model.to(source.device), step.prune, batches)
+        model.cpu().save_pretrained(str(target))
+        return f"Taken out, as what matters least on {len(batches)} training examples: {gone}."
     layers = list(named_linear_layers(model, source.task.heads).values())
     prune_layers(layers, step.prune)
     model.save_pretrained(str(target))
@@ -104,12 +125,12 @@ def _quantize_to_4_bits(wanted: Quantize, source: Source, target: Path) -> str:
     model = source.whole_model().to(source.device)
     layers = named_linear_layers(model, source.task.heads)
     group, batches = wanted.group_size or DEFAULT_GROUP_SIZE, []
-    if wanted.scheme == "Int4Gptq":
+    if wanted.scheme in CALIBRATED:
         batches = source.training_examples(wanted.calibration_examples or DEFAULT_EXAMPLES)
     passes = [partial(source.task.outputs, model, batch.to(source.device)) for batch in batches]
-    round_layers(layers, group, passes)
+    round_layers(layers, group, passes, scaled=model if wanted.scheme == "Int4Awq" else None)
     save_packed(model.cpu(), layers, group, target)
-    how = f"by GPTQ on {len(batches)} training examples" if batches else "to the nearest"
+    how = f"by {wanted.scheme[4:].upper()} on {len(batches)} training examples" if batches else "to the nearest"
     return f"{len(layers)} linear layers are held in 4 bits, {group} weights to a scale, rounded {how}."
 
 
@@ -124,7 +145,8 @@ def onnx(step: PostprocessStep, source: Source, target: Path) -> str:
     """One graph, compared with the model on held-out examples."""
     assert step.onnx is not None
     model = source.whole_model()
-    difference = to_onnx(source.task, model, source.examples, target, step.onnx.tolerance)
+    convert = to_onnx_writer if source.task.name in ONNX_WRITERS else to_onnx
+    difference = convert(source.task, model, source.examples, target, step.onnx.tolerance)
     return f"Converted to ONNX; the greatest difference of a logit was {difference:.1e}."
 
 

@@ -4,12 +4,15 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from finetune_api.postprocess import FOUR_BITS, PostprocessStep
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.quantization import OUTPUT_HEADS
+from finetune_trainer.postprocess.awq import check_scaled
 from finetune_trainer.postprocess.four_bits import DEFAULT_GROUP_SIZE, check_group_size
+from finetune_trainer.postprocess.structures import check_structure, without_parts
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 
@@ -35,9 +38,20 @@ def check_packages(steps: Sequence[PostprocessStep]) -> None:
             )
 
 
+def check_architecture(steps: Sequence[PostprocessStep], config: Any) -> None:
+    """Raises ConfigurationError when a step works on the parts of a model, and those of this one are not known."""
+    for place, step in enumerate(steps):
+        path = f"postprocess[{place}].{step.kind}"
+        if step.prune and step.prune.pattern == "Structured":
+            check_structure(config, step.prune, path)
+            config = without_parts(config, step.prune)
+        if step.quantize and step.quantize.scheme == "Int4Awq":
+            check_scaled(config, path)
+
+
 def check_layers(steps: Sequence[PostprocessStep], model: Any, heads: Sequence[str]) -> None:
     """Raises ConfigurationError when the model has no layers that a step works on."""
-    layers = named_linear_layers(model, heads)
+    layers, config = named_linear_layers(model, heads), model.config
     for place, step in enumerate(steps):
         path = f"postprocess[{place}].{step.kind}"
         if step.kind in ("prune", "quantize") and not layers:
@@ -54,6 +68,10 @@ def check_layers(steps: Sequence[PostprocessStep], model: Any, heads: Sequence[s
                 )
         if step.quantize and step.quantize.scheme in FOUR_BITS:
             check_group_size(layers, step.quantize.group_size or DEFAULT_GROUP_SIZE, path)
+        if step.prune and step.prune.pattern == "Structured":
+            config = without_parts(config, step.prune)
+            with torch.device("meta"):
+                layers = named_linear_layers(type(model)(config), heads)  # those that the next step finds
 
 
 def named_linear_layers(model: Any, heads: Sequence[str]) -> dict[str, nn.Linear]:

@@ -100,6 +100,14 @@ class Altering(Protocol):
 
 
 @runtime_checkable
+class Packing(Protocol):
+    """A task that may put several examples into one row, which only the models of transformers tell apart."""
+
+    def unpacked(self) -> Task:
+        """The same with one example a row."""
+
+
+@runtime_checkable
 class Reporting(Protocol):
     """A task that knows more of its data than how many examples there are."""
 

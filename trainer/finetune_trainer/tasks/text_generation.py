@@ -1,6 +1,7 @@
 """Continues a text: plain text, prompt and completion, or chat turns, in any of the usual layouts."""
 
-from typing import Any
+import copy
+from typing import Any, Self
 
 import numpy as np
 from peft import TaskType
@@ -32,6 +33,11 @@ class TextGeneration(CrossEntropy, TextTask):
     def __init__(self, columns: Columns, packing: bool, layout: TextLayout = "Auto") -> None:
         self._packing = packing
         self._reader = TextReader(columns, layout)
+
+    def unpacked(self) -> Self:
+        one = copy.copy(self)
+        one._packing = False
+        return one
 
     def read(self, row: Row) -> Example:
         return Example(self._reader.read(row), row.where)

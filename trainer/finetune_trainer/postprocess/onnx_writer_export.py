@@ -1,0 +1,73 @@
+"""From a model that writes to one ONNX graph, which takes new tokens and what is kept of those before them."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from finetune_serving.onnx_writer import KEPT, KINDS, MADE, OnnxWriter
+from finetune_trainer.data.batches import Batch
+from finetune_trainer.postprocess.comparison import compared, within
+from finetune_trainer.postprocess.onnx_graph import save_graph, traced_graph
+from finetune_trainer.tasks.task import Task
+
+CACHED = re.compile(r"(input\.|output\.)?past_key_values\.layers\.(\d+)\.(keys|values)")
+"""What transformers calls the inputs and outputs of the graph that hold keys and values."""
+SAMPLE = (2, 4, 3)
+"""Rows, tokens before and new tokens that the graph is traced with: of a size of 1 a constant would be made."""
+STEPS = 6
+"""Tokens that are compared one by one."""
+
+
+def to_onnx_writer(task: Task, model: Any, examples: list[Batch], folder: Path, tolerance: float) -> float:
+    """Writes model.onnx; returns the greatest difference of a logit, on whole examples and token by token.
+
+    transformers' own exporter makes it, which knows the caches of its models.
+
+    Raises:
+        ConfigurationError: The model cannot be converted, or onnxruntime's answers differ by more than `tolerance`.
+    """
+    _write_graph(model, folder)
+    model.config.save_pretrained(str(folder))
+    model.generation_config.save_pretrained(str(folder))
+    writer = OnnxWriter(folder)
+    whole = compared(task, model, writer, examples, tolerance, "onnx")
+    rows = max(examples, key=lambda batch: batch.inputs["input_ids"].shape[1]).inputs["input_ids"][:1]
+    difference = float((_token_by_token(model, rows) - _token_by_token(writer, rows)).abs().max())
+    return max(whole, within(difference, tolerance, "onnx"))
+
+
+def _write_graph(model: Any, folder: Path) -> None:
+    graph = traced_graph(model, _step(model))
+    for values, names in ((graph.graph.inputs, KEPT), (graph.graph.outputs, MADE)):
+        for value in values:
+            if found := CACHED.fullmatch(value.name):
+                value.name = names.format(found[2], KINDS[found[3] == "values"])
+    save_graph(graph, [value.name for value in graph.graph.outputs], folder)
+
+
+def _step(model: Any) -> dict[str, Any]:
+    """Some new tokens after others, of which the first text has none before its own."""
+    rows, before, new = SAMPLE
+    ids = torch.arange(rows * (before + new)).view(rows, -1) % model.config.get_text_config().vocab_size
+    mask = torch.ones_like(ids)
+    mask[0, 0] = 0
+    cache = DynamicCache()
+    with torch.no_grad():
+        model(input_ids=ids[:, :before], attention_mask=mask[:, :before], past_key_values=cache, use_cache=True)
+    places = torch.arange(before, before + new).repeat(rows, 1)
+    inputs = {"input_ids": ids[:, before:], "attention_mask": mask, "position_ids": places}
+    return {**inputs, "past_key_values": cache, "use_cache": True}
+
+
+def _token_by_token(model: Any, ids: Tensor) -> Tensor:
+    """Logits of the last tokens, each with the keys and values of those before it."""
+    cache, first = DynamicCache(), max(1, ids.shape[1] - STEPS)
+    with torch.no_grad():
+        steps = [model(input_ids=ids[:, :first], past_key_values=cache, use_cache=True).logits]
+        for place in range(first, ids.shape[1]):
+            steps.append(model(input_ids=ids[:, place : place + 1], past_key_values=cache, use_cache=True).logits)
+    return torch.cat(steps, dim=1)
