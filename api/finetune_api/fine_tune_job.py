@@ -252,6 +252,8 @@ class Progress(StatusSchema):
 class LastCheckpoint(StatusSchema):
     """The newest checkpoint whose files were verified against its manifest."""
 
+    attempt: int = 0
+    """Attempt that last reported it."""
     step: int
     """Optimizer steps it holds."""
     uri: str

@@ -30,15 +30,24 @@ def test_steps_of_an_unknown_total_are_not_shown_as_a_share() -> None:
     assert (fields["text"], fields["percentText"], fields["stage"]) == ("", "", "Preparing")
 
 
-def test_the_step_never_goes_back_within_an_attempt() -> None:
-    known = {"step": 50, "updatedAt": "2026-11-22T08:30:00Z"}
-    assert reported_status(status(progress=known), report(), NOW) == {}
-    assert reported_status(status(progress=known), report(step=50), NOW)
+# The operator writes updatedAt and verifiedAt, the API server startedAt; neither clock need be right.
+CLOCKS = pytest.mark.parametrize("written", ["2026-11-22T07:59:40Z", "2026-11-22T08:30:00Z"], ids=["behind", "ahead"])
+NOT_STARTED = {"attempts": [{"number": 1}]}
 
 
-def test_a_new_attempt_may_start_from_an_earlier_step() -> None:
-    known = {"step": 50, "updatedAt": "2026-11-22T07:30:00Z"}
-    assert reported_status(status(progress=known), report(), NOW)["progress"]["step"] == 40
+@CLOCKS
+@pytest.mark.parametrize("change", [{}, NOT_STARTED], ids=["started", "not-started-yet"])
+def test_the_step_never_goes_back_within_an_attempt(written: str, change: dict) -> None:
+    known = {"attempt": 1, "step": 50, "updatedAt": written}
+    assert reported_status(status(progress=known, **change), report(), NOW) == {}
+    assert reported_status(status(progress=known, **change), report(step=50), NOW)
+
+
+@CLOCKS
+def test_a_new_attempt_may_start_from_an_earlier_step(written: str) -> None:
+    known = {"attempt": 1, "step": 50, "updatedAt": written}
+    second = {"attempt": 2, "attempts": [{"number": 2, "startedAt": "2026-11-22T08:00:00Z"}]}
+    assert reported_status(status(progress=known, **second), report(attempt=2), NOW)["progress"]["step"] == 40
 
 
 @pytest.mark.parametrize(
@@ -57,7 +66,7 @@ def test_what_is_over_is_not_touched(change: dict) -> None:
 def test_the_last_checkpoint_of_an_attempt_counts_when_it_has_ended_already() -> None:
     over = status(
         attempts=[{"number": 1, "startedAt": "2026-11-22T08:00:00Z", "endedAt": "2026-11-22T08:30:00Z"}],
-        lastCheckpoint={"step": 30, "uri": "s3://c/30", "verifiedAt": "2026-11-22T08:20:00Z"},
+        lastCheckpoint={"attempt": 1, "step": 30, "uri": "s3://c/30", "verifiedAt": "2026-11-22T08:20:00Z"},
     )
     saved = report(checkpoint={"step": 40, "uri": "s3://c/40"}, bestMetric={"f1": 0.9})
     assert list(reported_status(over, saved, NOW)) == ["lastCheckpoint"]
@@ -74,17 +83,20 @@ def test_stragglers_are_named_and_forgotten() -> None:
 def test_a_checkpoint_keeps_the_time_when_it_was_verified() -> None:
     reported = report(checkpoint={"step": 40, "uri": "s3://c/40"})
     first = reported_status(status(), reported, NOW)["lastCheckpoint"]
-    assert first == {"step": 40, "uri": "s3://c/40", "verifiedAt": "2026-11-22T09:00:00Z"}
+    assert first == {"attempt": 1, "step": 40, "uri": "s3://c/40", "verifiedAt": "2026-11-22T09:00:00Z"}
     later = reported_status(status(lastCheckpoint=first), reported, NOW + timedelta(seconds=9))
     assert later["lastCheckpoint"] == first
 
 
-def test_an_older_checkpoint_counts_only_after_a_restart() -> None:
+@CLOCKS
+def test_an_older_checkpoint_counts_only_after_a_restart(written: str) -> None:
     older = report(checkpoint={"step": 20, "uri": "s3://c/20"})
-    known = {"step": 40, "uri": "s3://c/40", "verifiedAt": "2026-11-22T08:30:00Z"}
-    assert "lastCheckpoint" not in reported_status(status(lastCheckpoint=known), older, NOW)
-    known["verifiedAt"] = "2026-11-22T07:30:00Z"
-    assert reported_status(status(lastCheckpoint=known), older, NOW)["lastCheckpoint"]["step"] == 20
+    known = {"attempt": 1, "step": 40, "uri": "s3://c/40", "verifiedAt": written}
+    for change in ({}, NOT_STARTED):
+        assert "lastCheckpoint" not in reported_status(status(lastCheckpoint=known, **change), older, NOW)
+    restarted = status(lastCheckpoint=known, attempt=2, attempts=[{"number": 2, "startedAt": "2026-11-22T08:00:00Z"}])
+    again = older.model_copy(update={"attempt": 2})
+    assert reported_status(restarted, again, NOW)["lastCheckpoint"]["step"] == 20
 
 
 def test_numbers_are_short_enough_to_read() -> None:

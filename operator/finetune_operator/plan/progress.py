@@ -8,7 +8,7 @@ from typing import Any
 from finetune_api.reports import ProgressReport
 from finetune_operator.plan.conditions import is_true
 from finetune_operator.plan.preflight import with_preflight
-from finetune_operator.plan.timestamps import parse_time, rfc3339
+from finetune_operator.plan.timestamps import rfc3339
 
 Resource = dict[str, Any]
 
@@ -27,7 +27,7 @@ def reported_status(status: Resource, report: ProgressReport, now: datetime) -> 
         return {}
     # A gang that was told to stop saves a last checkpoint when its attempt has ended for us.
     fields: Resource = {} if _ended(status) or _behind(status, report) else {"progress": progress(report, now)}
-    if report.checkpoint and not _older_checkpoint(status, report.checkpoint.step):
+    if report.checkpoint and not _older_checkpoint(status, report, report.checkpoint.step):
         fields["lastCheckpoint"] = _checkpoint(status, report, now)
     if report.preflight and not _ended(status):
         told = with_preflight(conditions or [], report.preflight, rfc3339(now))
@@ -76,33 +76,28 @@ def _checkpoint(status: Resource, report: ProgressReport, now: datetime) -> Reso
     known = status.get("lastCheckpoint") or {}
     same = known.get("step") == report.checkpoint.step and known.get("uri") == report.checkpoint.uri
     return {
+        "attempt": report.attempt,
         "step": report.checkpoint.step,
         "uri": report.checkpoint.uri,
         "verifiedAt": known["verifiedAt"] if same else rfc3339(now),
     }
 
 
-def _record(status: Resource) -> Resource:
-    records = status.get("attempts") or [{}]
-    return dict(records[-1])
-
-
 def _ended(status: Resource) -> bool:
-    return bool(_record(status).get("endedAt"))
+    records = status.get("attempts") or [{}]
+    return bool(records[-1].get("endedAt"))
 
 
 def _behind(status: Resource, report: ProgressReport) -> bool:
     """Within an attempt the step never goes back; a new attempt starts from its checkpoint."""
-    known = status.get("progress") or {}
-    return _of_this_attempt(status, known.get("updatedAt")) and report.step < int(known.get("step", 0))
+    return _goes_back(status.get("progress") or {}, report.attempt, report.step)
 
 
-def _older_checkpoint(status: Resource, step: int) -> bool:
+def _older_checkpoint(status: Resource, report: ProgressReport, step: int) -> bool:
     """Likewise; a new attempt may have walked back over a checkpoint that turned out corrupt."""
-    known = status.get("lastCheckpoint") or {}
-    return _of_this_attempt(status, known.get("verifiedAt")) and step < int(known.get("step", 0))
+    return _goes_back(status.get("lastCheckpoint") or {}, report.attempt, step)
 
 
-def _of_this_attempt(status: Resource, written: str | None) -> bool:
-    started, moment = parse_time(_record(status).get("startedAt")), parse_time(written)
-    return bool(started and moment and moment >= started)
+def _goes_back(known: Resource, attempt: int, step: int) -> bool:
+    """Attempts are told apart by number: times that two clocks wrote say nothing of what came first."""
+    return known.get("attempt") == attempt and step < int(known.get("step", 0))
