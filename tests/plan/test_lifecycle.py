@@ -104,6 +104,32 @@ def test_an_announced_attempt_waits_for_the_pods_of_another_to_go() -> None:
     assert plan.writes == ()
 
 
+def second_attempt(**status: Any) -> dict:
+    """A job whose second gang runs."""
+    item = running()
+    second = {"number": 2, "nodes": 2, "cause": "", "reason": "", "startedAt": "2026-11-22T09:00:00Z"}
+    item["status"] |= {"attempt": 2, "attempts": [*item["status"]["attempts"], second], **status}
+    return item
+
+
+@pytest.mark.parametrize("own", [indexed_job(2), indexed_job(2, Complete="x: y"), indexed_job(2, Failed="x: y")])
+def test_a_gang_of_another_attempt_that_appears_late_is_stopped(own: dict) -> None:
+    """Its creation was asked for, was answered with an error, and took effect after the restart."""
+    strays = [indexed_job(1), indexed_job(3)]
+    pods = [pod(0, 2), pod(1, 2), pod(0, 1)]
+    gone = deleted(step(second_attempt(), [*strays, own], pods))
+    assert [gone.count(f"Job/tickets-{number}") for number in (1, 3)] == [1, 1]
+    leaving = [one | {"metadata": one["metadata"] | {"deletionTimestamp": "2026-11-22T09:00:09Z"}} for one in strays]
+    assert not {"Job/tickets-1", "Job/tickets-3"} & set(deleted(step(second_attempt(), [*leaving, own], pods)))
+
+
+def test_an_announced_attempt_is_not_held_up_by_a_gang_that_appears_late() -> None:
+    item = second_attempt()
+    del item["status"]["attempts"][-1]["startedAt"]
+    plan = step(item, [indexed_job(1)], [pod(0, 1)])
+    assert (deleted(plan), created(plan)) == (["Job/tickets-1"], [])
+
+
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_part_that_someone_deleted_is_made_again(lost: int) -> None:
     plan = step(running(), [indexed_job()], GANG, parts=(parts(1)[1 - lost],))

@@ -105,11 +105,17 @@ def describe(record: Resource) -> str:
 def stop_gang(draft: StatusDraft) -> None:
     """Deletes every Job there is, its pods first, and what belongs to its attempt alone."""
     for facts in draft.world.attempts.values():
-        if facts.job is not None and not facts.deleting:
-            draft.writes.append(_delete_job(draft, facts))
+        _stop_job(draft, facts)
     draft.writes.extend(leftovers(draft, keep=0))
     if not draft.growing:
         release_room(draft)
+
+
+def stop_strays(draft: StatusDraft) -> None:
+    """Deletes Jobs of other attempts than the current one, such as one whose creation took effect late."""
+    for facts in draft.world.attempts.values():
+        if facts.number != draft.attempt:
+            _stop_job(draft, facts)
 
 
 def release_room(draft: StatusDraft, why: str = "") -> None:
@@ -125,9 +131,8 @@ def release_room(draft: StatusDraft, why: str = "") -> None:
 def stop_active(draft: StatusDraft) -> None:
     """Deletes Jobs that would go on running; a Job that has ended stays, for its logs."""
     for facts in draft.world.attempts.values():
-        over = facts.complete or facts.failing or facts.deleting
-        if facts.job is not None and not over:
-            draft.writes.append(_delete_job(draft, facts))
+        if not (facts.complete or facts.failing):
+            _stop_job(draft, facts)
     release_room(draft)
 
 
@@ -159,7 +164,11 @@ def delete_stuck_pods(draft: StatusDraft) -> None:
             draft.writes.append(Delete("Pod", draft.world.namespace, pod.name, pod.uid, grace_seconds=0))
 
 
-def _delete_job(draft: StatusDraft, facts: AttemptFacts) -> Delete:
-    assert facts.job is not None
+def _stop_job(draft: StatusDraft, facts: AttemptFacts) -> None:
+    """Asks for the end of a Job, its pods first; once, whoever else in this step asks too."""
+    if facts.job is None or facts.deleting:
+        return
     metadata = facts.job["metadata"]
-    return Delete("Job", draft.world.namespace, metadata["name"], metadata["uid"], propagation="Foreground")
+    write = Delete("Job", draft.world.namespace, metadata["name"], metadata["uid"], propagation="Foreground")
+    if write not in draft.writes:
+        draft.writes.append(write)

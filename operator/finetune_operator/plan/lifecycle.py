@@ -18,6 +18,7 @@ from finetune_operator.plan.endings import (
     release_room,
     stop_active,
     stop_gang,
+    stop_strays,
 )
 from finetune_operator.plan.isolation import isolation_writes
 from finetune_operator.plan.preflight import await_preflight
@@ -109,11 +110,11 @@ def _step(draft: StatusDraft, base: Basis) -> None:
     record = draft.record
     if record is None or (record.get("endedAt") and record["cause"] != Cause.SUCCEEDED):
         _between_attempts(draft, base)
-    elif record["cause"] == Cause.SUCCEEDED and record.get("endedAt"):
-        publish(draft, base)
-    elif _recreate(draft, base):
         return
-    else:
+    stop_strays(draft)
+    if record["cause"] == Cause.SUCCEEDED and record.get("endedAt"):
+        publish(draft, base)
+    elif not _recreate(draft, base):
         attend(draft, base)
 
 
