@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from finetune_api.spelling import field_meant, value_meant
+
 
 @dataclass(frozen=True)
 class FieldError:
@@ -37,9 +39,9 @@ class Problems(ValueError):
             raise cls(found)
 
 
-def field_errors(error: ValidationError) -> list[FieldError]:
-    """Every error of a pydantic validation, in the order of the fields."""
-    return [one for detail in error.errors(include_url=False) for one in _field_errors(detail)]
+def field_errors(error: ValidationError, model: type[BaseModel]) -> list[FieldError]:
+    """Every error of a pydantic validation of `model`, in the order of the fields."""
+    return [one for detail in error.errors(include_url=False) for one in _field_errors(detail, model)]
 
 
 PATH = re.compile(r"[a-z]\w*(\.\w+|\[\d+\])*")
@@ -51,23 +53,25 @@ def field_of(message: str) -> str:
     return found[0] if found else ""
 
 
-def _field_errors(detail: Any) -> Iterator[FieldError]:
+def _field_errors(detail: Any, model: type[BaseModel]) -> Iterator[FieldError]:
     raised = (detail.get("ctx") or {}).get("error")
     if isinstance(raised, Problems):
         yield from (FieldError(_path(detail["loc"]), problem) for problem in raised.problems)
     else:
-        yield _field_error(detail)
+        yield _field_error(detail, model)
 
 
-def _field_error(detail: Any) -> FieldError:
+def _field_error(detail: Any, model: type[BaseModel]) -> FieldError:
     value = detail.get("input")
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
-        message = "unknown field; remove it or correct its spelling"
+        meant = field_meant(model, detail["loc"])
+        message = f"unknown field; {f'did you mean {meant}?' if meant else 'remove it or correct its spelling'}"
     elif detail["type"] == "missing":
         message = "required"
     elif not isinstance(value, (dict, list, BaseModel)):
-        message = f"{message[0].lower()}{message[1:]}; got {value!r}"
+        meant = value_meant(value, str((detail.get("ctx") or {}).get("expected", "")))
+        message = f"{message[0].lower()}{message[1:]}; got {value!r}{meant}"
     return FieldError(_path(detail["loc"]), message, value)
 
 

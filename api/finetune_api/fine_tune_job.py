@@ -21,6 +21,7 @@ from finetune_api.model_deployment import DeploymentTemplate
 from finetune_api.model_reference import ModelReference, origin_problems, origin_rules
 from finetune_api.pods import Credentials, PodTemplate, Resources
 from finetune_api.postprocess import MAX_STEPS, ArtifactFormat, PostprocessedArtifact, PostprocessStep, step_problems
+from finetune_api.spelling import closest
 from finetune_api.text_forms import DeploymentName
 from finetune_api.training import Checkpoint, Training
 from finetune_api.training_runtime import OutputStorage, RuntimeReference
@@ -158,7 +159,9 @@ class FineTuneJobSpec(Schema):
         named |= dict(self._greedy_averages())
         for path, metric in named.items():
             if metric not in known:
-                yield f"{path}: {self.task} has no metric {metric!r}; use one of {', '.join(known)}"
+                meant = closest(metric, known)
+                mend = f"did you mean {meant!r}? It has" if meant else "use one of"
+                yield f"{path}: {self.task} has no metric {metric!r}; {mend} {', '.join(known)}"
 
     def _gates(self) -> Iterator[tuple[str, Gate]]:
         """Every gate with its path."""

@@ -5,15 +5,16 @@ against each other: the wrong one is `UNKNOWN`, and a check that looks at it dec
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from inspect import isclass, signature
+from inspect import signature
 from types import SimpleNamespace
-from typing import Annotated, Any, NoReturn, TypeVar, get_args
+from typing import Annotated, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 
 from finetune_api.errors import FieldError, Problems, field_errors
+from finetune_api.spelling import model_in
 
 Model = TypeVar("Model", bound=BaseModel)
 Check = Callable[[], Iterable[str]]
@@ -21,6 +22,10 @@ LOOKS = (
     "bool eq ne lt le gt ge hash contains iter len getitem call str repr format int float index "
     "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow neg abs or ror and rand"
 )
+
+
+ON_THE_WIRE: Any = {"by_alias": True, "by_name": False}
+"""The API server knows `learningRate` only, and drops a `learning_rate`."""
 
 
 class Undecidable(Exception):
@@ -55,9 +60,9 @@ def read(model: type[Model], raw: Any) -> tuple[Model, list[str]]:
     """The resource, with UNKNOWN for what is wrong in it, and every error, each with the path of its field."""
     misfits: list[str] = []
     try:
-        return model.model_validate(raw, context=misfits), misfits
+        return model.model_validate(raw, context=misfits, **ON_THE_WIRE), misfits
     except ValidationError as error:
-        found = [str(one) for one in field_errors(error)]
+        found = [str(one) for one in field_errors(error, model)]
     more: list[str] = []
     made = _as_far_as_known(model, raw, "", more)
     return made, list(dict.fromkeys((*found, *more)))
@@ -75,30 +80,23 @@ def _as_far_as_known(model: type[BaseModel], raw: Any, path: str, errors: list[s
 
 def _field(field: FieldInfo, name: str, raw: dict[str, Any], path: str, errors: list[str]) -> Any:
     wire = field.alias or name
-    given = raw.get(wire, raw.get(name, raw))
+    given = raw.get(wire, raw)
     if given is raw:
         return UNKNOWN if field.is_required() else field.get_default(call_default_factory=True)
     try:
-        return _adapter(field.annotation, tuple(field.metadata)).validate_python(given)
+        return _adapter(field.annotation, tuple(field.metadata)).validate_python(given, **ON_THE_WIRE)
     except ValidationError:
         return _inner(field.annotation, given, f"{path}.{wire}" if path else wire, errors)
 
 
 def _inner(annotation: Any, given: Any, path: str, errors: list[str]) -> Any:
     """What is known of a value that is wrong somewhere: of a model, or of each in a list."""
-    model = _model_in(annotation)
+    model = model_in(annotation)
     if model is None:
         return UNKNOWN
     if isinstance(given, list):
         return [_as_far_as_known(model, one, f"{path}[{place}]", errors) for place, one in enumerate(given)]
     return _as_far_as_known(model, given, path, errors)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isclass(annotation) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (model for one in get_args(annotation) if (model := _model_in(one)))
-    return next(found, None)
 
 
 def _adapter(annotation: Any, metadata: tuple[Any, ...]) -> TypeAdapter[Any]:

@@ -76,4 +76,4 @@ def _description(folder: Path) -> ArtifactDescription:
     except OSError as error:
         raise StartupError(f"{path}: {error.strerror}; export the model again", ExitCode.DATA) from error
     except ValidationError as error:
-        raise StartupError(f"{path}: {field_errors(error)[0]}", ExitCode.DATA) from error
+        raise StartupError(f"{path}: {field_errors(error, ArtifactDescription)[0]}", ExitCode.DATA) from error

@@ -51,7 +51,7 @@ def by_the_model(body: dict[str, Any]) -> list[str]:
     try:
         FineTuneJob.model_validate(body)
     except ValidationError as error:
-        return [str(problem) for problem in field_errors(error)]
+        return [str(problem) for problem in field_errors(error, FineTuneJob)]
     return []
 
 

@@ -106,7 +106,7 @@ def test_a_chain_that_cannot_work_is_refused(
 ) -> None:
     with pytest.raises(ValidationError) as caught:
         FineTuneJobSpec.model_validate(spec(steps, method))
-    assert expected in "\n".join(map(str, field_errors(caught.value)))
+    assert expected in "\n".join(map(str, field_errors(caught.value, FineTuneJobSpec)))
 
 
 @pytest.mark.parametrize("task", ["Seq2Seq", "PreferenceOptimization", "ReinforcementLearning"])

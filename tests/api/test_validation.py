@@ -27,7 +27,7 @@ def job(**changes: Any) -> dict[str, Any]:
 def errors_of(body: dict[str, Any]) -> list[str]:
     with pytest.raises(ValidationError) as caught:
         FineTuneJob.model_validate(body)
-    return [str(error) for error in field_errors(caught.value)]
+    return [str(error) for error in field_errors(caught.value, FineTuneJob)]
 
 
 def test_the_shortest_useful_job_is_valid() -> None:

@@ -140,7 +140,7 @@ def _valid_spec(resource: Object, observed: Observed) -> ModelDeploymentSpec | P
     try:
         return ModelDeploymentSpec.model_validate(resource.get("spec"))
     except ValidationError as error:
-        return Problem("InvalidSpec", "\n".join(f"spec.{one}" for one in field_errors(error)))
+        return Problem("InvalidSpec", "\n".join(f"spec.{one}" for one in field_errors(error, ModelDeploymentSpec)))
 
 
 def _owned_by(item: Object, uid: str) -> bool:

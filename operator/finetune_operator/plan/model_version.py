@@ -40,7 +40,7 @@ def _verdict(resource: dict[str, Any]) -> tuple[bool, str, str]:
     try:
         spec = ModelVersionSpec.model_validate(resource.get("spec"))
     except ValidationError as error:
-        return False, INVALID_SPEC, "\n".join(f"spec.{one}" for one in field_errors(error))
+        return False, INVALID_SPEC, "\n".join(f"spec.{one}" for one in field_errors(error, ModelVersionSpec))
     if spec.approval == "Automatic":
         return True, APPROVED, "approved by spec.approval: Automatic"
     if (metadata.get("annotations") or {}).get(ANNOTATION_APPROVED) == "true":

@@ -27,5 +27,5 @@ def load(path: Path) -> TrainerConfig:
     try:
         return TrainerConfig.model_validate(body)
     except ValidationError as error:
-        problems = "\n".join(f"  {problem}" for problem in field_errors(error))
+        problems = "\n".join(f"  {problem}" for problem in field_errors(error, TrainerConfig))
         raise ConfigurationError(f"{path}:\n{problems}") from error
