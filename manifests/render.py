@@ -1,6 +1,7 @@
 """Writes manifests/base from the chart: its default values, in the namespace finetune-system (`make manifests`).
 
-One source: what kustomize users apply is what Helm users get, less the labels that say that Helm manages it.
+One source: what kustomize users apply is what Helm users get, less the labels that say that Helm manages it. So is what
+the operator of local mode gets: its account, its rights and its webhooks, for all namespaces and for chosen ones.
 """
 
 import sys
@@ -12,6 +13,12 @@ from helm_python import Chart
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "finetune-operator"
 BASE = ROOT / "manifests" / "base"
+LOCAL = ROOT / "operator" / "finetune_operator" / "cli" / "installed"
+LOCAL_TEMPLATES = ("namespace", "serviceaccount", "clusterrole", "role", "leader-election", "webhooks")
+LOCAL_VALUES: dict[str, dict[str, object]] = {
+    "cluster-wide.yaml": {},
+    "namespaced.yaml": {"watch": {"namespaces": ["watched-namespace"]}},
+}
 NAMESPACE = "finetune-system"
 HEADER = "# Rendered from charts/finetune-operator by `make manifests`: edit the chart.\n"
 HELM_LABELS = ("app.kubernetes.io/managed-by", "helm.sh/chart")
@@ -45,12 +52,31 @@ def without_helm(manifest: Manifest) -> Manifest:
     return manifest | {"metadata": metadata | {"labels": labels}}
 
 
+def parts(values: Manifest | None = None) -> dict[str, list[Manifest]]:
+    """What to apply without Helm, by the name of its template."""
+    return {"namespace": [namespace()]} | {
+        name: [without_helm(manifest) for manifest in manifests] for name, manifests in rendered(values).items()
+    }
+
+
+def dumped(manifests: list[Manifest]) -> str:
+    """As a file that says where it comes from."""
+    return HEADER + yaml.safe_dump_all(manifests, sort_keys=False)
+
+
+def local() -> dict[str, str]:
+    """File names of what local mode installs, and their contents: no Services, as the operator runs in no pod there."""
+    files = {}
+    for file, values in LOCAL_VALUES.items():
+        found = parts(values)
+        manifests = [manifest for name in LOCAL_TEMPLATES for manifest in found.get(name, ())]
+        files[file] = dumped([manifest for manifest in manifests if manifest["kind"] != "Service"])
+    return files
+
+
 def base() -> dict[str, str]:
     """File names of manifests/base and their contents."""
-    parts = {"namespace": [namespace()]} | {
-        name: [without_helm(manifest) for manifest in manifests] for name, manifests in rendered().items()
-    }
-    files = {f"{name}.yaml": HEADER + yaml.safe_dump_all(part, sort_keys=False) for name, part in parts.items()}
+    files = {f"{name}.yaml": dumped(part) for name, part in parts().items()}
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -59,13 +85,18 @@ def base() -> dict[str, str]:
     return files | {"kustomization.yaml": HEADER + yaml.safe_dump(kustomization, sort_keys=False)}
 
 
-def main() -> None:
-    files = base()
-    for stale in {path.name for path in BASE.glob("*.yaml")} - set(files):
-        (BASE / stale).unlink()
-    BASE.mkdir(parents=True, exist_ok=True)
+def write(folder: Path, files: dict[str, str]) -> None:
+    """These files and no others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in {path.name for path in folder.glob("*.yaml")} - set(files):
+        (folder / stale).unlink()
     for name, content in files.items():
-        (BASE / name).write_text(content, encoding="utf-8")
+        (folder / name).write_text(content, encoding="utf-8")
+
+
+def main() -> None:
+    write(BASE, base())
+    write(LOCAL, local())
 
 
 if __name__ == "__main__":

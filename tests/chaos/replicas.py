@@ -16,14 +16,17 @@ from chaos.wall_clock import WallClock
 from chaos.wire import Wire
 from finetune_local.apiserver.auth.kubeconfig import kubeconfig, write_kubeconfig
 from finetune_local.cluster import Cluster
+from finetune_operator.cli.local_installation import NAMESPACE as INSTALLATION
+from finetune_operator.cli.local_installation import RIGHTS, manifests
 from finetune_operator.cli.ports import free_port
-from finetune_operator.kube.resources import NAMESPACES, SERVICE_ACCOUNTS, Kind
+from finetune_operator.kube.resources import NAMESPACES, SERVICE_ACCOUNTS
 
 NAMESPACE = "replicas"
-CLUSTER_ROLES = Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", namespaced=False)
-CLUSTER_ROLE_BINDINGS = Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", False)
-TOKEN_SECONDS = 7200
-API_AUDIENCE = "https://kubernetes.default.svc"
+EVERY_REPLICA = {
+    "apiGroup": "rbac.authorization.k8s.io",
+    "kind": "Group",
+    "name": f"system:serviceaccounts:{NAMESPACE}",
+}
 
 
 @dataclass
@@ -97,24 +100,12 @@ class Replicas:
         return "\n".join(f"== {file.name}\n{file.read_text()[-3000:]}" for file in files)
 
     async def _grant(self) -> None:
+        """The rights that the chart gives to the operator's account, for each replica's own."""
         api = self._cluster.api
         await api.create(NAMESPACES, {"metadata": {"name": NAMESPACE}})
-        everything = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
-        await api.create(CLUSTER_ROLES, {"metadata": {"name": NAMESPACE}, "rules": [everything]})
-        await api.create(
-            CLUSTER_ROLE_BINDINGS,
-            {
-                "metadata": {"name": NAMESPACE},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": NAMESPACE},
-                "subjects": [
-                    {
-                        "apiGroup": "rbac.authorization.k8s.io",
-                        "kind": "Group",
-                        "name": f"system:serviceaccounts:{NAMESPACE}",
-                    }
-                ],
-            },
-        )
+        for body in manifests(RIGHTS):
+            bound = {"subjects": [EVERY_REPLICA]} if "subjects" in body else {}
+            await api.create(RIGHTS[body["kind"]], body | bound, body["metadata"].get("namespace"))
 
     async def _keep(self, replica: Replica) -> None:
         """As a Deployment does: a process that ends is followed by another."""
@@ -137,9 +128,9 @@ class Replicas:
 
     async def _credentials(self, name: str, wire: Wire) -> Path:
         body: dict[str, Any] = {"metadata": {"name": name, "namespace": NAMESPACE}}
-        account = await self._cluster.api.create(SERVICE_ACCOUNTS, body, NAMESPACE)
+        await self._cluster.api.create(SERVICE_ACCOUNTS, body, NAMESPACE)
         server = self._cluster.server
-        token, _ = server.cluster.tokens.issue(account, (API_AUDIENCE,), TOKEN_SECONDS)
+        token = await server.account_token(NAMESPACE, name)
         path = self._folder / f"{name}.kubeconfig"
         write_kubeconfig(path, kubeconfig(wire.url, ca=server.pki.read("ca.crt"), token=token))
         return path
@@ -149,5 +140,5 @@ class Replicas:
         listen = [option for name, port in ports.items() for option in (f"--{name}-port", str(port))]
         return [
             *(sys.executable, "-m", "finetune_operator.cli", "run", "--kubeconfig", str(config)),
-            *("--bind-address", "127.0.0.1", *listen, *self._options),
+            *("--bind-address", "127.0.0.1", *listen, "--leader-election-namespace", INSTALLATION, *self._options),
         ]

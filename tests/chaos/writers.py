@@ -8,6 +8,7 @@ from typing import Any
 from finetune_api.names import PROGRESS_FIELD_MANAGER
 from finetune_local.apiserver.audit import AuditEvent
 from finetune_local.cluster import Cluster
+from finetune_operator.cli.local_installation import NAMESPACE
 from finetune_operator.operator import LEASE
 
 LEASE_KEY = ("coordination.k8s.io", "leases")
@@ -66,7 +67,7 @@ class WriterAudit:
             self.epochs[-1].writes += 1
 
     def _lease(self) -> dict[str, Any]:
-        stored = self._cluster.store.collection(LEASE_KEY).get("default", LEASE)
+        stored = self._cluster.store.collection(LEASE_KEY).get(NAMESPACE, LEASE)
         spec: dict[str, Any] = stored.body["spec"] if stored else {}
         return spec
 

@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import subprocess
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +31,10 @@ def render_module() -> ModuleType:
     return module
 
 
+def files_of(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.yaml")}
+
+
 def kustomize(folder: str) -> list[Manifest]:
     command = ["kubectl", "kustomize", str(ROOT / "manifests" / folder)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -49,8 +54,12 @@ def without_helm_labels(manifest: Manifest) -> Manifest:
 
 
 def test_the_committed_base_is_what_the_chart_renders_today() -> None:
-    committed = {path.name: path.read_text(encoding="utf-8") for path in BASE.glob("*.yaml")}
-    assert committed == render_module().base(), "run `make manifests`"
+    assert files_of(BASE) == render_module().base(), "run `make manifests`"
+
+
+def test_the_operator_of_local_mode_gets_what_the_chart_renders_today() -> None:
+    render = render_module()
+    assert files_of(render.LOCAL) == render.local(), "run `make manifests`"
 
 
 @needs_kubectl

@@ -36,20 +36,29 @@ async def installation(
     if kubeconfig := request.config.getoption("--kubeconfig"):
         yield Installation(kubeconfig)
         return
-    folder = tmp_path_factory.mktemp("local-mode")
-    kubeconfig = str(folder / "kubeconfig")
-    command = [str(Path(sys.executable).with_name("finetune-operator")), "local", "--kubeconfig", kubeconfig]
-    with (folder / "log").open("wb") as log:
+    async with local_mode(tmp_path_factory.mktemp("local-mode")) as installed:
+        yield installed
+
+
+@contextlib.asynccontextmanager
+async def local_mode(folder: Path, *options: str) -> AsyncIterator[Installation]:
+    """Local mode as its command runs it: the operator has the chart's rights, and may want no others."""
+    kubeconfig, log_file = str(folder / "kubeconfig"), folder / "log"
+    executable = str(Path(sys.executable).with_name("finetune-operator"))
+    command = [executable, "local", "--kubeconfig", kubeconfig, *options]
+    with log_file.open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=log)
     try:
         assert process.stdout
         line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
-        assert line.startswith(b"ready "), (folder / "log").read_text()[-4000:]
+        assert line.startswith(b"ready "), log_file.read_text()[-4000:]
         yield Installation(kubeconfig, process)
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
         await process.wait()
+    refused = [line for line in log_file.read_text().splitlines() if "forbidden" in line.lower()]
+    assert refused == [], "the operator lacks a right"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -61,11 +70,16 @@ async def user(installation: Installation, request: pytest.FixtureRequest) -> As
     hooks = (await api.list(VALIDATING_WEBHOOK_CONFIGURATIONS))["items"]
     judged = any(one["name"].endswith(f".{GROUP}") for item in hooks for one in item.get("webhooks", ()))
     somebody = User(api, namespace, request.config.getoption("--trainer-image"), judged)
-    await somebody.apply(claim())
-    await somebody.run("prepare", PREPARE_SCRIPT.read_text())
+    await prepare(somebody)
     yield somebody
     await api.delete(NAMESPACES, namespace)
     await api.close()
+
+
+async def prepare(user: User) -> None:
+    """The tiny model and the data that the jobs of the tests name."""
+    await user.apply(claim())
+    await user.run("prepare", PREPARE_SCRIPT.read_text())
 
 
 def claim() -> dict[str, object]:

@@ -24,6 +24,11 @@ open("/dev/termination-log", "w").write(json.dumps(labels))
 
 
 async def test_one_apply_trains_evaluates_publishes_and_serves(user: User) -> None:
+    await train_and_serve(user)
+
+
+async def train_and_serve(user: User) -> None:
+    """The job `served`, from its apply to the answer of its model."""
     await user.apply(
         fine_tune_job(
             "served",

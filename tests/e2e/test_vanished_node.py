@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from e2e.conftest import PREPARE_SCRIPT, claim
+from e2e.conftest import prepare
 from e2e.test_interruption import has_checkpoint
 from e2e.user import Body, User, condition, fine_tune_job, finished, is_true
 from exhaustive import exhaustive
 from finetune_local.cluster import Cluster
 from finetune_local.controllers.nodes import VirtualNode
 from finetune_local.knobs import Knobs
-from finetune_operator.cli.local import install_crds, running_operator
+from finetune_operator.cli.local import running_operator
+from finetune_operator.cli.local_installation import install
 from finetune_operator.kinds import FINE_TUNE_JOBS
 from finetune_operator.kube.resources import JOBS, NODES, PODS
 
@@ -39,17 +40,15 @@ TRAINING = {"maxSteps": 100, "batchSize": 24, "learningRate": 5e-3, "logEverySte
 @pytest_asyncio.fixture(loop_scope="session")
 async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
     """Nodes, each with room for one pod of a gang of two, and the operator."""
-    async with Cluster(knobs=SLOW, nodes=[VirtualNode(name, ROOM_FOR_ONE) for name in request.param]) as cluster:
-        await install_crds(cluster.api)
-        async with running_operator(cluster.kubeconfig):
-            yield cluster
+    nodes = [VirtualNode(name, ROOM_FOR_ONE) for name in request.param]
+    async with Cluster(knobs=SLOW, nodes=nodes) as cluster, running_operator(await install(cluster)):
+        yield cluster
 
 
 async def lose_a_node(cluster: Cluster, **changes: Any) -> tuple[User, str]:
     """Who applied a job, and the node that vanished under it."""
     user = User(cluster.api, "default", "any")  # type: ignore[arg-type]
-    await user.apply(claim())
-    await user.run("prepare", PREPARE_SCRIPT.read_text())
+    await prepare(user)
     one_each = {"requests": {"cpu": "1"}, "limits": {"cpu": "1"}}
     changes = {"training": TRAINING, "resources": one_each, "failurePolicy": {"backoffSeconds": 0}} | changes
     await user.apply(fine_tune_job("gone", podTemplate={"spec": {"tolerations": [LEAVE_AT_ONCE]}}, **changes))

@@ -13,15 +13,15 @@ import pytest
 from controllers.cluster_user import ClusterUser
 from controllers.operator_under_test import OperatorUnderTest
 from finetune_local.cluster import Cluster
-from finetune_operator.cli import local_webhooks
+from finetune_operator.cli import local_installation, local_webhooks
 from finetune_operator.kube.errors import ApiError
-from finetune_operator.kube.resources import SECRETS, VALIDATING_WEBHOOK_CONFIGURATIONS
+from finetune_operator.kube.resources import MUTATING_WEBHOOK_CONFIGURATIONS, SECRETS, VALIDATING_WEBHOOK_CONFIGURATIONS
 from finetune_operator.kube.servers import Server
 from finetune_operator.web.admission import MAX_REVIEW_BYTES, AdmissionWebhooks
 from finetune_operator.web.serving_certificate import SERVER_LIFETIME
 from finetune_operator.web.webhook_trust import TrustOptions, WebhookTrust
 
-HOST, NAME, SECRET_NAMESPACE = local_webhooks.HOST, local_webhooks.NAME, local_webhooks.NAMESPACE
+HOST, NAME, SECRET_NAMESPACE = local_webhooks.HOST, local_webhooks.NAME, local_installation.NAMESPACE
 
 
 @dataclass
@@ -33,6 +33,7 @@ class Webhooks:
     now: datetime = field(default_factory=lambda: datetime.now(UTC) - SERVER_LIFETIME * 0.7)
 
     async def start(self) -> None:
+        await local_installation.install_rights(self.cluster.api)
         arguments = await local_webhooks.register_webhooks(self.cluster.api)
         await self.insist()
         self.trust = self.replica()
@@ -47,7 +48,7 @@ class Webhooks:
 
     async def insist(self) -> None:
         """failurePolicy Fail: a call that does not work cannot go unnoticed."""
-        for kind in local_webhooks.PATHS:
+        for kind in (VALIDATING_WEBHOOK_CONFIGURATIONS, MUTATING_WEBHOOK_CONFIGURATIONS):
             found = await self.cluster.api.get(kind, NAME)
             hooks = [hook | {"failurePolicy": "Fail"} for hook in found["webhooks"]]
             await self.cluster.api.replace(kind, found | {"webhooks": hooks})

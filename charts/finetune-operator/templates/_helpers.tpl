@@ -132,7 +132,7 @@ admissionReviewVersions: [v1]
   verbs: [get, list, watch, create] # the account without rights of the training pods
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete] # delete: shared ones that no gang needs any more
 - apiGroups: [scheduling.volcano.sh, scheduling.x-k8s.io, scheduling.k8s.io]
   resources: [podgroups]
   verbs: [get, create]

@@ -8,13 +8,14 @@ import tempfile
 
 from aiohttp import web
 
-from finetune_local.apiserver.auth.authentication import Authenticator
-from finetune_local.apiserver.auth.certificates import Pki, ensure_pki
+from finetune_local.apiserver.auth.authentication import API_AUDIENCES, Authenticator
+from finetune_local.apiserver.auth.certificates import LIFETIME, Pki, ensure_pki
 from finetune_local.apiserver.auth.kubeconfig import kubeconfig, write_kubeconfig
 from finetune_local.apiserver.cluster import Cluster, LogProvider
 from finetune_local.apiserver.http.application import Application
 from finetune_local.apiserver.journal import Journal
 from finetune_local.apiserver.memory_kube_api import MemoryKubeApi
+from finetune_operator.kube.resources import SERVICE_ACCOUNTS
 
 
 class ApiServer:
@@ -79,6 +80,12 @@ class ApiServer:
             config = kubeconfig(self.url, ca=ca, token=token or self.admin_token)
         write_kubeconfig(path, config)
         return path
+
+    async def account_token(self, namespace: str, name: str) -> str:
+        """For a program that runs beside the cluster as a ServiceAccount: valid as long as the admin's certificate."""
+        account = await self.api.get(SERVICE_ACCOUNTS, name, namespace)
+        token, _ = self.cluster.tokens.issue(account, API_AUDIENCES[:1], int(LIFETIME.total_seconds()))
+        return token
 
     def set_log_provider(self, provider: LogProvider) -> None:
         """What answers kubectl logs: an async iterator of bytes for each request."""

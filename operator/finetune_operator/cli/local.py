@@ -9,16 +9,15 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import click
 
-from finetune_api.crds import custom_resource_definitions
+from finetune_operator.cli.local_installation import install
 from finetune_operator.cli.local_webhooks import register_webhooks
 from finetune_operator.cli.mendable import PORT, told_in_one_line
 from finetune_operator.cli.ports import free_port
-from finetune_operator.cli.run import configure_logging
+from finetune_operator.cli.run import configure_logging, listed
 
 log = logging.getLogger("finetune_operator.local")
 RESTART_SECONDS = 1.0
@@ -42,6 +41,7 @@ def parse_claims(values: tuple[str, ...]) -> dict[str, Path]:
 @click.option("--port", type=PORT, default=0, help="Of the API server; default: a free one.")
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="Where to write the kubeconfig.")
 @click.option("--operator/--no-operator", "with_operator", default=True, help="Run the operator too.")
+@click.option("--namespaces", default="", help="Comma-separated: let the operator work in these only.")
 @click.option("--webhooks/--no-webhooks", default=True, help="Let the operator judge objects as they are applied.")
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Keep objects and volumes here.")
 @click.option("--claim", "claims", multiple=True, metavar="NAMESPACE/CLAIM=FOLDER", help="A claim that is a folder.")
@@ -51,6 +51,7 @@ def local(
     port: int,
     kubeconfig: Path | None,
     with_operator: bool,
+    namespaces: str,
     webhooks: bool,
     state: Path | None,
     claims: tuple[str, ...],
@@ -66,13 +67,15 @@ def local(
     configure_logging(verbose)
     folders = parse_claims(claims)
     with contextlib.suppress(KeyboardInterrupt), told_in_one_line(StateInUseError):
-        asyncio.run(_serve(port, kubeconfig, with_operator, webhooks, state, folders, metrics_port))
+        watched = listed(namespaces)
+        asyncio.run(_serve(port, kubeconfig, with_operator, watched, webhooks, state, folders, metrics_port))
 
 
 async def _serve(
     port: int,
     kubeconfig: Path | None,
     with_operator: bool,
+    namespaces: tuple[str, ...],
     webhooks: bool,
     state: Path | None,
     claims: dict[str, Path],
@@ -84,25 +87,18 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with Cluster(port, state, claims=claims) as cluster:
-        await install_crds(cluster.api)
+        account = await install(cluster, namespaces)
         if kubeconfig:
             cluster.server.write_kubeconfig(kubeconfig)
         log.info("export KUBECONFIG=%s", kubeconfig or cluster.kubeconfig)
         async with contextlib.AsyncExitStack() as stack:
             if with_operator:
-                options = await register_webhooks(cluster.api) if webhooks else []
-                await stack.enter_async_context(running_operator(cluster.kubeconfig, metrics_port, options))
+                options = await register_webhooks(cluster.api, namespaces) if webhooks else []
+                options += ["--namespaces", ",".join(namespaces)]
+                await stack.enter_async_context(running_operator(account, metrics_port, options))
             click.echo(f"ready {cluster.url}")
             sys.stdout.flush()
             await stopping.wait()
-
-
-async def install_crds(api: Any) -> None:
-    """Applies every CRD of ours."""
-    from finetune_operator.kube.resources import CUSTOM_RESOURCE_DEFINITIONS
-
-    for definition in custom_resource_definitions():
-        await api.apply(CUSTOM_RESOURCE_DEFINITIONS, definition, field_manager="finetune-operator-local")
 
 
 @contextlib.asynccontextmanager
