@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 from urllib.parse import unquote, urlsplit
 
 from finetune_storage.errors import AccessDeniedError, NotFoundError, StorageError, UnavailableError, UriError
 from finetune_storage.location import Entry
 
 FORM = re.compile(r"^(?P<repository>[^/@]+(?:/[^/@]+)?)(?:@(?P<revision>[^/]+))?(?:/(?P<path>.+))?$")
+BLOCK = 2**18
+"""Bytes that a read transfers at least."""
 TOKEN_MEND = "set HF_TOKEN in the Secret that credentials.secretName names"
 
 
@@ -70,6 +72,17 @@ class HubStorage:
                 self._repository, self._inside(path), revision=self._revision, repo_type=self._kind
             )
             return Path(place).read_bytes()
+
+    def open(self, path: str) -> BinaryIO:
+        import huggingface_hub
+
+        inside = self._path if self._path.rpartition("/")[2] == path else self._inside(path)
+        repository = f"datasets/{self._repository}" if self._kind == "dataset" else self._repository
+        with self._errors():
+            file: BinaryIO = huggingface_hub.HfFileSystem().open(
+                f"{repository}/{inside}", "rb", revision=self._revision, block_size=BLOCK
+            )
+            return file
 
     def fetch(self, target: Path, path: str = "", patterns: Sequence[str] | None = None) -> Path:
         import huggingface_hub
@@ -142,7 +155,7 @@ class HubStorage:
                 f"{name}: {endpoint} has no {self._kind} {self._repository!r} that we may see; correct the name, "
                 f"or if it is private {TOKEN_MEND}"
             )
-        if isinstance(error, errors.RemoteEntryNotFoundError):
+        if isinstance(error, errors.RemoteEntryNotFoundError) or type(error) is FileNotFoundError:  # of HfFileSystem
             return NotFoundError(f"{name}: there is no such file in the repository; check the path")
         if isinstance(error, errors.LocalEntryNotFoundError) and constants.HF_HUB_OFFLINE:
             return NotFoundError(

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from finetune_api import manifest
 from finetune_storage.errors import AccessDeniedError, NotFoundError, UnavailableError
@@ -52,6 +53,10 @@ class LocalStorage:
     def read(self, path: str) -> bytes:
         with self._errors(path):
             return self.path(path).read_bytes()
+
+    def open(self, path: str) -> BinaryIO:
+        with self._errors(path):
+            return (self.root if self.root.is_file() else self.path(path)).open("rb")
 
     def fetch(self, target: Path, path: str = "", patterns: Sequence[str] | None = None) -> Path:
         place = self.path(path)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,12 @@ class Storage(Protocol):
 
     def read(self, path: str) -> bytes:
         """The content of a small file."""
+
+    def open(self, path: str) -> BinaryIO:
+        """One of `files()`, for reading anywhere in it: only what is read is transferred.
+
+        A file that is the place itself is opened by its name. Reading raises OSError.
+        """
 
     def fetch(self, target: Path, path: str = "", patterns: Sequence[str] | None = None) -> Path:
         """Bring a file or a folder to local disk and return where it is.

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from finetune_api import manifest
@@ -72,6 +72,12 @@ class S3Storage:
     def read(self, path: str) -> bytes:
         with self._errors(path), self._fs.open(self._key(path), "rb") as file:
             return bytes(file.read())
+
+    def open(self, path: str) -> BinaryIO:
+        is_itself = path == self._root.rpartition("/")[2] and self._is_object("")
+        with self._errors(path):
+            file: BinaryIO = self._fs.open(self._root if is_itself else self._key(path), "rb")
+            return file
 
     def fetch(self, target: Path, path: str = "", patterns: Sequence[str] | None = None) -> Path:
         place = self.place(target, path)

@@ -49,8 +49,9 @@ class CountingApi:
 class OperatorUnderTest:
     """`async with`: caches full and the controller working; left: everything cancelled, as a SIGKILL would."""
 
-    def __init__(self, kubeconfig: Path, die_after: int | None = None) -> None:
+    def __init__(self, kubeconfig: Path, die_after: int | None = None, settings: Settings = SETTINGS) -> None:
         self._kubeconfig = str(kubeconfig)
+        self._settings = settings
         self._die_after = die_after
         self._tasks: list[asyncio.Task[Any]] = []
         self._stack = contextlib.AsyncExitStack()
@@ -62,7 +63,7 @@ class OperatorUnderTest:
         self.api = CountingApi(http, self._die_after)
         self.caches = JobCaches.build(http, None)
         recorder = EventRecorder(http, "finetune-operator")
-        self.controller = controller = build_controller(self.api, [self.caches], recorder, SETTINGS, workers=4)  # type: ignore[arg-type]
+        self.controller = controller = build_controller(self.api, [self.caches], recorder, self._settings, workers=4)  # type: ignore[arg-type]
         for work in (*(i.run() for i in self.informers), recorder.run(), controller.run()):
             self._tasks.append(asyncio.create_task(work))
         for informer in self.informers:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from finetune_trainer.stop import StopSignal
 
 if TYPE_CHECKING:
-    from finetune_api.reports import TrainingResult
+    from finetune_api.reports import TerminationMessage, TrainingResult
     from finetune_api.trainer_config import TrainerConfig
     from finetune_trainer.launch.topology import Topology
     from finetune_trainer.run import Run
@@ -32,21 +32,20 @@ def run(arguments: list[str], stop: StopSignal) -> int:
 
     from finetune_storage.errors import StorageError
     from finetune_trainer import termination
-    from finetune_trainer.errors import TrainerError, exit_code_of
+    from finetune_trainer.errors import TrainerError
     from finetune_trainer.launch import configuration
     from finetune_trainer.launch.topology import topology_of
 
     try:
         config = configuration.load(options.config)
+        if options.preflight:
+            return _only_look(config)
         topology = None if options.worker else topology_of()
         if topology is None:
             return _work(config, stop)
         return _supervise(config, topology, options.config, stop)
     except (TrainerError, StorageError) as error:
-        message = termination.message_of(error)
-        print(f"finetune-trainer: {message.message}", file=sys.stderr)
-        termination.write(message, termination.termination_file())
-        return exit_code_of(error)
+        return _end(termination.message_of(error))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         "crash.",
     )
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the job, as JSON")
+    parser.add_argument("--preflight", action="store_true", help="only look whether model and data are there, and end")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser
 
@@ -77,25 +77,35 @@ def _train(config: "TrainerConfig", run: "Run") -> "TrainingResult | None":
 
 def _look_first(config: "TrainerConfig") -> int:
     """Of pod 0: tells the operator what the preflight found. The exit code; 0 says to go on."""
-    from finetune_storage.errors import StorageError
-    from finetune_trainer import termination
-    from finetune_trainer.errors import TrainerError, exit_code_of
-    from finetune_trainer.launch.preflight import found, preflight, tell
+    from finetune_trainer.launch.preflight import look, tell
 
-    try:
-        tell(preflight(config), config.job.attempt)
-    except (TrainerError, StorageError) as error:
-        message = termination.message_of(error)
-        wrong = found("False", message.outcome, message.message)
-        print(f"finetune-trainer: {message.message}", file=sys.stderr)
-        termination.write(message.model_copy(update={"preflight": wrong}), termination.termination_file())
-        return exit_code_of(error)
-    return 0
+    message = look(config)
+    if message.outcome == "Succeeded" and message.preflight:
+        tell(message.preflight, config.job.attempt)
+        return 0
+    return _end(message)
+
+
+def _only_look(config: "TrainerConfig") -> int:
+    """Of a pod beside the gang: what the kernel allows it says nothing of what the gang will have."""
+    from finetune_trainer.launch.preflight import look
+    from finetune_trainer.launch.worker import configure_logging
+
+    configure_logging(0, 1)
+    return _end(look(config, limit_file=None))
+
+
+def _end(message: "TerminationMessage") -> int:
+    """Leaves the last words; the exit code that goes with them."""
+    from finetune_trainer import termination
+    from finetune_trainer.launch import verdict
+
+    termination.write(message, termination.termination_file())
+    print(f"finetune-trainer: {message.outcome}. {message.message}".rstrip(), file=sys.stderr)
+    return verdict.exit_code(message)
 
 
 def _supervise(config: "TrainerConfig", topology: "Topology", path: Path, stop: StopSignal) -> int:
-    from finetune_trainer import termination
-    from finetune_trainer.launch import verdict
     from finetune_trainer.launch.supervisor import Supervisor, Timing
     from finetune_trainer.launch.worker import configure_logging, scratch_folder
 
@@ -113,9 +123,7 @@ def _supervise(config: "TrainerConfig", topology: "Topology", path: Path, stop: 
         command = [sys.executable, "-m", "finetune_trainer.cli", "--config", str(path.absolute()), "--worker"]
         run_id = f"{config.job.uid}-{config.job.attempt}"
         message = Supervisor(topology, command, run_id, scratch_folder(), timing, stop).run()
-    termination.write(message, termination.termination_file())
-    print(f"finetune-trainer: {message.outcome}. {message.message}".rstrip(), file=sys.stderr)
-    return verdict.exit_code(message)
+    return _end(message)
 
 
 if __name__ == "__main__":

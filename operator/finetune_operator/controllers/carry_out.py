@@ -6,6 +6,7 @@ runs again, also when a new leader's cache lags behind the old leader's last wri
 """
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import Any
 
@@ -30,6 +31,7 @@ from finetune_operator.plan.status_draft import REPORTED
 from finetune_operator.plan.world import Apply, Create, Delete, Plan, Write
 from finetune_operator.schedulers.native import Native
 
+log = logging.getLogger(__name__)
 Resource = dict[str, Any]
 KINDS: dict[str, Kind] = {
     kind.kind: kind
@@ -148,6 +150,9 @@ class PlanCarrier:
         if error and error.already_exists and write.fallback:
             error = await self._try_create(key, write.fallback, shared=write.shared)
         if error is None:
+            return
+        if write.dispensable:
+            log.info("%s is done without: %s", _what(write.body), error.message or error.reason)
             return
         body, what = write.body, _what(write.body)
         if error.already_exists:

@@ -9,6 +9,7 @@ from finetune_api.names import GROUP, MANAGER
 from finetune_operator.controllers.carry_out import CannotCreate, PlanCarrier, StaleCache
 from finetune_operator.controllers.evidence import EvidenceReader
 from finetune_operator.controllers.job_caches import JobCaches, cache_of
+from finetune_operator.controllers.outdated_policies import OutdatedPolicies
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
 from finetune_operator.kube.events import EventRecorder
@@ -103,6 +104,7 @@ def build_controller(
     carrier = PlanCarrier(api, expectations, recorder)
     reconciler = FineTuneJobReconciler(caches, carrier, expectations, settings, EvidenceReader(api), clock)
     controller = Controller("finetunejob", reconciler.reconcile, workers=workers, expectations=expectations)
+    controller.prepare = OutdatedPolicies(api, caches).remove
     for cache in caches:
         _watch(controller, cache)
     return controller

@@ -10,6 +10,7 @@ from finetune_api.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_MANAGED_BY, MANAG
 from finetune_operator.controllers.api_groups import ApiGroups
 from finetune_operator.controllers.model_caches import PAGE, model_deployment_cache, model_version_cache
 from finetune_operator.controllers.projections import (
+    project_claim,
     project_config_map,
     project_fine_tune_job,
     project_identity,
@@ -38,8 +39,8 @@ from finetune_operator.kube.resources import (
 )
 from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot
 from finetune_operator.plan.conditions import find_condition, is_true
-from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name
-from finetune_operator.plan.observation import ROOM, observe_attempt, observe_attempts
+from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name, preflight_name
+from finetune_operator.plan.observation import ROOM, UNNUMBERED, observe_attempt, observe_attempts
 from finetune_operator.plan.places import named_versions
 from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
@@ -118,7 +119,11 @@ class JobCaches:
             ),
             api_groups=api_groups or ApiGroups(api),
             quotas=informer(RESOURCE_QUOTAS, transform=project_quota, indexers={"namespace": _namespace}),
-            claims=informer(PERSISTENT_VOLUME_CLAIMS, transform=project_identity, indexers={"namespace": _namespace}),
+            claims=informer(
+                PERSISTENT_VOLUME_CLAIMS,
+                transform=project_claim,
+                indexers={"namespace": _namespace, "bound": _bound},
+            ),
         )
 
     def all(self) -> list[Informer]:
@@ -148,13 +153,16 @@ class JobCaches:
         around = self.surroundings(job) if snapshot is None else self._still_around(job)
         serving = around.deployment or self._serving(job)
         stable = ((serving or {}).get("status") or {}).get("stable")
-        jobs, pods = self.jobs.by_index("owner", uid), self._pods(namespace, name)
+        looking, jobs = _apart(self.jobs.by_index("owner", uid), preflight_name(name))
+        pods = self._pods(namespace, name)
         return World(
             job=job,
             now=now,
             settings=settings,
             attempts=observe_attempts(jobs, pods),
             room=observe_attempt(ROOM, jobs, pods),
+            preflight=observe_attempt(UNNUMBERED, looking, self._preflight_pods(namespace, name)),
+            bound_claims=self._bound_claims(job),
             parts=(*self.services.by_index("owner", uid), *config_maps),
             snapshot=snapshot,
             around=around,
@@ -197,6 +205,16 @@ class JobCaches:
     def _pods(self, namespace: str, name: str) -> list[Resource]:
         """Pods that a Job of the right name controls: labels alone anyone may set."""
         return [pod for pod in self.pods.by_index("job", f"{namespace}/{name}") if _of_attempt(pod, name)]
+
+    def _preflight_pods(self, namespace: str, name: str) -> list[Resource]:
+        wanted = preflight_name(name)
+        return [pod for pod in self.pods.by_index("job", f"{namespace}/{name}") if _job_of(pod) == wanted]
+
+    def _bound_claims(self, job: Resource) -> frozenset[str]:
+        """Asked for only where a gang waits for its place."""
+        if phase_of(job)[0] not in ("Queued", "Starting"):
+            return frozenset()
+        return frozenset(name for _, name in self.claims.names_by_index("bound", job["metadata"]["namespace"]))
 
     def _policies(self, namespace: str, uid: str) -> dict[str, Resource]:
         found = (*self.policies.by_index("owner", uid), *self.policies.by_index("shared", namespace))
@@ -298,10 +316,20 @@ def _pod_job(pod: Resource) -> list[str]:
 
 def _of_attempt(pod: Resource, job: str) -> bool:
     number = pod["metadata"].get("labels", {}).get(LABEL_ATTEMPT, "")
+    return bool(number.isdigit() and _job_of(pod) == attempt_name(job, int(number)))
+
+
+def _job_of(pod: Resource) -> str | None:
+    """The batch/v1 Job that made it."""
     owners = pod["metadata"].get("ownerReferences") or []
-    return number.isdigit() and any(
-        owner["kind"] == "Job" and owner["name"] == attempt_name(job, int(number)) for owner in owners
-    )
+    return next((owner["name"] for owner in owners if owner["kind"] == "Job"), None)
+
+
+def _apart(jobs: list[Resource], name: str) -> tuple[list[Resource], list[Resource]]:
+    """The one with this name, and the others."""
+    return [one for one in jobs if one["metadata"]["name"] == name], [
+        one for one in jobs if one["metadata"]["name"] != name
+    ]
 
 
 def _runtime(job: Resource) -> list[str]:
@@ -348,6 +376,11 @@ def _shared(policy: Resource) -> list[str]:
 
 def _namespace(item: Resource) -> list[str]:
     return [item["metadata"]["namespace"]]
+
+
+def _bound(claim: Resource) -> list[str]:
+    """The namespace of a claim that has a volume."""
+    return [claim["metadata"]["namespace"]] if (claim.get("status") or {}).get("phase") == "Bound" else []
 
 
 def _snapshot(config_maps: list[Resource]) -> Snapshot | None:

@@ -4,14 +4,14 @@ from typing import Any
 
 from finetune_api.names import LABEL_ATTEMPT
 from finetune_operator.plan.attempt import SNAPSHOT_KEY
-from finetune_operator.plan.names import ANNOTATION_JOB
+from finetune_operator.plan.names import ANNOTATION_JOB, ANNOTATION_NETWORK
 from finetune_operator.plan.observation import INDEX_ANNOTATION, POD_CONDITIONS
 
 Resource = dict[str, Any]
 METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
 OWNER = ("kind", "name", "uid", "controller")
 LABELS = (LABEL_ATTEMPT,)
-ANNOTATIONS = (ANNOTATION_JOB, INDEX_ANNOTATION)
+ANNOTATIONS = (ANNOTATION_JOB, ANNOTATION_NETWORK, INDEX_ANNOTATION)
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -36,14 +36,19 @@ def project_pod(pod: Resource) -> Resource:
 
 
 def project_job(job: Resource) -> Resource:
-    """Identity, whether a queue holds it, and how it ended; the template is never read back."""
+    """Identity, the network of its pods, whether a queue holds it, how it ended; the template is never read back."""
     status = _only(job.get("status") or {}, ("startTime", "conditions"))
     return _head(job) | {"spec": {"suspend": job.get("spec", {}).get("suspend")}, "status": status}
 
 
 def project_identity(item: Resource) -> Resource:
-    """That it is there is all that matters: of Services and PersistentVolumeClaims."""
+    """That it is there is all that matters: of Services and accounts."""
     return _head(item)
+
+
+def project_claim(claim: Resource) -> Resource:
+    """Identity, and whether it has a volume."""
+    return _head(claim) | {"status": _only(claim.get("status") or {}, ("phase",))}
 
 
 def project_quota(quota: Resource) -> Resource:

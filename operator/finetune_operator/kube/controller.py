@@ -82,6 +82,8 @@ class Controller:
         self.informers: list[Informer] = []
         self.gate: Callable[[], None] | None = None
         """Called before each reconcile; raises when this process may not act (any more), which ends it."""
+        self.prepare: Callable[[], Awaitable[None]] | None = None
+        """Done once, with full caches, before the first reconcile."""
         self._reconcile = reconcile
         self._workers = workers
         self._resync = resync
@@ -123,9 +125,11 @@ class Controller:
             self.queue.add(key)
 
     async def run(self) -> None:
-        """Waits for the caches, then works until `stop` or cancellation."""
+        """Waits for the caches, prepares, then works until `stop` or cancellation."""
         for informer in self.informers:
             await informer.synced.wait()
+        if self.prepare:
+            await self.prepare()
         async with asyncio.TaskGroup() as tasks:
             resync = tasks.create_task(self._resync_forever(), name=f"{self.name}-resync")
             workers = [tasks.create_task(self._work(), name=f"{self.name}-{number}") for number in range(self._workers)]

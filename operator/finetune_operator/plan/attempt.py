@@ -14,7 +14,8 @@ from finetune_api.names import (
     LABEL_JOB,
 )
 from finetune_operator.engines.gang import Gang
-from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name, master_port, short_name
+from finetune_operator.plan.names import ANNOTATION_JOB, ANNOTATION_NETWORK, attempt_name, master_port, short_name
+from finetune_operator.plan.network_policy import network_policy_spec
 from finetune_operator.plan.ownership import owner_reference
 from finetune_operator.plan.pod_template import CONTAINER, attempt_labels, gang_request, pod_template
 from finetune_operator.plan.resolution import ResolvedJob
@@ -137,8 +138,14 @@ def _indexed_job(job: ResolvedJob, gang: Gang, number: int, settings: Settings) 
     }
     metadata = owned_metadata(job, number)
     metadata["labels"] |= scheduler.job_labels(gang_request(job))
-    metadata["annotations"][ANNOTATION_DESIRED_HASH] = desired_hash(spec)
+    metadata["annotations"] |= {ANNOTATION_DESIRED_HASH: desired_hash(spec), **recorded_network(job, settings)}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def recorded_network(job: ResolvedJob, settings: Settings) -> dict[str, str]:
+    """The rules that the pods are made for, as an annotation: those of a later operator may be others."""
+    spec = network_policy_spec(job, settings)
+    return {} if spec is None else {ANNOTATION_NETWORK: orjson.dumps(spec, option=orjson.OPT_SORT_KEYS).decode()}
 
 
 def _failure_rules() -> list[dict[str, Any]]:

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import orjson
+
 from finetune_api.names import LABEL_JOB, LABEL_MANAGED_BY, LABEL_NETWORK, MANAGER, TRAINER_SERVICE_ACCOUNT
-from finetune_operator.plan.names import short_name
-from finetune_operator.plan.network_policy import is_shared, network_policy_spec
+from finetune_operator.plan.names import ANNOTATION_NETWORK, short_name
+from finetune_operator.plan.network_policy import network_policy_spec
 from finetune_operator.plan.ownership import owner_reference
 from finetune_operator.plan.resolution import ResolvedJob
 from finetune_operator.plan.settings import Settings
@@ -21,10 +23,25 @@ def isolation_writes(job: ResolvedJob, world: World) -> list[Create | Apply]:
     """
     account = [] if world.has_account else [Create(service_account(job.namespace), shared=True)]
     policy = network_policy(job, world.settings)
-    return [*account, *(_policy_writes(policy, is_shared(job), world) if policy else [])]
+    return [*account, *(_policy_writes(policy, world) if policy else [])]
 
 
-def _policy_writes(policy: Resource, shared: bool, world: World) -> list[Create | Apply]:
+def keep_isolation(job: ResolvedJob, gang: Resource | None, world: World) -> list[Create | Apply]:
+    """Of pods that are there, by what their Job recorded: another operator, with other settings, may have made them."""
+    recorded = (gang or {}).get("metadata", {}).get("annotations", {}).get(ANNOTATION_NETWORK)
+    if recorded is None:
+        return isolation_writes(job, world)
+    return _policy_writes(policy_with(job, orjson.loads(recorded)), world)
+
+
+def recorded_label(gang: Resource) -> str | None:
+    """By what a shared policy selects the pods of a Job, empty where none does; None where nothing is recorded."""
+    recorded = gang["metadata"].get("annotations", {}).get(ANNOTATION_NETWORK)
+    return (_shared_label(orjson.loads(recorded)) or "") if recorded else None
+
+
+def _policy_writes(policy: Resource, world: World) -> list[Create | Apply]:
+    shared = _shared_label(policy["spec"]) is not None
     known = (world.policies or {}).get(policy["metadata"]["name"])
     if known is None:
         # The name of a shared one says what it holds: whatever else has it is put right.
@@ -43,15 +60,28 @@ def service_account(namespace: str) -> Resource:
 
 
 def network_policy(job: ResolvedJob, settings: Settings) -> Resource | None:
-    """The gang's own for all attempts of a job, for there is never more than one gang; or one that pods share."""
+    """What pods that are made now need."""
     spec = network_policy_spec(job, settings)
-    if spec is None:
-        return None
+    return None if spec is None else policy_with(job, spec)
+
+
+def policy_with(job: ResolvedJob, spec: Resource) -> Resource:
+    """The gang's own for all attempts of a job, for there is never more than one gang; or one that pods share."""
     metadata: Resource = {"namespace": job.namespace, "labels": {LABEL_MANAGED_BY: MANAGER}}
-    if is_shared(job):
-        metadata["name"] = f"{TRAINER_SERVICE_ACCOUNT}-{spec['podSelector']['matchLabels'][LABEL_NETWORK]}"
+    if label := _shared_label(spec):
+        metadata["name"] = shared_name(label)
     else:
         metadata["name"] = short_name(f"{job.name}-training")
         metadata["labels"] |= {LABEL_JOB: short_name(job.name)}
         metadata["ownerReferences"] = [owner_reference(job.name, job.uid)]
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
+
+
+def shared_name(label: str) -> str:
+    """Of the policy of all pods with this label."""
+    return f"{TRAINER_SERVICE_ACCOUNT}-{label}"
+
+
+def _shared_label(spec: Resource) -> str | None:
+    label = spec["podSelector"]["matchLabels"].get(LABEL_NETWORK)
+    return None if label is None else str(label)

@@ -6,6 +6,8 @@ from functools import lru_cache
 
 ANNOTATION_JOB = "finetune-operator.io/job-name"
 """Full name of the FineTuneJob; the label may be a shortened form of it."""
+ANNOTATION_NETWORK = "finetune-operator.io/network-policy"
+"""Of an attempt's Job: spec of the NetworkPolicy that its pods were made for, as JSON."""
 MAX_ATTEMPT_NAME = 57
 """An Indexed Job's pods are called `<name>-<index>`, a DNS label; indexes go up to 1023."""
 FIRST_PORT, PORTS = 20_000, 10_000
@@ -27,6 +29,11 @@ def attempt_name(job: str, number: int) -> str:
     # A Service's name must start with a letter, a FineTuneJob's may start with a digit.
     stem = job if job[:1].isalpha() else f"job-{job}"
     return short_name(stem, MAX_ATTEMPT_NAME - len(suffix)) + suffix
+
+
+def preflight_name(job: str) -> str:
+    """Name of the Job that looks while the gang waits; those of attempts end in a number."""
+    return short_name(f"{job}-preflight", MAX_ATTEMPT_NAME)
 
 
 def master_port(uid: str, number: int) -> int:

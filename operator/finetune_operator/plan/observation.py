@@ -17,6 +17,8 @@ POD_CONDITIONS = ("PodScheduled", "DisruptionTarget")
 """The ones that are read here."""
 ROOM = 0
 """Instead of an attempt's number: pods that hold room for a larger gang, and no gang."""
+UNNUMBERED = 0
+"""Pods of no attempt: what looks while a gang waits."""
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 
 
@@ -122,7 +124,7 @@ def observe_attempts(jobs: list[Resource], pods: list[Resource]) -> dict[int, At
 
 
 def observe_attempt(number: int, jobs: list[Resource], pods: list[Resource]) -> AttemptFacts:
-    """Facts of one attempt, or of what holds ROOM."""
+    """Facts of one attempt, or of what has no number."""
     return AttemptFacts(
         number=number,
         job=next((job for job in jobs if _number(job) == number), None),

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     SCHEDULER_NOT_FOUND = "SchedulerNotFound"
     QUEUED = "Queued"
     ADMITTED = "Admitted"
+    PREFLIGHT_FAILED = "PreflightFailed"
     SPEC_CHANGE_IGNORED = "SpecChangeIgnored"
     ATTEMPT_STARTED = "AttemptStarted"
     ATTEMPT_RUNNING = "AttemptRunning"
@@ -51,6 +52,7 @@ WARNINGS = frozenset(
         Reason.CLAIM_NOT_FOUND,
         Reason.DEPLOYMENT_TAKEN,
         Reason.SCHEDULER_NOT_FOUND,
+        Reason.PREFLIGHT_FAILED,
         Reason.SPEC_CHANGE_IGNORED,
         Reason.ATTEMPT_FAILED,
         Reason.RESTARTS_EXHAUSTED,

@@ -15,11 +15,11 @@ from finetune_operator.plan.endings import (
     stop_gang,
 )
 from finetune_operator.plan.growth import grow, larger_size
-from finetune_operator.plan.isolation import isolation_writes
+from finetune_operator.plan.isolation import keep_isolation
 from finetune_operator.plan.names import attempt_name
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.pod_endings import Ending
-from finetune_operator.plan.preflight import note_failed_preflight
+from finetune_operator.plan.preflight import end_look, look_ahead, note_failed_preflight
 from finetune_operator.plan.publication import evaluate
 from finetune_operator.plan.queueing import show_admission, withdrawn
 from finetune_operator.plan.reasons import Reason
@@ -27,6 +27,7 @@ from finetune_operator.plan.root_cause import find_ending
 from finetune_operator.plan.stacks import note_stacks
 from finetune_operator.plan.starting import find_hindrance, start_overdue
 from finetune_operator.plan.status_draft import StatusDraft
+from finetune_operator.plan.timestamps import parse_time
 from finetune_operator.plan.world import Create, Resource
 
 
@@ -145,9 +146,11 @@ def _suspend(draft: StatusDraft) -> None:
 def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None:
     _mend_parts(draft, base)
     if not show_admission(draft, base, facts.job):
+        look_ahead(draft, base, parse_time((facts.job or {}).get("metadata", {}).get("creationTimestamp")))
         return
     nodes = base.job.spec.distributed.nodes
     if facts.running(nodes):
+        end_look(draft)
         _mark_started(draft, facts)
         if not draft.is_true("Running"):
             draft.event(Reason.ATTEMPT_RUNNING, f"attempt {draft.attempt}: {nodes} of {nodes} pods run")
@@ -158,6 +161,10 @@ def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None
     if draft.is_true("Running"):
         return  # pods that end one after the other
     hindrance = find_hindrance(facts, draft.world.evidence)
+    if hindrance and hindrance.cause == Cause.UNSCHEDULABLE and hindrance.pod and hindrance.pod.rank == 0:
+        look_ahead(draft, base, facts.waiting_since)
+    else:
+        end_look(draft)
     if hindrance:
         draft.set("Running", False, hindrance.reason, hindrance.message)
     else:
@@ -177,7 +184,7 @@ def _mend_parts(draft: StatusDraft, base: Basis) -> None:
     """
     name, world = attempt_name(base.job.name, draft.attempt), draft.world
     if world.policies is not None:
-        draft.writes.extend(isolation_writes(base.job, world))
+        draft.writes.extend(keep_isolation(base.job, world.facts(draft.attempt).job, world))
     present = {part["kind"] for part in world.parts if part["metadata"]["name"] == name}
     needed = {"ConfigMap"} if base.job.spec.distributed.nodes == 1 else {"ConfigMap", "Service"}
     if present >= needed:

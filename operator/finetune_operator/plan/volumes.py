@@ -15,16 +15,22 @@ from finetune_operator.plan.resolution import ResolvedJob
 
 CONFIG_KEY = "job.json"
 CA_KEY = "ca.crt"
+TOKEN_VOLUME = "progress-token"
 TOKEN_LIFETIME_SECONDS = 3600
 
 
 def claims(job: ResolvedJob) -> dict[str, bool]:
     """Every PersistentVolumeClaim of the job, and whether it is only read."""
-    found = {claim: True for uri in job.reads if (claim := claim_of(uri))}
+    found = dict.fromkeys(claims_read(job), True)
     for uri in (job.checkpoint.storage, job.output):
         if claim := claim_of(uri):
             found[claim] = False
     return found
+
+
+def claims_read(job: ResolvedJob) -> list[str]:
+    """Those that hold something for it."""
+    return list(dict.fromkeys(claim for uri in job.reads if (claim := claim_of(uri))))
 
 
 def pod_volumes(job: ResolvedJob, attempt: str, *, progress: bool, with_ca: bool) -> list[dict[str, Any]]:
@@ -37,7 +43,7 @@ def pod_volumes(job: ResolvedJob, attempt: str, *, progress: bool, with_ca: bool
         {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
     ]
     if progress:
-        volumes.append({"name": "progress-token", "projected": {"sources": [_token_source(job)]}})
+        volumes.append({"name": TOKEN_VOLUME, "projected": {"sources": [_token_source(job)]}})
     for claim, read_only in claims(job).items():
         source = {"claimName": claim, **({"readOnly": True} if read_only else {})}
         volumes.append({"name": claim_volume(claim), "persistentVolumeClaim": source})
@@ -53,7 +59,7 @@ def volume_mounts(job: ResolvedJob, *, progress: bool) -> list[dict[str, Any]]:
         {"name": "shared-memory", "mountPath": "/dev/shm"},
     ]
     if progress:
-        mounts.append({"name": "progress-token", "mountPath": TOKEN_MOUNT, "readOnly": True})
+        mounts.append({"name": TOKEN_VOLUME, "mountPath": TOKEN_MOUNT, "readOnly": True})
     for claim, read_only in claims(job).items():
         mount: dict[str, Any] = {"name": claim_volume(claim), "mountPath": f"{PVC_MOUNT}/{claim}"}
         mounts.append(mount | ({"readOnly": True} if read_only else {}))

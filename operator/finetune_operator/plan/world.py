@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from finetune_operator.plan.attempt import Snapshot
 from finetune_operator.plan.evidence import Evidence
-from finetune_operator.plan.observation import ROOM, AttemptFacts
+from finetune_operator.plan.observation import ROOM, UNNUMBERED, AttemptFacts
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
@@ -25,6 +25,10 @@ class World:
     attempts: Mapping[int, AttemptFacts] = field(default_factory=dict)
     room: AttemptFacts = field(default_factory=lambda: AttemptFacts(ROOM))
     """What holds room for a larger gang."""
+    preflight: AttemptFacts = field(default_factory=lambda: AttemptFacts(UNNUMBERED))
+    """The pod that looks while the first gang waits for its place."""
+    bound_claims: frozenset[str] = frozenset()
+    """PersistentVolumeClaims that have a volume, while the job waits."""
     parts: tuple[Resource, ...] = ()
     """ConfigMaps and Services of the attempts."""
     snapshot: Snapshot | None = None
@@ -73,6 +77,8 @@ class Create:
     """Made instead when the name is taken."""
     shared: bool = False
     """Whose object has the name does not matter."""
+    dispensable: bool = False
+    """The job goes on without it, where the API server does not take it."""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "a" * 40
+RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
 
 @dataclass
@@ -21,6 +23,8 @@ class HubServer:
     """What every branch stands for."""
     requests: list[str] = field(default_factory=list)
     failing: bool = False
+    sent: int = 0
+    """Bytes of answers."""
 
     def __enter__(self) -> "HubServer":
         hub = self
@@ -31,12 +35,15 @@ class HubServer:
             def do_GET(self) -> None:
                 hub.requests.append(self.path)
                 status, headers, body = hub.answer(unquote(urlsplit(self.path).path))
+                if status == 200 and (asked := RANGE.fullmatch(self.headers.get("Range", ""))):
+                    status, body = 206, body[int(asked[1]) : int(asked[2]) + 1]
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 if self.command == "GET":
+                    hub.sent += len(body)
                     self.wfile.write(body)
 
             do_HEAD = do_GET

@@ -20,7 +20,11 @@ answers = []
 for uri, options, call, arguments in json.loads(sys.stdin.read()):
     try:
         place = open_storage(uri, **options)
-        if call == "fetch":
+        if call == "open":
+            with place.open(arguments["path"]) as file:
+                file.seek(arguments["at"])
+                answers.append(file.read(arguments["bytes"]).decode())
+        elif call == "fetch":
             got = place.fetch(Path(arguments.pop("target")), **arguments)
             files = [got] if got.is_file() else sorted(p for p in got.rglob("*") if p.is_file())
             answers.append({str(p.name if p == got else p.relative_to(got)): p.read_text() for p in files})
@@ -85,6 +89,28 @@ def test_fetching_and_refusals(hub: HubServer, tmp_path: Path) -> None:
     assert "there is no file at nowhere" in path[1]
     assert unmatched[0] == "NotFoundError"
     assert not [request for request in hub.requests if "pytorch_model.bin" in request]
+
+
+def test_of_an_open_file_only_what_is_read_is_transferred(tmp_path: Path) -> None:
+    rows = b"".join(b'{"text": "%08d"}\n' % number for number in range(100_000))
+    with HubServer({"datasets/acme/tickets": {"data/train.jsonl": rows}}) as hub:
+        inside, itself, absent = ask(
+            hub.endpoint,
+            tmp_path,
+            ("hf://datasets/acme/tickets", {}, "open", {"path": "data/train.jsonl", "at": 21, "bytes": 20}),
+            (
+                "hf://datasets/acme/tickets@v1/data/train.jsonl",
+                {},
+                "open",
+                {"path": "train.jsonl", "at": 0, "bytes": 9},
+            ),
+            ("hf://datasets/acme/tickets", {}, "open", {"path": "data/test.jsonl", "at": 0, "bytes": 9}),
+        )
+        assert hub.sent < len(rows)
+    assert inside == '{"text": "00000001"}'
+    assert itself == '{"text": '
+    assert absent[0] == "NotFoundError"
+    assert "hf://datasets/acme/tickets" in absent[1]
 
 
 def test_what_was_fetched_once_is_found_offline_and_nothing_else(hub: HubServer, tmp_path: Path) -> None:

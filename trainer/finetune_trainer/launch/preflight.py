@@ -1,8 +1,9 @@
 """What can be known before PyTorch is loaded and the other pods are met: seconds instead of minutes to a wrong path.
 
-Pod 0 looks whether the model and the data are there, reads the first rows of data that is on a volume, and compares a
-rough estimate of the memory with what the pod has. Errors end the job as they would later; an estimate only warns. What
-was found becomes the condition Preflight of the job: by a progress report, or by the last words of the pod.
+Pod 0 looks whether the model and the data are there, reads the first rows of the data, and compares a rough estimate of
+the memory with what the pod has. Errors end the job as they would later; an estimate only warns. What was found becomes
+the condition Preflight of the job: by a progress report, or by the last words of the pod. While a gang waits for its
+place, a pod that only looks says so in its last words, too.
 """
 
 import json
@@ -10,38 +11,48 @@ import logging
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from finetune_api.artifact import DESCRIPTION_FILE
 from finetune_api.dataset import DataFile
 from finetune_api.distillation import WRITING
 from finetune_api.model_reference import ModelReference
 from finetune_api.names import ENV_MEMORY_LIMIT
-from finetune_api.reports import ReportedPreflight
+from finetune_api.reports import ReportedPreflight, TerminationMessage
 from finetune_api.trainer_config import TrainerConfig
 from finetune_storage import Storage, open_storage
-from finetune_storage.errors import NotFoundError, UnavailableError
+from finetune_storage.errors import NotFoundError, StorageError, UnavailableError
 from finetune_storage.local import LocalStorage
 from finetune_storage.location import Entry
-from finetune_trainer.errors import ConfigurationError, DataError, of_field
+from finetune_trainer import termination
+from finetune_trainer.errors import ConfigurationError, DataError, TrainerError, of_field
 from finetune_trainer.progress import Receiver, Reporter
 from finetune_trainer.redaction import redact
 
+if TYPE_CHECKING:
+    from finetune_trainer.launch.sample import Sample
+
 log = logging.getLogger(__name__)
-SAMPLE_ROWS = 20
 MESSAGE_LIMIT = 1024
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+WEIGHTS = "model*.safetensors"
+"""What transformers loads; the weights of a repository may be there again in other forms."""
+HEADERS_AT_ONCE = 8
 BYTES_PER_WEIGHT = {"full": 16.0, "qlora": 0.6}
 """Full: weights, gradients and two moments of Adam in float32. QLoRA: 4 bits and their scales."""
 FROZEN_BYTES_PER_WEIGHT = 4.0
 """Of every other method: the base in float32; what is trained is small beside it."""
 
 
-def preflight(config: TrainerConfig) -> ReportedPreflight:
-    """What was found. Raises ConfigurationError, DataError or a StorageError; what time may mend is only told."""
+def preflight(config: TrainerConfig, limit_file: Path | None = MEMORY_LIMIT) -> ReportedPreflight:
+    """What was found. Raises ConfigurationError, DataError or a StorageError; what time may mend is only told.
+
+    `limit_file`: of the kernel; None where what the kernel allows here is not what the trainer gets.
+    """
     try:
         weights = check_model(config.model)
         rows = {name: check_data(name, part, config) for name, part in _data(config)}
@@ -50,10 +61,19 @@ def preflight(config: TrainerConfig) -> ReportedPreflight:
     except UnavailableError as error:
         log.warning("preflight: %s; the workers will try again", error)
         return found("Unknown", "StorageUnavailable", f"{error}; the workers try again")
-    if warning := warn_of_memory(config, weights):
+    if warning := warn_of_memory(config, weights, limit_file):
         return found("True", "MemoryShort", warning)
     log.info("preflight: model and data are there")
     return found("True", "Passed", "; ".join((_of_model(config, weights), *map(_of_data, rows.items()))))
+
+
+def look(config: TrainerConfig, limit_file: Path | None = MEMORY_LIMIT) -> TerminationMessage:
+    """The last words of a pod that ends with what it has found, be it well or not."""
+    try:
+        return TerminationMessage(outcome="Succeeded", preflight=preflight(config, limit_file))
+    except (TrainerError, StorageError) as error:
+        message = termination.message_of(error)
+        return message.model_copy(update={"preflight": found("False", message.outcome, message.message)})
 
 
 def found(status: Literal["True", "False", "Unknown"], reason: str, message: str) -> ReportedPreflight:
@@ -72,9 +92,11 @@ def _of_model(config: TrainerConfig, weights: int | None) -> str:
     return "the model is there" + (f", {weights / 1e6:.3g} million weights" if weights is not None else "")
 
 
-def _of_data(part: tuple[str, int | None]) -> str:
-    name, rows = part
-    return f"dataset.{name} is there" + (f", its first {rows} rows can be read" if rows else "")
+def _of_data(part: tuple[str, "Sample | None"]) -> str:
+    name, seen = part
+    if seen is None:
+        return f"dataset.{name} is there"
+    return f"dataset.{name} is there, its {f'first {seen.rows} rows' if seen.rows else 'columns'} can be read"
 
 
 def _data(config: TrainerConfig) -> Iterator[tuple[str, DataFile]]:
@@ -89,7 +111,7 @@ def _held_out(config: TrainerConfig) -> Iterator[tuple[str, DataFile]]:
 
 
 def check_model(model: ModelReference) -> int | None:
-    """Number of weights of a model on a volume; None where only downloading it would tell."""
+    """Number of weights, from the headers of its files; None where only downloading them would tell."""
     if model.source is None:
         return None
     with of_field("model.source"):
@@ -97,36 +119,40 @@ def check_model(model: ModelReference) -> int | None:
         files = {entry.path for entry in _files(storage)}
     if "config.json" not in files:
         raise ConfigurationError(f"model.source: {model.source} has no config.json, so it is no model folder")
-    folder = _local_path(storage)
-    if folder is None or not (safetensors := [name for name in files if name.endswith(".safetensors")]):
+    weights = [name for name in files if "/" not in name and fnmatch(name, WEIGHTS)]
+    if not weights:
         return None
-    return sum(count_weights(folder / name) for name in safetensors)
+    with of_field("model.source"), ThreadPoolExecutor(HEADERS_AT_ONCE) as pool:
+        return sum(pool.map(lambda name: count_weights(storage, name), weights))
 
 
-def count_weights(file: Path) -> int:
-    """From the header alone. https://huggingface.co/docs/safetensors#format"""
+def count_weights(storage: Storage, name: str) -> int:
+    """Of one file, from its header alone. https://huggingface.co/docs/safetensors#format"""
     try:
-        with file.open("rb") as stream:
+        with storage.open(name) as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(min(length, 100 * 2**20)))
-        return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+        return sum(prod(tensor["shape"]) for key, tensor in header.items() if key != "__metadata__")
     except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"model.source: {file} is no safetensors file: {error}") from error
+        raise ConfigurationError(f"model.source: {storage.uri}: {name} is no safetensors file: {error}") from error
+    except OSError as error:
+        raise UnavailableError(f"{storage.uri}: {name} cannot be read now: {error}") from error
 
 
-def check_data(name: str, part: DataFile, config: TrainerConfig) -> int | None:
-    """That it is there, and, on a volume, that its first rows can be read and have the columns that the job names.
+def check_data(name: str, part: DataFile, config: TrainerConfig) -> "Sample | None":
+    """That it is there, that its first rows can be read, and that they have the columns that the job names."""
+    from finetune_trainer.launch.sample import sample
 
-    Returns how many rows were read; None where that would be a download.
-    """
     field = f"dataset.{name}.source"
     with of_field(field):
         storage = open_storage(part.source, kind="dataset")
         files = _files(storage)
     if not sum(entry.size for entry in files):
         raise DataError(f"{field}: {part.source} is empty")
-    path = _local_path(storage)
-    return None if path is None else _check_sample(name, part, path, config)
+    seen = sample(name, part, storage, files)
+    if seen is not None:
+        _check_columns(name, part, seen, config)
+    return seen
 
 
 def check_teacher(place: str, may_be_pretrained: bool) -> None:
@@ -142,21 +168,15 @@ def check_teacher(place: str, may_be_pretrained: bool) -> None:
         )
 
 
-def _check_sample(name: str, part: DataFile, path: Path, config: TrainerConfig) -> int:
-    from finetune_trainer.data.reading import read_rows
-
-    rows = [row.values for row in islice(read_rows(path, part.format, name), SAMPLE_ROWS)]
-    if not rows:
+def _check_columns(name: str, part: DataFile, seen: "Sample", config: TrainerConfig) -> None:
+    if not seen.columns:
         raise DataError(f"dataset.{name}.source: {part.source} holds no rows")
-    present = {column for row in rows for column in row}
+    where = f"none of the first {seen.rows} rows of {part.source} has a" if seen.rows else f"{part.source} has no"
     columns = config.dataset.columns.model_dump(exclude_none=True, by_alias=True)
     for role, column in columns.items():
-        if isinstance(column, str) and column not in present:
-            raise DataError(
-                f"dataset.columns.{role}: none of the first {len(rows)} rows of {part.source} has a column "
-                f"{column!r}; they have {', '.join(sorted(present))}"
-            )
-    return len(rows)
+        if isinstance(column, str) and column not in seen.columns:
+            present = ", ".join(sorted(seen.columns))
+            raise DataError(f"dataset.columns.{role}: {where} column {column!r}; they have {present}")
 
 
 def _files(storage: Storage) -> list[Entry]:
@@ -169,16 +189,12 @@ def _files(storage: Storage) -> list[Entry]:
     return files
 
 
-def _local_path(storage: Storage) -> Path | None:
-    return storage.path() if isinstance(storage, LocalStorage) else None
-
-
 def memory_estimate(method: str, weights: int, processes: int) -> int:
     """Bytes for weights, gradients and optimizer states of a pod's processes; activations come on top."""
     return round(weights * BYTES_PER_WEIGHT.get(method, FROZEN_BYTES_PER_WEIGHT) * processes)
 
 
-def warn_of_memory(config: TrainerConfig, weights: int | None, limit_file: Path = MEMORY_LIMIT) -> str | None:
+def warn_of_memory(config: TrainerConfig, weights: int | None, limit_file: Path | None = MEMORY_LIMIT) -> str | None:
     """Of the pod's own memory: on GPUs the model is loaded there first, on CPUs it stays there."""
     limit = _memory_limit(limit_file)
     if weights is None or limit is None:
@@ -195,10 +211,10 @@ def warn_of_memory(config: TrainerConfig, weights: int | None, limit_file: Path 
     return text
 
 
-def _memory_limit(file: Path, environment: Mapping[str, str] = os.environ) -> int | None:
+def _memory_limit(file: Path | None, environment: Mapping[str, str] = os.environ) -> int | None:
     """What the pod asked for, by the downward API, and what the kernel holds it to."""
     try:
-        enforced = file.read_text().strip()
+        enforced = file.read_text().strip() if file else ""
     except OSError:  # no cgroup v2
         enforced = ""
     limits = (environment.get(ENV_MEMORY_LIMIT, ""), enforced)
