@@ -1,4 +1,4 @@
-"""`python -m benchmarks.data_memory [MB ...]`: memory that preparing data takes, by its size.
+"""`python -m benchmarks.data_memory [MB ...]`: memory that preparing data and the order of an epoch take, by its size.
 
 Each size in a process of its own, which prepares a little data first: what that loads is not counted.
 """
@@ -36,8 +36,9 @@ def one(megabytes: int) -> None:
 
 
 def prepared(folder: Path, megabytes: int) -> int:
-    """Rows of a kilobyte, made and prepared."""
+    """Rows of a kilobyte, made, prepared, and put into the order of an epoch."""
     from finetune_api.dataset import Dataset
+    from finetune_trainer.data.order import DataOrder
     from finetune_trainer.data.prepare import prepare
     from finetune_trainer.tasks.text_classification import TextClassification
 
@@ -47,7 +48,9 @@ def prepared(folder: Path, megabytes: int) -> int:
     split = {"validation": 0.1, "test": 0.1, "stratifyBy": "label"}
     dataset = Dataset.model_validate({"train": source, "split": split, "cleaning": {"duplicates": "Drop"}})
     task = TextClassification(dataset.columns)
-    prepare(dataset, task, tokenizer(), 4096, folder, lambda uri: Path(uri.removeprefix("file://")))
+    data = prepare(dataset, task, tokenizer(), 4096, folder, lambda uri: Path(uri.removeprefix("file://")))
+    of_batches = task.rows(data.train, 4096)
+    DataOrder(of_batches.sums(data.train.lengths), batch_size=8, seed=0).batches(0)
     return rows
 
 

@@ -11,7 +11,7 @@ from finetune_api.sources import Source
 
 DEFAULT_LENGTHS = {"AudioClassification": 30_000}
 """Of `maxLength`, where it is not 512."""
-DataFormat = Literal["Auto", "Jsonl", "Csv", "Parquet", "ClassFolders", "Coco"]
+DataFormat = Literal["Auto", "Jsonl", "Json", "Csv", "Parquet", "ClassFolders", "Coco"]
 NO_ANNOTATIONS = "annotations is for the format Coco; remove it, or set format to Coco"
 TextLayout = Literal["Auto", "Text", "PromptCompletion", "Messages", "Alpaca", "ShareGPT"]
 
@@ -25,8 +25,9 @@ class DataFile(Schema):
     source: Source
     format: DataFormat = Field(
         "Auto",
-        description="Auto goes by the file's ending: .jsonl, .csv or .parquet; folders of images or recordings are "
-        "ClassFolders: CLASS/FILE; a folder with images and a .json file of annotations is Coco.",
+        description="Auto goes by the file's ending: .jsonl, .csv or .parquet; a .json file is a list of rows (Json), "
+        "COCO's annotations, or rows one a line, as it begins; folders of images or recordings are ClassFolders: "
+        "CLASS/FILE; a folder with images and a .json file of annotations is Coco.",
     )
     annotations: str | None = Field(
         None,

@@ -9,6 +9,7 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
+from finetune_serving.conversation import end_tokens
 from finetune_serving.loading import LoadedModel
 
 
@@ -91,10 +92,10 @@ def _choice(sampling: Sampling) -> dict[str, Any]:
 
 def _end_tokens(loaded: LoadedModel) -> list[int]:
     """What the model was pre-trained to end with, and what it was fine-tuned to: base models are often published with
-    one in generation_config.json and another in the tokenizer."""
+    one in generation_config.json and others in the tokenizer and its chat template."""
     configured = getattr(loaded.model.generation_config, "eos_token_id", None)
     ends = list(configured) if isinstance(configured, (list, tuple)) else [configured]
-    return list(dict.fromkeys(int(end) for end in (*ends, loaded.processor.eos_token_id) if end is not None))
+    return list(dict.fromkeys(int(end) for end in (*ends, *end_tokens(loaded.processor)) if end is not None))
 
 
 class _TokenStreamer(BaseStreamer):

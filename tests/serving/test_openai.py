@@ -177,15 +177,21 @@ def test_counts_tokens(generator: httpx.Client) -> None:
     assert tokens() - before == answer["usage"]["completion_tokens"]
 
 
-async def test_the_end_that_was_learnt_ends_a_text_whatever_the_generation_config_says(tmp_path: Path) -> None:
-    """Training ends texts with the tokenizer's token; base models are published with other ones."""
-    model = gpt2()
+@pytest.mark.parametrize("learnt", ["<|end|>", "!"], ids=["of the tokenizer", "of a turn"])
+async def test_the_end_that_was_learnt_ends_a_text_whatever_the_generation_config_says(
+    learnt: str, tmp_path: Path
+) -> None:
+    """Training ends texts with the tokenizer's token, and turns with the template's; base models are published with
+    others."""
+    model, tokenizer = gpt2(), byte_tokenizer(256, "{% for m in messages %}{{ m.content }}!{% endfor %}")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["!"]})
     with torch.no_grad():
         model.transformer.ln_f.weight.zero_()
-        model.transformer.ln_f.bias.copy_(100 * model.transformer.wte.weight[0])  # the tokenizer's end, always
+        end = model.transformer.wte.weight[tokenizer.convert_tokens_to_ids(learnt)]
+        model.transformer.ln_f.bias.copy_(100 * end)  # always
     model.generation_config.eos_token_id = 7
     model.save_pretrained(tmp_path)
-    byte_tokenizer(256, None).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
     finish(tmp_path, ArtifactDescription(task="TextGeneration"))
     async with serving(tmp_path, name="ends") as server:
         body = {"model": "ends", "prompt": "hello", "temperature": 0, "max_tokens": 5}

@@ -16,7 +16,7 @@ from finetune_api.trainer_config import TrainerConfig
 from finetune_api.training import Training
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
 from finetune_trainer.checkpoint.background import BackgroundCheckpoints
-from finetune_trainer.checkpoint.pinned_model import pin_model
+from finetune_trainer.checkpoint.pinned_model import pin_model, pin_teacher
 from finetune_trainer.data.prepare import PreparedData, prepare
 from finetune_trainer.data.report import reported_data, summary
 from finetune_trainer.data.sampling import class_weights, resampled, weighted
@@ -37,14 +37,13 @@ from finetune_trainer.methods import Adaptation, apply_method
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.batch_statistics import keep_batch_statistics
 from finetune_trainer.models.compilation import check_compiler, compile_layers, explained_compilation
-from finetune_trainer.models.dropout import set_dropout, switch_dropout
 from finetune_trainer.models.from_data import base_model
 from finetune_trainer.models.fused_head import FusedHead, fused_head
-from finetune_trainer.models.load import LoadedModel, load_config, load_model, made_model
-from finetune_trainer.models.quantization import keep_format, loading_options, quantization_of
+from finetune_trainer.models.load import LoadedModel
+from finetune_trainer.models.pretrained import open_pretrained
+from finetune_trainer.models.quantization import keep_format
 from finetune_trainer.models.quiet import quiet_libraries
 from finetune_trainer.models.segment_attention import attend_by_segment
-from finetune_trainer.models.suitability import check_method, longest_input
 from finetune_trainer.parallel.consolidation import whole_model
 from finetune_trainer.parallel.loading import comes_in_parts, loaded_once
 from finetune_trainer.parallel.selection import strategy_of
@@ -84,26 +83,18 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
     # The model's own files first: they are small to check, and decide how the data is tokenised.
     config = config.model_copy(update={"model": pin_model(config.model, config.checkpoint.storage, run)})
-    base = base_model(config, run)
-    model_config = load_config(base, task, trust := config.model.trust_remote_code)
-    _check(config, model_config, device)
-    set_dropout(model_config, config.training.dropout)
-    reinforcement = config.training.reinforcement
-    if reinforcement and reinforcement.compares_with_written:
-        switch_dropout(model_config, 0.0)
-    options = loading_options(quantization_of(config.method.qlora, config.training.precision, task.heads), device)
-    processor = task.load_processor(base, trust)
-    max_length = _max_length(config, longest_input(model_config, processor))
+    base = open_pretrained(base_model(config, run), config, task, device)
+    _check(config, base.config, device)
+    processor, max_length = base.processor, base.max_length
 
     data = _data(config, task, processor, max_length, run)
     _describe(data, config, max_length, run)
-    members = [] if run.rank else open_members(config, task, data.labels, processor, model_config, run)
+    members = [] if run.rank else open_members(config, task, data.labels, processor, base.config, run)
 
     feed = _feed(config, task, processor, data, max_length, run)
     plan, sharded = feed.plan, config.distributed.shards
     check_average(config, plan.total_steps)
-    load = partial(load_model, base, model_config, task, data.labels, processor, trust, options)
-    empty = partial(made_model, model_config, task, data.labels, processor, trust)
+    load, empty = partial(base.load, data.labels), partial(base.made, data.labels)
     adapt = partial(_adapted, config, task, processor, plan)
     make = partial(adapt, load)
     with process_group(run.world_size, device, sharded), explained_memory(config, device) as memory:
@@ -131,7 +122,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         run.reporter.update(stage="Exporting")
         trained = whole_model(strategy, adaptation, make, run.rank)
         remove_value_head(trained.model)
-        exporter = Exporter(config, task, processor, base, max_length, run.scratch / "artifact")
+        exporter = Exporter(config, task, processor, base.folder, max_length, run.scratch / "artifact")
         reports = ReportContext(config, data.report, loop.history.wire(), package_versions())
         made = exporter.export(trained, data, evaluation, loop.baseline, reports) if run.rank == 0 else ""
         digest = ranks.broadcast(made)
@@ -144,7 +135,6 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
 def _check(config: TrainerConfig, model_config: Any, device: torch.device) -> None:
     """What is known before any data is read."""
-    check_method(model_config, config.task, config.method)
     check_packages(config.postprocess)
     check_architecture(config.postprocess, model_config)
     if config.training.compile:
@@ -181,10 +171,11 @@ def _data(config: TrainerConfig, task: Task, processor: Any, max_length: int, ru
     distillation, teacher = config.training.distillation, None
     if distillation and isinstance(task, CrossEntropy):
         task.distillation = distillation
+        commit = pin_teacher(distillation.teacher, config.checkpoint.storage, run)
         if config.task in WRITING:
-            task.teacher = open_token_teacher(distillation.teacher, config.task, processor, run)
+            task.teacher = open_token_teacher(distillation.teacher, commit, config.task, processor, run)
         else:
-            teacher = open_teacher(distillation, run)
+            teacher = open_teacher(distillation, commit, run)
 
     def fetch(uri: str) -> Path:
         return fetch_data(uri, run)
@@ -237,18 +228,6 @@ def _result(
         versions=package_versions(),
         postprocess=steps,
     )
-
-
-def _max_length(config: TrainerConfig, positions: int | None) -> int:
-    """Longest example: what the job asks for, or what the model has room for behind virtual tokens."""
-    asked_for = config.max_length
-    room = (positions or asked_for + config.method.virtual_tokens) - config.method.virtual_tokens
-    if room < 2:
-        raise ConfigurationError(
-            f"method.{config.method.name}.virtualTokens ({config.method.virtual_tokens}) leaves no room for a text in "
-            f"the model's {positions} positions; lower it"
-        )
-    return min(asked_for, room)
 
 
 def _describe(data: PreparedData, config: TrainerConfig, max_length: int, run: Run) -> None:

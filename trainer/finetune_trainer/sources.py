@@ -26,16 +26,16 @@ def fetch_data(uri: str, run: Run) -> Path:
     return _fetch(open_storage(uri, kind="dataset"), uri, run)
 
 
-def fetch_artifact(uri: str, run: Run) -> Path:
+def fetch_artifact(uri: str, run: Run, revision: str | None = None) -> Path:
     """The folder of a model that this trainer exported, whole."""
-    return _fetch(open_storage(uri), uri, run)
+    return _fetch(open_storage(uri, revision), f"{uri}@{revision}", run)
 
 
-def fetch_teacher(uri: str, run: Run) -> Path:
+def fetch_teacher(uri: str, run: Run, revision: str | None = None) -> Path:
     """The folder of a model, exported by this trainer or pre-trained; of the latter only what loads it."""
-    storage = open_storage(uri)
+    storage = open_storage(uri, revision)
     exported = any(entry.path == MANIFEST for entry in storage.files())
-    return _fetch(storage, uri, run, None if exported else model_patterns(storage, False))
+    return _fetch(storage, f"{uri}@{revision}", run, None if exported else model_patterns(storage, False))
 
 
 def _fetch(storage: Storage, identity: str, run: Run, patterns: list[str] | None = None) -> Path:

@@ -24,3 +24,10 @@ def test_rows_are_nearly_full() -> None:
 def test_an_example_longer_than_a_row_is_refused_not_cut() -> None:
     with pytest.raises(ValueError, match="65 tokens does not fit a row of 64"):
         pack(np.asarray([3, 65]), 64)
+
+
+def test_a_row_takes_the_memory_of_a_few_numbers() -> None:
+    rows = pack(np.arange(1, 1001), 1000)
+    assert (rows.examples.nbytes, rows.offsets.nbytes) == (8 * 1000, 8 * (len(rows) + 1))
+    assert rows.sums(np.arange(1, 1001)).tolist() == [sum(int(i) + 1 for i in row) for row in rows]
+    assert len(pack(np.zeros(0, np.int64), 8)) == 0

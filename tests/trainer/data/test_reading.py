@@ -1,11 +1,13 @@
 """Every error in the data names the file and the line."""
 
+import json
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from finetune_trainer.data import json_array
 from finetune_trainer.data.reading import read_rows
 from finetune_trainer.errors import DataError
 
@@ -23,6 +25,32 @@ def test_the_three_formats_give_the_same_rows(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "d.parquet")
     for name in ("d.jsonl", "d.csv", "d.parquet"):
         assert read(tmp_path / name) == rows, name
+
+
+def test_a_json_file_is_a_list_of_rows_or_has_one_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alpaca and ShareGPT are published as the one, and many write the other under the same ending."""
+    monkeypatch.setattr(json_array, "PIECE", 7)  # so that values lie across pieces
+    rows = [{"text": "ä [1]", "n": 12345, "in": [True, None, -1.5e-3]}, {"text": "b", "n": 0, "in": []}]
+    for number, text in enumerate(
+        (
+            json.dumps(rows),
+            f"\ufeff\n {json.dumps(rows, indent=1, ensure_ascii=False)}\n\n",
+            "\n".join(map(json.dumps, rows)),
+        )
+    ):
+        file = tmp_path / f"{number}.json"
+        file.write_text(text, encoding="utf-8")
+        assert read(file) == rows
+    for file in list(tmp_path.glob("[12].json")):
+        file.unlink()
+    with pytest.raises(DataError, match=r"no \.jsonl"):  # in a folder it may be anything
+        read(tmp_path)
+    assert read(tmp_path, "Json") == rows
+
+
+def test_an_object_of_a_list_knows_its_line(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text('[\n  {"text":\n "a"},\n  {"text": "b"}\n]')
+    assert [row.where.line for row in read_rows(tmp_path / "d.json", "Auto", "train")] == [2, 4]
 
 
 def test_a_folder_is_read_in_the_order_of_the_names(tmp_path: Path) -> None:
@@ -50,6 +78,20 @@ def test_a_folder_is_read_in_the_order_of_the_names(tmp_path: Path) -> None:
         ("d.csv", b'text,label\n"a,x\n', r"d\.csv line 2: not valid CSV .*half-written"),
         ("d.csv", b"text,label\na\xff,x\n", r"d\.csv line 2: not UTF-8"),
         ("d.csv", b"text,text\na,x\n", r"d\.csv line 1: the header names 'text' twice"),
+        ("d.json", b'[{"text": "a"},\n {"text" "b"}]', r"d\.json line 2: not valid JSON \(.*, at character 10\)$"),
+        (
+            "d.json",
+            b'[{"text": "a"},\n {"text": "b',
+            r"d\.json line 2: not valid JSON \(.*; the file may be half-written",
+        ),
+        (
+            "d.json",
+            b'[{"text": "a"}\n {"text": "b"}]',
+            r"d\.json line 2: '\{' after an object, where a comma or \] bel",
+        ),
+        ("d.json", b'[{"text": "a"}\n', r"d\.json line 2: 'the end' after an object"),
+        ("d.json", b'[{"text": "a"},\n "b"]', r"d\.json line 2: '\"' where a JSON object like"),
+        ("d.json", b'[{"text": "\xff"}]', r"d\.json line 1 or below: not UTF-8 .*; save the file as UTF-8"),
         ("d.parquet", b"PAR1 half of a file", r"d\.parquet: not a readable Parquet file"),
         ("d.txt", b"a\n", r"d\.txt ends in \.txt, .*set dataset\.train\.format"),
     ],

@@ -82,11 +82,12 @@ def test_balanced_weights_make_classes_count_alike_with_a_mean_of_one(encoded: A
 
 @pytest.mark.parametrize(("balance", "size"), [("Oversample", 6), ("Undersample", 1)])
 def test_resampled_classes_are_of_one_size(balance: Any, size: int, encoded: Any) -> None:
+    from finetune_trainer.data.rows import Rows
     from finetune_trainer.data.sampling import resampled
 
-    rows = [[n] for n in range(10)]
+    rows = Rows.of_one(np.arange(10))
     again = resampled(rows, encoded, Sampling(balance=balance), seed=3)
-    assert again == resampled(rows, encoded, Sampling(balance=balance), seed=3)
+    assert again.examples.tolist() == resampled(rows, encoded, Sampling(balance=balance), seed=3).examples.tolist()
     labels = np.asarray(encoded.labels)[[row[0] for row in again]]
     assert np.bincount(labels).tolist() == [size] * 3
     if balance == "Oversample":

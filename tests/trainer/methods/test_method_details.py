@@ -13,6 +13,7 @@ from finetune_api.method import Method
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods import Adaptation, apply_method
 from finetune_trainer.models.load import LoadedModel, load_config, load_model
+from finetune_trainer.models.quantization import check_quantizable
 from finetune_trainer.models.suitability import check_method
 from finetune_trainer.tasks.text_classification import TextClassification
 from finetune_trainer.tasks.text_generation import TextGeneration
@@ -147,6 +148,18 @@ def test_what_the_model_cannot_take_is_refused(method: str, model_type: str, mes
     with pytest.raises(ConfigurationError, match=message):
         check_method(config, "TextClassification", parsed)
     check_method(AutoConfig.for_model("bert"), "TextClassification", parsed)
+
+
+def test_experts_that_would_stay_unquantized_are_refused_before_the_weights_are_read() -> None:
+    """bitsandbytes knows linear layers alone: https://github.com/axolotl-ai-cloud/axolotl quantize_moe_experts"""
+    config = AutoConfig.for_model("mixtral", num_hidden_layers=2, hidden_size=64, intermediate_size=96, vocab_size=100)
+    with pytest.raises(
+        ConfigurationError, match=r"method\.qlora: \d\d% of the weights .*'mixtral' are experts.*use lora"
+    ):
+        check_quantizable(config, GENERATION, trust_remote_code=False)
+    for kind in ("llama", "gpt2"):
+        dense = AutoConfig.for_model(kind, num_attention_heads=4, hidden_size=64, intermediate_size=96, vocab_size=100)
+        check_quantizable(dense, GENERATION, trust_remote_code=False)
 
 
 def test_virtual_tokens_take_positions_from_the_text(tiny_gpt2: Path, questions: Path, tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import RobertaConfig
+from transformers import AutoConfig, RobertaConfig
 
 from finetune_api.dataset import Columns
 from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.models.dropout import keep_every_layer
 from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.models.suitability import longest_input
 from finetune_trainer.tasks.text_classification import TextClassification
@@ -130,3 +131,12 @@ def test_the_positions_of_roberta_start_behind_its_padding() -> None:
 def load(folder: Path, task, labels: list[str]):
     tokenizer = task.load_processor(folder)
     return load_model(folder, load_config(folder, task), task, labels, tokenizer).model
+
+
+@pytest.mark.parametrize("kind", ["m2m_100", "wav2vec2", "detr"])
+def test_no_process_leaves_out_a_layer_that_others_wait_for(kind: str) -> None:
+    config = AutoConfig.for_model(kind)
+    rates = [name for name in vars(config) if name.endswith("layerdrop")]
+    assert rates
+    keep_every_layer(config)
+    assert not any(getattr(config, name) for name in rates)

@@ -26,9 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ranks(folder: Path, tiny_bert: Path) -> list[Any]:
-    answers = gang(each_engine, folder, tiny_bert)
-    assert not any(isinstance(answer, str) for answer in answers), answers
-    return answers
+    return gang(each_engine, folder, tiny_bert)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

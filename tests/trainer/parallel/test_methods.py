@@ -26,9 +26,7 @@ METHODS = some_of(EVERY_METHOD, ("rslora", "prefix"))
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Path, questions: Path) -> Any:
-    answers = gang(every_method, tmp_path_factory.mktemp("methods"), tiny_llama, questions, METHODS)
-    assert isinstance(answers[0], dict), answers[0]
-    return answers[0]
+    return gang(every_method, tmp_path_factory.mktemp("methods"), tiny_llama, questions, METHODS)[0]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -84,4 +84,4 @@ def test_the_loss_has_the_gradient_of_the_policy_and_the_price_of_moving_away() 
 
 
 def test_a_completion_ends_at_its_first_end_token() -> None:
-    assert until_end(torch.tensor([[5, 2, 2], [5, 6, 7], [2, 2, 2]]), end=2) == [[5, 2], [5, 6, 7], [2]]
+    assert until_end(torch.tensor([[5, 2, 2], [5, 6, 7], [2, 2, 2]]), ends=[2, 9]) == [[5, 2], [5, 6, 7], [2]]

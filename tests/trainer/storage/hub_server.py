@@ -69,7 +69,7 @@ class HubServer:
         repository, _, rest = path.strip("/").partition("/resolve/")
         repository = repository if repository.startswith("datasets/") else f"models/{repository}"
         revision, _, name = rest.partition("/")
-        return self._within(repository, revision, lambda files: self._file(files, name))
+        return self._within(repository, revision, lambda files: self._file(files, name, revision))
 
     def _api(self, path: str) -> tuple[int, dict[str, str], bytes]:
         if path.count("/") < 2:
@@ -78,7 +78,8 @@ class HubServer:
         repository = f"{kind}/{organization}/{name}"
         if rest[:1] == ["tree"]:
             return self._within(repository, rest[1], self._tree)
-        return self._within(repository, rest[1] if rest else "main", lambda files: self._info(repository))
+        revision = rest[1] if rest else "main"
+        return self._within(repository, revision, lambda files: self._info(repository, revision))
 
     def _within(self, repository, revision, action):
         if repository not in self.repositories:
@@ -89,10 +90,21 @@ class HubServer:
             return 404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "no such revision"}, b""
         return action(self.repositories[repository])
 
-    def _info(self, repository: str) -> tuple[int, dict[str, str], bytes]:
+    def _commit(self, revision: str) -> str:
+        return revision if len(revision) == 40 else self.commit
+
+    def _info(self, repository: str, revision: str) -> tuple[int, dict[str, str], bytes]:
         name = repository.partition("/")[2]
         return _json(
-            {"id": name, "sha": self.commit, "siblings": [], "private": False, "tags": [], "downloads": 0, "likes": 0}
+            {
+                "id": name,
+                "sha": self._commit(revision),
+                "siblings": [],
+                "private": False,
+                "tags": [],
+                "downloads": 0,
+                "likes": 0,
+            }
         )
 
     def _tree(self, files: dict[str, bytes]) -> tuple[int, dict[str, str], bytes]:
@@ -103,11 +115,11 @@ class HubServer:
             ]
         )
 
-    def _file(self, files: dict[str, bytes], name: str) -> tuple[int, dict[str, str], bytes]:
+    def _file(self, files: dict[str, bytes], name: str, revision: str) -> tuple[int, dict[str, str], bytes]:
         if name not in files:
             return 404, {"X-Error-Code": "EntryNotFound", "X-Error-Message": "no such file"}, b""
         data = files[name]
-        return 200, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": self.commit}, data
+        return 200, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": self._commit(revision)}, data
 
 
 def _json(value: object) -> tuple[int, dict[str, str], bytes]:

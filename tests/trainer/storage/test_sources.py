@@ -35,6 +35,17 @@ run = Run(scratch=Path(sys.argv[1]), reporter=Reporter.silent(), stop=StopSignal
 model = ModelReference(source="hf://acme/tickets", revision=sys.argv[3] or None)
 print(pin_model(model, f"file://{sys.argv[2]}", run).revision)
 """
+TEACHER = """
+import sys
+from pathlib import Path
+from finetune_trainer.checkpoint.pinned_model import pin_teacher
+from finetune_trainer.run import Run
+from finetune_trainer.sources import fetch_teacher
+run = Run(scratch=Path(sys.argv[1]))
+commit = pin_teacher("hf://acme/tickets", f"file://{sys.argv[2]}", run)
+assert (fetch_teacher("hf://acme/tickets", run, commit) / "config.json").exists()
+print(commit)
+"""
 MODEL = {"models/acme/tickets": {"config.json": b"{}", "model.safetensors": b""}}
 
 
@@ -59,6 +70,15 @@ def test_every_attempt_starts_from_the_commit_that_the_first_one_found(tmp_path:
         assert commit_on_a_new_node(hub, tmp_path) == first == COMMIT
 
 
+def test_every_attempt_learns_from_the_commit_of_the_teacher_that_the_first_one_found(tmp_path: Path) -> None:
+    with HubServer(MODEL) as hub:
+        first = commit_on_a_new_node(hub, tmp_path, program=TEACHER)
+        hub.commit = "b" * 40
+        hub.revisions.add(hub.commit)
+        assert commit_on_a_new_node(hub, tmp_path, program=TEACHER) == first == COMMIT
+        assert commit_on_a_new_node(hub, tmp_path) == hub.commit, "the base model is pinned for itself"
+
+
 def test_another_revision_than_the_kept_one_is_looked_up(tmp_path: Path) -> None:
     with HubServer(MODEL) as hub:
         commit_on_a_new_node(hub, tmp_path)
@@ -67,10 +87,10 @@ def test_another_revision_than_the_kept_one_is_looked_up(tmp_path: Path) -> None
         assert commit_on_a_new_node(hub, tmp_path, "v1") == "b" * 40
 
 
-def commit_on_a_new_node(hub: HubServer, job: Path, revision: str = "") -> str:
+def commit_on_a_new_node(hub: HubServer, job: Path, revision: str = "", program: str = PIN) -> str:
     node = job / f"node-{len(list(job.glob('node-*')))}"
     settings = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(node / "home"), "HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "-c", PIN, str(node), str(job / "checkpoints"), revision]
+    command = [sys.executable, "-c", program, str(node), str(job / "checkpoints"), revision]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **settings})
     assert done.returncode == 0, done.stderr
     return done.stdout.split()[-1]

@@ -37,6 +37,14 @@ def test_a_folder_is_a_class(tmp_path: Path) -> None:
     assert examples(tmp_path, "ClassFolders") == found
 
 
+def test_folders_of_parts_are_no_classes(tmp_path: Path) -> None:
+    picture(tmp_path / "train" / "cat" / "1.png")
+    picture(tmp_path / "val" / "cat" / "2.png")
+    with pytest.raises(DataError, match=r"named train, val, which are parts .*name the folder of each part"):
+        examples(tmp_path)
+    assert [e.label for e in examples(tmp_path / "train")] == ["cat"]
+
+
 def test_rows_name_images_beside_them(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "1.png")
     write_jsonl(tmp_path / "train.jsonl", [{"image": "images/1.png", "label": "cat"}])

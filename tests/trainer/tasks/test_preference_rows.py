@@ -33,8 +33,10 @@ SAID = {"conversations": [{"from": "human", "value": "hello"}], "chosen": {"from
         ({"prompt": [ASKED], "chosen": "thanks", "rejected": "what"}, CHATS),
         ({"prompt": "hello", "chosen": [GOOD], "rejected": [BAD]}, CHATS),
         (SAID | {"rejected": {"from": "gpt", "value": "what"}}, CHATS),
+        ({"prompt": "hello", "chosen": [ASKED, GOOD], "rejected": [ASKED, BAD]}, CHATS),
+        (CHATS | {"chosen": [ASKED, GOOD], "rejected": [ASKED, BAD]}, CHATS),
     ],
-    ids=["texts", "turns", "whole-chats", "text-answers", "text-prompt", "sharegpt"],
+    ids=["texts", "turns", "whole-chats", "text-answers", "text-prompt", "sharegpt", "ultrafeedback", "twice"],
 )
 def test_a_pair_is_three_texts_or_three_lists_of_turns(values: dict[str, Any], expected: Any) -> None:
     assert PairReader(Columns()).read(Row(values, HERE)).content == expected
@@ -56,6 +58,10 @@ def test_columns_may_have_other_names() -> None:
         ({"prompt": [ASKED], "chosen": [GOOD, ASKED], "rejected": [BAD]}, "chosen does not end with a turn of the ass"),
         ({"chosen": [ASKED, GOOD], "rejected": [ASKED]}, "rejected does not end with a turn of the assistant"),
         ({**CHATS, "chosen": [{"content": "x"}]}, r"chosen\[0\] has no role"),
+        (
+            {"prompt": "where", "chosen": [ASKED, GOOD], "rejected": [ASKED, BAD]},
+            "chosen and rejected are whole chats, which do not begin with the prompt; remove the column 'prompt'",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_pair_is_named(values: dict[str, Any], expected: str) -> None:

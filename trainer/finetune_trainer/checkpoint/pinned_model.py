@@ -1,4 +1,4 @@
-"""The commit of a Hub model that all attempts of a job start from, and that its adapter is served on."""
+"""The commits of Hub models that all attempts of a job use: of its base, and of its teacher."""
 
 import logging
 
@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 
 PIN = "base-model-commit"
 """A record beside the checkpoints: the model's URI and revision as written, and the commit that they stood for."""
+TEACHER_PIN = "teacher-commit"
+"""The same of the model that is learnt from."""
 
 
 def pin_model(model: ModelReference, checkpoint_storage: str, run: Run) -> ModelReference:
@@ -23,16 +25,27 @@ def pin_model(model: ModelReference, checkpoint_storage: str, run: Run) -> Model
     if model.source is None:
         return model
     with of_field("model.source"):
-        storage = open_storage(model.source, model.revision)
-        if not isinstance(storage, HubStorage):
-            return model
-        written = f"{model.source}@{model.revision or ''}"
-        backend = open_backend(checkpoint_storage, run.scratch)
-        known, _, commit = (backend.read_record(PIN) or b"").decode().partition("\n")
-        if known == written and commit:
-            return model.model_copy(update={"revision": commit})
-        commit = storage.commit()
+        commit = _commit(model.source, model.revision, PIN, checkpoint_storage, run)
+    return model if commit is None else model.model_copy(update={"revision": commit})
+
+
+def pin_teacher(teacher: str, checkpoint_storage: str, run: Run) -> str | None:
+    """The teacher's commit, found and kept likewise; None for places without versions."""
+    with of_field("training.distillation.teacher"):
+        return _commit(teacher, None, TEACHER_PIN, checkpoint_storage, run)
+
+
+def _commit(uri: str, revision: str | None, pin: str, checkpoint_storage: str, run: Run) -> str | None:
+    storage = open_storage(uri, revision)
+    if not isinstance(storage, HubStorage):
+        return None
+    written = f"{uri}@{revision or ''}"
+    backend = open_backend(checkpoint_storage, run.scratch)
+    known, _, commit = (backend.read_record(pin) or b"").decode().partition("\n")
+    if known == written and commit:
+        return commit
+    commit = storage.commit()
     if run.rank == 0:
-        backend.write_record(PIN, f"{written}\n{commit}".encode())
-        log.info("the model is %s at commit %s", model.source, commit)
-    return model.model_copy(update={"revision": commit})
+        backend.write_record(pin, f"{written}\n{commit}".encode())
+        log.info("%s is used at commit %s", uri, commit)
+    return commit

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from finetune_trainer.data.encoded import Encoded
+from finetune_trainer.data.rows import RowOfExamples
 
 SOFT_LABELS = "soft_label"
 """A column, and among a batch's extras: a teacher's log-probabilities of the classes."""
@@ -45,10 +46,10 @@ class Batch:
         )
 
 
-Collate = Callable[[Encoded, list[list[int]]], Batch]
+Collate = Callable[[Encoded, Sequence[RowOfExamples]], Batch]
 """Rows of example indices as one batch; more than one example shares a row only where they are packed."""
 Draws = np.random.Generator | None
-AlteringCollate = Callable[[Encoded, list[list[int]], Sequence[Draws]], Batch]
+AlteringCollate = Callable[[Encoded, Sequence[RowOfExamples], Sequence[Draws]], Batch]
 """The same, with each row altered by what its generator draws; None leaves it as it is."""
 
 
@@ -75,7 +76,7 @@ def generation_batch(encoded: Encoded, examples: list[int], pad: int) -> Batch:
     return _predicting(ids, learnt, {"input_ids": ids, "attention_mask": mask})
 
 
-def packed_batch(encoded: Encoded, rows: list[list[int]], pad: int) -> Batch:
+def packed_batch(encoded: Encoded, rows: Sequence[RowOfExamples], pad: int) -> Batch:
     """Several examples a row, told apart by position_ids that start anew at 0.
 
     There is no attention mask: given one, transformers would let the examples of a row see each other. Padding

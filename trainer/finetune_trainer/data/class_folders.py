@@ -11,6 +11,7 @@ COLUMNS = {
     **dict.fromkeys((".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"), "audio"),
 }
 """The column that a file is in, by its ending."""
+PARTS = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing"})
 
 
 def media_files(folder: Path) -> list[Path]:
@@ -28,6 +29,11 @@ def read_class_folders(folder: Path, name: str) -> Iterator[Row]:
     if not files:
         raise DataError(
             f"{folder.name}: no folder of a class with files in it ({', '.join(COLUMNS)}); the layout is CLASS/FILE"
+        )
+    if (classes := {path.relative_to(folder).parts[0] for path in files}) <= PARTS:
+        raise DataError(
+            f"{folder.name}: its folders are named {', '.join(sorted(classes))}, which are parts of the data and no "
+            "classes; name the folder of each part, such as dataset.train.source: .../train"
         )
     for path in files:
         relative = path.relative_to(folder)

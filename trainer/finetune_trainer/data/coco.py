@@ -20,7 +20,7 @@ TRIED = 50
 def annotation_files(folder: Path) -> list[Path]:
     """Files that look like COCO's, in the folder itself and in `annotations`."""
     found = [*folder.glob("*.json"), *folder.glob("annotations/*.json")]
-    return sorted(file for file in found if not file.name.startswith(".") and _has_keys(file))
+    return sorted(file for file in found if not file.name.startswith(".") and has_annotations(file))
 
 
 def annotation_file(folder: Path, field: str) -> Path:
@@ -38,7 +38,8 @@ def annotation_file(folder: Path, field: str) -> Path:
     return files[0]
 
 
-def _has_keys(file: Path) -> bool:
+def has_annotations(file: Path) -> bool:
+    """Whether the file names what COCO's annotations are made of."""
     if not file.stat().st_size:
         return False
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:

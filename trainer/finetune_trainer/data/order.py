@@ -1,8 +1,12 @@
 """Which examples each step sees: a pure function of (seed, epoch, step), so that a resumed run seeks, never skips."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from finetune_trainer.data.encoded import Ints
 
 GROUP = 50
 """Batches that are sorted by length together: less padding, still well mixed."""
@@ -16,17 +20,34 @@ class DataOrder:
     batch_size: int
     seed: int
 
-    def batches(self, epoch: int) -> list[np.ndarray]:
+    def batches(self, epoch: int) -> "Batches":
         """Every global batch of an epoch, each sorted by length; the last may be smaller: no example is left out."""
         generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
-        shuffled = generator.permutation(len(self.lengths))
+        order = generator.permutation(len(self.lengths))
         size = self.batch_size * GROUP
-        batches: list[np.ndarray] = []
-        for start in range(0, len(shuffled), size):
-            group = shuffled[start : start + size]
-            group = group[np.argsort(self.lengths[group], kind="stable")]
-            batches += [group[i : i + self.batch_size] for i in range(0, len(group), self.batch_size)]
-        return [batches[i] for i in generator.permutation(len(batches))]
+        for start in range(0, len(order), size):
+            group = order[start : start + size]
+            order[start : start + size] = group[np.argsort(self.lengths[group], kind="stable")]
+        return Batches(order, generator.permutation(math.ceil(len(order) / self.batch_size)), self.batch_size)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Stretches of `order`, of the same size but for the last of them, as `places` says."""
+
+    order: Ints
+    places: Ints
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: int) -> Ints:
+        start = int(self.places[number]) * self.size
+        return self.order[start : start + self.size]
+
+    def __iter__(self) -> Iterator[Ints]:
+        return (self[number] for number in range(len(self)))
 
 
 def micro_batches(batch: np.ndarray, rank: int, world_size: int, accumulation: int) -> list[np.ndarray]:

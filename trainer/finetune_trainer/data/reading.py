@@ -1,5 +1,6 @@
-"""Reads jsonl, csv and parquet row by row; every error names the file and the line."""
+"""Reads jsonl, json, csv and parquet row by row; every error names the file and the line."""
 
+import codecs
 import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ import pyarrow.parquet
 
 from finetune_api.dataset import DataFormat
 from finetune_trainer.data.class_folders import media_files, read_class_folders
-from finetune_trainer.data.coco import annotation_file, annotation_files, read_coco
+from finetune_trainer.data.coco import annotation_file, annotation_files, has_annotations, read_coco
+from finetune_trainer.data.json_array import read_json
 from finetune_trainer.data.row import Row, Where
 from finetune_trainer.errors import DataError
 
@@ -21,8 +23,10 @@ ENDINGS: dict[str, DataFormat] = {
     ".csv": "Csv",
     ".parquet": "Parquet",
 }
-FILE_ENDINGS: dict[str, DataFormat] = {**ENDINGS, ".json": "Coco"}
-"""Of a single file. In a folder a .json file may be anything."""
+NAMED_ENDINGS: dict[str, DataFormat] = {**ENDINGS, ".json": "Json"}
+"""With what is read of a folder only where the job names the format: there a .json file may be anything."""
+STARTS = 4096
+"""Bytes within which a JSON file begins."""
 LONGEST_CSV_FIELD = 1 << 30
 """Python's own limit of 128 KiB is shorter than a long document."""
 
@@ -46,7 +50,7 @@ def data_files(path: Path, data_format: DataFormat, field: str) -> list[tuple[Pa
         return [(annotation_file(path, field), "Coco")]
     if path.is_file():
         return [(path, format_of(path, data_format, field))]
-    wanted = [ending for ending, form in ENDINGS.items() if data_format in ("Auto", form)]
+    wanted = list(ENDINGS) if data_format == "Auto" else [e for e, form in NAMED_ENDINGS.items() if form == data_format]
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in wanted and not _hidden(p, path))
     if not files and data_format == "Auto" and annotation_files(path):
         return [(annotation_file(path, field), "Coco")]
@@ -54,26 +58,36 @@ def data_files(path: Path, data_format: DataFormat, field: str) -> list[tuple[Pa
         return [(path, "ClassFolders")]
     if not files:
         raise DataError(f"{field}: no {' or '.join(wanted)} file in the folder {path}")
-    formats = {ENDINGS[p.suffix.lower()] for p in files}
+    formats = {NAMED_ENDINGS[p.suffix.lower()] for p in files}
     if len(formats) > 1:
         raise DataError(
             f"{field}: the folder holds files of several formats ({', '.join(sorted(formats))}); "
             f"set dataset.{field}.format to the one to read"
         )
-    return [(p, ENDINGS[p.suffix.lower()]) for p in files]
+    return [(p, NAMED_ENDINGS[p.suffix.lower()]) for p in files]
 
 
 def format_of(file: Path, data_format: DataFormat, field: str) -> DataFormat:
     """The format asked for, or the one that the file's ending says."""
     if data_format != "Auto":
         return data_format
-    try:
-        return FILE_ENDINGS[file.suffix.lower()]
-    except KeyError:
+    if (ending := file.suffix.lower()) == ".json":
+        return _form_of_json(file)
+    if ending not in ENDINGS:
         raise DataError(
             f"{field}: {file.name} ends in {file.suffix or 'nothing'}, which says no format; "
-            f"set dataset.{field}.format to Jsonl, Csv, Parquet or Coco"
-        ) from None
+            f"set dataset.{field}.format to Jsonl, Json, Csv, Parquet or Coco"
+        )
+    return ENDINGS[ending]
+
+
+def _form_of_json(file: Path) -> DataFormat:
+    """A list of rows, annotations of images, or rows one a line, as some tools write under this ending too."""
+    with file.open("rb") as stream:
+        first = stream.read(STARTS).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+    if first == b"[":
+        return "Json"
+    return "Coco" if has_annotations(file) else "Jsonl"
 
 
 def _hidden(path: Path, root: Path) -> bool:
@@ -167,6 +181,7 @@ READERS: dict[DataFormat, Callable[[Path, str], Iterator[Row]]] = {
     "ClassFolders": read_class_folders,
     "Coco": read_coco,
     "Jsonl": read_jsonl,
+    "Json": read_json,
     "Csv": read_csv,
     "Parquet": read_parquet,
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 from finetune_api.data_preparation import Sampling
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.data.encoded import Encoded
+from finetune_trainer.data.rows import Rows
 from finetune_trainer.errors import DataError
 
 P = ParamSpec("P")
@@ -49,7 +50,7 @@ def weighted(collate: Callable[P, Batch], weights: Tensor | None) -> Callable[P,
     return collated
 
 
-def resampled(rows: list[list[int]], encoded: Encoded, sampling: Sampling | None, seed: int) -> list[list[int]]:
+def resampled(rows: Rows, encoded: Encoded, sampling: Sampling | None, seed: int) -> Rows:
     """The rows of an epoch, each class as often as the largest or the smallest; one example a row."""
     if sampling is None or sampling.balance not in ("Oversample", "Undersample"):
         return rows
@@ -62,4 +63,4 @@ def resampled(rows: list[list[int]], encoded: Encoded, sampling: Sampling | None
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
         chosen.append(np.resize(members, size))
-    return [[int(index)] for index in np.sort(np.concatenate(chosen))]
+    return Rows.of_one(np.sort(np.concatenate(chosen)))

@@ -52,16 +52,14 @@ class Teacher:
         return (replace(example, soft_label=answer[order]) for example, answer in _answered(classifier, examples))
 
 
-def open_teacher(distillation: Distillation | None, run: Run) -> Teacher | None:
+def open_teacher(distillation: Distillation, revision: str | None, run: Run) -> Teacher:
     """The teacher that a job names, fetched once a node.
 
     Raises:
         ConfigurationError: The place holds no artifact.
     """
-    if distillation is None:
-        return None
     with of_field(FIELD):
-        folder = fetch_artifact(distillation.teacher, run)
+        folder = fetch_artifact(distillation.teacher, run, revision)
     try:
         return Teacher(folder, read_manifest(folder)[1])
     except ManifestError as error:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.data.encoded import Encoded
+from finetune_trainer.data.rows import Rows
 from finetune_trainer.loop.forward import precision_context
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.ranks import Ranks
@@ -64,14 +65,13 @@ class Evaluator:
                     add(result, batch, chosen)
         model.train(training)
 
-    def _own_batches(self, encoded: Encoded, rows: list[list[int]]) -> list[tuple[np.ndarray, bool]]:
+    def _own_batches(self, encoded: Encoded, rows: Rows) -> list[tuple[np.ndarray, bool]]:
         """This rank's batches, and whether they count.
 
         Longest first: memory runs out at once or never. Neighbours go to different ranks. Where weights are sharded a
         forward pass needs every rank: one that has a batch less than others repeats the shortest, which does not count.
         """
-        lengths = np.asarray(encoded.lengths)
-        order = np.argsort([-int(lengths[row].sum()) for row in rows], kind="stable")
+        order = np.argsort(-rows.sums(encoded.lengths), kind="stable")
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         world = self.ranks.world_size
         places = range(self.ranks.rank, math.ceil(len(batches) / world) * world, world)

@@ -11,7 +11,8 @@ from torch import Tensor
 from finetune_trainer.data.batches import AlteringCollate, Batch, Collate
 from finetune_trainer.data.draws import generator_of
 from finetune_trainer.data.encoded import Encoded, Ints
-from finetune_trainer.data.order import DataOrder, micro_batches
+from finetune_trainer.data.order import Batches, DataOrder, micro_batches
+from finetune_trainer.data.rows import Rows
 from finetune_trainer.loop.plan import StepPlan
 
 
@@ -32,7 +33,7 @@ class Feed:
 
     collate: Collate
     encoded: Encoded
-    rows: list[list[int]]
+    rows: Rows
     plan: StepPlan
     batch_size: int
     seed: int
@@ -44,12 +45,11 @@ class Feed:
     row_tokens: Ints = field(init=False)
     row_targets: Ints = field(init=False)
     _epoch: int = field(init=False, default=-1)
-    _batches: list[Ints] = field(init=False, default_factory=list)
+    _batches: Batches = field(init=False)
 
     def __post_init__(self) -> None:
         lengths, targets = np.asarray(self.encoded.lengths), np.asarray(self.encoded.targets)
-        self.row_tokens = np.asarray([lengths[row].sum() for row in self.rows], dtype=np.int64)
-        self.row_targets = np.asarray([targets[row].sum() for row in self.rows], dtype=np.int64)
+        self.row_tokens, self.row_targets = self.rows.sums(lengths), self.rows.sums(targets)
         self._order = DataOrder(self.row_tokens, self.batch_size, self.seed)
 
     def at(self, step: int) -> StepData:

@@ -15,6 +15,8 @@ VIT = ["q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"]
 SPEECH = ["q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense"]
 DEEPSEEK = ["q_proj", "q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"]
 """Attention alone: of a mixture PEFT takes `gate_proj`, `up_proj` and `down_proj` for the experts, nothing else."""
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+"""Of other mixtures likewise."""
 FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 
 BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie")
@@ -40,7 +42,8 @@ SPEECH_LIKE = ("wav2vec2", "hubert", "unispeech", "unispeech-sat", "data2vec-aud
 FAMILIES: dict[str, list[str]] = {
     **dict.fromkeys([*BERT_LIKE, "megatron-bert", "yolos"], BERT),
     **dict.fromkeys(LLAMA_LIKE, LLAMA),
-    **dict.fromkeys(["deepseek_v3"], DEEPSEEK),
+    **dict.fromkeys(["deepseek_v2", "deepseek_v3"], DEEPSEEK),
+    **dict.fromkeys(["mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss"], ATTENTION),
     **dict.fromkeys(["phi3"], FUSED),
     "distilbert": ["q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"],
     "deberta-v2": [

@@ -29,6 +29,15 @@ def switch_dropout(config: Any, dropout: float) -> bool:
     return bool(changed)
 
 
+def keep_every_layer(config: Any) -> None:
+    """A layer that one process leaves out for a step (LayerDrop, as M2M100, DETR and wav2vec2 are published with) has
+    no gradient there, for which the others would wait for ever."""
+    for part in (config, config.get_text_config()):
+        for name in list(vars(part)):
+            if name.endswith("layerdrop"):
+                setattr(part, name, 0.0)
+
+
 def dropout_fields(config: Any) -> list[str]:
     """`hidden_dropout_prob`, `resid_pdrop`, `attention_dropout` …, but not the share of layers left out whole."""
     return [

@@ -11,8 +11,12 @@ from finetune_api.method import QLora
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.loop.forward import compute_dtype
 from finetune_trainer.models.load import UNUSED_FROM_PRETRAINING
+from finetune_trainer.tasks.task import Task
 
 OUTPUT_HEADS = ("lm_head", "embed_out", "qa_outputs")
+MOST_LEFT = 0.1
+"""Share of the weights that may stay as they are."""
+CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 WRITTEN_INTO = ("feature_projection.projection",)
 """Layers of speech models into whose outputs SpecAugment writes, which autograd refuses where they are quantized."""
 
@@ -40,6 +44,25 @@ def quantization_of(qlora: QLora | None, precision: str, heads: Sequence[str]) -
         bnb_4bit_compute_dtype=compute_dtype(precision),
         llm_int8_skip_modules=as_they_are,
     )
+
+
+def check_quantizable(config: Any, task: Task, trust_remote_code: bool) -> None:
+    """bitsandbytes knows linear layers; the experts of a mixture lie in one tensor a layer, which it leaves alone.
+
+    Raises:
+        ConfigurationError: So much would stay as it is that quantizing gains little.
+    """
+    with torch.device("meta"):
+        model = task.model_class.from_config(config, trust_remote_code=trust_remote_code)
+    others = (module for module in model.modules() if not isinstance(module, CONVOLUTIONS))
+    left = sum(p.numel() for module in others for p in module.parameters(recurse=False) if p.ndim > 2)
+    share = left / sum(parameter.numel() for parameter in model.parameters())
+    if share > MOST_LEFT:
+        raise ConfigurationError(
+            f"method.qlora: {share:.0%} of the weights of models of the type {config.model_type!r} are experts, which "
+            "bitsandbytes does not quantize, so that next to no memory is saved; use lora, with distributed.fsdp or "
+            "distributed.deepspeed.zeroStage 3, or a model without experts"
+        )
 
 
 def quantization_in(model: Any) -> BitsAndBytesConfig | None:

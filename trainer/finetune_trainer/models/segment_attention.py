@@ -5,6 +5,7 @@ a row nearly all of that is for nothing. Here each text attends to itself alone:
 with the texts' lengths instead of the row's.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers.masking_utils import sdpa_mask
 
 from finetune_trainer.data.batches import Batch, Collate
 from finetune_trainer.data.encoded import Encoded
+from finetune_trainer.data.rows import RowOfExamples
 
 NAME = "sdpa_by_segment"
 SEGMENT_ENDS = "cu_seq_lens_q"
@@ -43,7 +45,7 @@ def attend_by_segment(model: Any, collate: Collate) -> Collate:
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
 
-    def collated(encoded: Encoded, rows: list[list[int]]) -> Batch:
+    def collated(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
         return with_segments(collate(encoded, rows))
 
     return collated

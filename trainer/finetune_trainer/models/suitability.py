@@ -78,7 +78,7 @@ CLASSIFYING_DECODERS: dict[str, Feature] = {
     "RewardModeling": "RewardModeling, decoders",
 }
 """Tasks with one output a text, which decoders give at its last token."""
-LATENT_ATTENTION = frozenset({"deepseek_v3"})
+LATENT_ATTENTION = frozenset({"deepseek_v2", "deepseek_v3"})
 """Decoders whose keys are wider than their values, and for which PEFT makes a prefix of one width."""
 PREFIXED_ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 """Encoders whose classifiers PEFT takes apart rightly; of others it leaves out what lies before the last layer."""

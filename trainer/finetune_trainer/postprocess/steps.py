@@ -12,6 +12,7 @@ from transformers import TorchAoConfig
 from finetune_api.averaging import Average
 from finetune_api.postprocess import CALIBRATED, FOUR_BITS, ONNX_WRITERS, PostprocessStep, Quantize
 from finetune_api.pruning import Prune
+from finetune_trainer.export.artifact import end_where_learnt
 from finetune_trainer.postprocess.averaging import averaged
 from finetune_trainer.postprocess.four_bits import DEFAULT_EXAMPLES, DEFAULT_GROUP_SIZE, round_layers, save_packed
 from finetune_trainer.postprocess.onnx_export import to_onnx
@@ -36,7 +37,9 @@ def write_step(step: PostprocessStep, source: Source, target: Path) -> str:
     target.mkdir(parents=True)
     if source.processor is not None:
         source.processor.save_pretrained(str(target))
-    return STEPS[step.kind](step, source, target)
+    said = STEPS[step.kind](step, source, target)
+    end_where_learnt(target, source.processor)
+    return said
 
 
 def average(step: PostprocessStep, source: Source, target: Path) -> str:

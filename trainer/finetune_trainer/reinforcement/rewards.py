@@ -10,7 +10,7 @@ from torch import Tensor
 
 from finetune_api.reinforcement import ExactMatch, LengthReward, ModelReward, PatternReward, Reinforcement, Reward
 from finetune_serving.artifact import open_artifact
-from finetune_serving.conversation import Turn
+from finetune_serving.conversation import Turn, end_tokens
 from finetune_serving.loading import load
 from finetune_serving.scoring import CompletionScorer
 from finetune_serving.settings import ModelSource
@@ -136,7 +136,7 @@ def columns_read(reinforcement: Reinforcement) -> list[tuple[str, str]]:
 
 def completions_of(rows: Sequence[dict[str, Any]], tokens: Tensor, tokenizer: Any) -> list[Completion]:
     """Written tokens, (completions, longest), with the rows of their prompts."""
-    written = until_end(tokens, tokenizer.eos_token_id)
+    written = until_end(tokens, end_tokens(tokenizer))
     texts = tokenizer.batch_decode(written, skip_special_tokens=True)
     return [
         Completion(row["prompt"], text, len(ids), row["columns"])

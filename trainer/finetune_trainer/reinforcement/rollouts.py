@@ -51,7 +51,7 @@ class Rollouts:
         inputs = {k: v.to(self.device) for k, v in left_padded(asked, ends.pad).items()}
         with self._answering():
             tokens = sampled(self.policy, inputs, settings.max_new_tokens, ends, settings.temperature, seed).cpu()
-            texts = prompted(asked, until_end(tokens, ends.end))
+            texts = prompted(asked, until_end(tokens, ends.ends))
             rewards = torch.tensor(
                 self.rewards.of(completions_of([row_of(encoded, row) for row in rows], tokens, self.processor)),
                 dtype=torch.float64,

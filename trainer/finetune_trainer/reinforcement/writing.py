@@ -16,8 +16,8 @@ Completions = list[list[int]]
 class Ends:
     """Token ids."""
 
-    end: int
-    """What ends a text."""
+    ends: list[int]
+    """What ends a text: one of these."""
     pad: int
     """What stands where nothing is; perhaps the same."""
 
@@ -46,18 +46,18 @@ def _written(model: Any, inputs: dict[str, Tensor], max_new_tokens: int, ends: E
         max_new_tokens=max_new_tokens,
         num_beams=1,
         repetition_penalty=1.0,
-        eos_token_id=ends.end,
+        eos_token_id=ends.ends,
         pad_token_id=ends.pad,
         **choice,
     )
     return tokens[:, inputs["input_ids"].shape[1] :]
 
 
-def until_end(tokens: Tensor, end: int) -> Completions:
+def until_end(tokens: Tensor, ends: Sequence[int]) -> Completions:
     """Each row up to its first end token; padding may be the same token."""
     completions = []
     for row in tokens.tolist():
-        length = row.index(end) + 1 if end in row else len(row)
+        length = next((place for place, token in enumerate(row, start=1) if token in ends), len(row))
         completions.append(row[:length])
     return completions
 

@@ -77,12 +77,6 @@ class AudioClassification(FileClassification):
         """The beginning of the recording."""
         return replace(features, columns={**features.columns, KEPT: [max_length]}, length=max_length)
 
-    def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
-        super().configure(config, processor, labels)
-        if hasattr(config, "layerdrop"):
-            # A layer that one process leaves out has no gradient there, for which the others would wait.
-            config.layerdrop = 0.0
-
     def inputs(
         self, encoded: Encoded, examples: list[int], processor: Any, draws: Sequence[Draws], readers: ThreadPoolExecutor
     ) -> dict[str, Tensor]:

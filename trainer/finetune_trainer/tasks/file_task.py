@@ -5,10 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import numpy as np
 from peft import TaskType
 
 from finetune_trainer.data.batches import AlteringCollate, Batch, Collate, Draws
 from finetune_trainer.data.encoded import Encoded
+from finetune_trainer.data.rows import RowOfExamples, Rows
 from finetune_trainer.processors import usable_processors
 
 FILE = "file"
@@ -29,8 +31,8 @@ class FileTask:
         """One row an example; altered by one of `draws` each, or not when they are None."""
         raise NotImplementedError
 
-    def rows(self, encoded: Encoded, max_length: int) -> list[list[int]]:
-        return [[index] for index in range(len(encoded))]
+    def rows(self, encoded: Encoded, max_length: int) -> Rows:
+        return Rows.of_one(np.arange(len(encoded)))
 
     def collator(self, processor: Any) -> Collate:
         collate = self._collate(processor)
@@ -47,7 +49,7 @@ class FileTask:
         processor: Any,
         readers: ThreadPoolExecutor,
         encoded: Encoded,
-        rows: list[list[int]],
+        rows: Sequence[RowOfExamples],
         draws: Sequence[Draws],
     ) -> Batch:
         return self.batch(encoded, [row[0] for row in rows], processor, draws, readers)

@@ -132,10 +132,6 @@ class ObjectDetection(FileTask):
 
     def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
         name_classes(config, labels)
-        for name in ("encoder_layerdrop", "decoder_layerdrop"):
-            if hasattr(config, name):
-                # A layer that one process leaves out has no gradient there, for which the others would wait.
-                setattr(config, name, 0.0)
 
     def batch(
         self, encoded: Encoded, examples: list[int], processor: Any, draws: Sequence[Draws], readers: ThreadPoolExecutor

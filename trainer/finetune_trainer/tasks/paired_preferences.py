@@ -1,5 +1,6 @@
 """Direct preference optimisation (DPO, Rafailov et al. 2023, arXiv:2305.18290)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from finetune_trainer.data.batches import Batch, Collate
 from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.reading import Row
+from finetune_trainer.data.rows import RowOfExamples
 from finetune_trainer.metrics.preferences import PairScores
 from finetune_trainer.tasks.pairs import PAIR, completions_batch, encoded_completions, ids_column
 from finetune_trainer.tasks.preference_rows import PairReader
@@ -42,7 +44,7 @@ class PairedPreferences(PreferenceTask):
         return _features(cut, [int(count) for count in features.columns[PROMPT]])
 
     def collator(self, processor: Any) -> Collate:
-        def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
+        def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
             pairs = [row[0] for row in rows]
             texts = [
                 (encoded[ids_column(role)][i], int(encoded[PROMPT][i][place]))

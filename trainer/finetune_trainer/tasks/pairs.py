@@ -8,7 +8,7 @@ import torch
 from finetune_serving.conversation import prompted_tokens
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.data.examples import Example
-from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.tasks.chat import template_refusals
 
 PAIR = ("chosen", "rejected")
 
@@ -22,15 +22,13 @@ def encoded_completions(example: Example, tokenizer: Any, roles: tuple[str, ...]
     """Of each completion: token ids with its prompt before it, and how many of them are the prompt's.
 
     Raises:
-        ConfigurationError: Turns of a chat, and the model has no template that can write them.
+        ConfigurationError, DataError: Turns of a chat, and the model has no template that can write them.
     """
     content = example.content
     encoded = {}
     for role in roles:
-        try:
+        with template_refusals(example.where):
             before, said = prompted_tokens(tokenizer, content["prompt"], content[role])
-        except ValueError as error:
-            raise ConfigurationError(f"model.source: {error}") from error
         encoded[role] = ([*before, *said], len(before))
     return encoded
 

@@ -6,8 +6,9 @@ from finetune_api.dataset import Columns
 from finetune_trainer.data.examples import Example, column, label_column, text_column
 from finetune_trainer.data.row import Row
 from finetune_trainer.errors import DataError
-from finetune_trainer.tasks.text_layouts import Turn, has_speakers, roles_of, turns_in
+from finetune_trainer.tasks.turns import Turn, turns_of
 
+ASKING = ("system", "user")
 GOOD = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -68,19 +69,19 @@ def prompt_in(row: Row, name: str | None) -> str | list[Turn] | None:
         if name is None:
             return None
     value = column(row, name, "dataset.columns.prompt")
-    return _turns(value, row, name) if isinstance(value, list) else text_column(row, name, "dataset.columns.prompt")
+    return (
+        turns_of(value, row.where, name)
+        if isinstance(value, list)
+        else text_column(row, name, "dataset.columns.prompt")
+    )
 
 
 def completion_in(row: Row, name: str, role: str) -> str | list[Turn]:
     """Text, one turn, or turns."""
     value = column(row, name, f"dataset.columns.{role}")
     if isinstance(value, list | dict):
-        return _turns([value] if isinstance(value, dict) else value, row, name)
+        return turns_of(value, row.where, name)
     return text_column(row, name, f"dataset.columns.{role}")
-
-
-def _turns(value: list[Any], row: Row, name: str) -> list[Turn]:
-    return roles_of(value, row.where, name) if has_speakers(value) else turns_in(value, row.where, name)
 
 
 def _with_prompt(prompt: str | list[Turn] | None, completions: dict[str, Any], row: Row) -> dict[str, Any]:
@@ -89,9 +90,14 @@ def _with_prompt(prompt: str | list[Turn] | None, completions: dict[str, Any], r
     if prompt is None:
         if not chat or not all(isinstance(one, list) for one in completions.values()):
             raise DataError(f"{row.where}: no column 'prompt'; add it, or give whole chats. Set dataset.columns.prompt")
-        shared = _shared_start(list(completions.values()))
-        prompt = next(iter(completions.values()))[:shared]
-        completions = {role: turns[shared:] for role, turns in completions.items()}
+        prompt, completions = _divided(completions)
+    elif _are_whole(completions, prompt):
+        told, (prompt, completions) = prompt, _divided(completions)
+        if isinstance(told, str) and not any(turn.get("content") == told for turn in prompt):
+            raise DataError(
+                f"{row.where}: {' and '.join(completions)} are whole chats, which do not begin with the prompt; remove "
+                "the column 'prompt', or the turns before the answer"
+            )
     elif chat:
         prompt = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         completions = {role: _as_turns(one) for role, one in completions.items()}
@@ -103,6 +109,19 @@ def _with_prompt(prompt: str | list[Turn] | None, completions: dict[str, Any], r
 
 def _as_turns(completion: str | list[Turn]) -> list[Turn]:
     return [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
+
+
+def _divided(chats: dict[str, list[Turn]]) -> tuple[list[Turn], dict[str, Any]]:
+    """The turns that all begin with, and what is left of each."""
+    shared = _shared_start(list(chats.values()))
+    return next(iter(chats.values()))[:shared], {role: turns[shared:] for role, turns in chats.items()}
+
+
+def _are_whole(completions: dict[str, Any], prompt: str | list[Turn]) -> bool:
+    """Whether they hold the prompt once more, as those of UltraFeedback do."""
+    chats = [one for one in completions.values() if isinstance(one, list) and one[0]["role"] in ASKING]
+    again = isinstance(prompt, str) or all(chat[: len(prompt)] == prompt for chat in chats)
+    return again and len(chats) == len(completions)
 
 
 def _shared_start(chats: list[list[Turn]]) -> int:

@@ -1,5 +1,6 @@
 """Finds the answer to a question in a text."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from finetune_trainer.data.batches import Batch, Collate, padded_ids
 from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example, column, text_column
 from finetune_trainer.data.reading import Row
+from finetune_trainer.data.rows import RowOfExamples
 from finetune_trainer.errors import ConfigurationError, DataError
 from finetune_trainer.metrics.answers import AnswerScores
 from finetune_trainer.tasks.text_task import TextTask
@@ -71,7 +73,7 @@ class QuestionAnswering(TextTask):
         return _with_places([example], processor, truncation="only_second", max_length=max_length)[0]
 
     def collator(self, processor: Any) -> Collate:
-        def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
+        def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
             examples = [row[0] for row in rows]
             ids, mask = padded_ids(encoded, examples, processor.pad_token_id)
             inputs = {"input_ids": ids, "attention_mask": mask}

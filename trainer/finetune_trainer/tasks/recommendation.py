@@ -21,6 +21,7 @@ from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example, column, label_column
 from finetune_trainer.data.parts import Parts
 from finetune_trainer.data.reading import Row
+from finetune_trainer.data.rows import RowOfExamples, Rows
 from finetune_trainer.errors import DataError
 from finetune_trainer.metrics.recommendations import RankScores, RatingScores
 from finetune_trainer.metrics.scores import Scores
@@ -113,13 +114,13 @@ class Recommendation:
     def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
         """The model was made for this very data."""
 
-    def rows(self, encoded: Encoded, max_length: int) -> list[list[int]]:
-        return [[index] for index in range(len(encoded))]
+    def rows(self, encoded: Encoded, max_length: int) -> Rows:
+        return Rows.of_one(np.arange(len(encoded)))
 
     def collator(self, processor: Catalogue) -> Collate:
         """Without ratings, with the items that a user has had: to be passed over in the ranking."""
 
-        def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
+        def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
             batch = self._batch(encoded, rows, [])
             if self._rating:
                 return batch
@@ -137,13 +138,13 @@ class Recommendation:
             return None
         count = len(processor.items)
 
-        def collate(encoded: Encoded, rows: list[list[int]], draws: Sequence[Draws]) -> Batch:
+        def collate(encoded: Encoded, rows: Sequence[RowOfExamples], draws: Sequence[Draws]) -> Batch:
             drawn = [generator.integers(1, max(2, count), self._negatives) for generator in draws if generator]
             return self._batch(encoded, rows, drawn, count)
 
         return collate
 
-    def _batch(self, encoded: Encoded, rows: list[list[int]], drawn: list[np.ndarray], count: int = 1) -> Batch:
+    def _batch(self, encoded: Encoded, rows: Sequence[RowOfExamples], drawn: list[np.ndarray], count: int = 1) -> Batch:
         def of(name: str) -> np.ndarray:
             return np.asarray([encoded[name][row[0]][0] for row in rows])
 

@@ -1,5 +1,6 @@
 """Learns from rewards for its own completions: GRPO, RLOO and PPO."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +17,19 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from finetune_api.dataset import Columns
 from finetune_api.proximal import Ppo
 from finetune_api.reinforcement import Reinforcement
-from finetune_serving.conversation import prompt_tokens
+from finetune_serving.conversation import end_tokens, prompt_tokens
 from finetune_trainer.data.batches import Batch, Collate
 from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example, text_column
 from finetune_trainer.data.reading import Row
-from finetune_trainer.errors import ConfigurationError, DataError
+from finetune_trainer.data.rows import RowOfExamples
+from finetune_trainer.errors import DataError
 from finetune_trainer.metrics.rewards import RewardScores
 from finetune_trainer.reinforcement.losses import entropies, policy_losses, value_losses
 from finetune_trainer.reinforcement.rewards import Rewards, columns_read
 from finetune_trainer.reinforcement.value_head import last_hidden, value_head
 from finetune_trainer.reinforcement.writing import Ends, greedy, left_padded
+from finetune_trainer.tasks.chat import template_refusals
 from finetune_trainer.tasks.cross_entropy import CrossEntropy, at_positions
 from finetune_trainer.tasks.preference_rows import prompt_in
 from finetune_trainer.tasks.text_task import TextTask, require_end
@@ -60,7 +63,7 @@ class ReinforcementLearning(CrossEntropy, TextTask):
         self.settings = settings
         self._read = columns_read(settings)
         self._rewards: Rewards | None = None
-        self.ends = Ends(0, 0)
+        self.ends = Ends([], 0)
 
     def load_rewards(self, scratch: Path, trust_remote_code: bool) -> Rewards:
         """Once, before anything is evaluated. Raises ConfigurationError when a reward model cannot be loaded."""
@@ -73,7 +76,7 @@ class ReinforcementLearning(CrossEntropy, TextTask):
     def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
         """Learns from the tokenizer what ends a completion."""
         super().configure(config, processor, labels)
-        self.ends = Ends(processor.eos_token_id, processor.pad_token_id)
+        self.ends = Ends(end_tokens(processor), processor.pad_token_id)
 
     def read(self, row: Row) -> Example:
         prompt = prompt_in(row, self._prompt)
@@ -86,10 +89,11 @@ class ReinforcementLearning(CrossEntropy, TextTask):
         return Example({"prompt": prompt}, row.where, target=columns)
 
     def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
-        try:
-            return [self._features(prompt_tokens(processor, e.content["prompt"]), e) for e in examples]
-        except ValueError as error:
-            raise ConfigurationError(f"model.source: {error}") from error
+        features = []
+        for example in examples:
+            with template_refusals(example.where):
+                features.append(self._features(prompt_tokens(processor, example.content["prompt"]), example))
+        return features
 
     def _features(self, ids: list[int], example: Example) -> Features:
         row = orjson.dumps({"prompt": example.content["prompt"], "columns": example.target})
@@ -105,7 +109,7 @@ class ReinforcementLearning(CrossEntropy, TextTask):
         return self._features(ids[len(ids) - room :], example)
 
     def collator(self, processor: Any) -> Collate:
-        def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
+        def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
             prompts = [encoded["input_ids"][row[0]] for row in rows]
             inputs = left_padded(prompts, processor.pad_token_id)
             last = inputs["input_ids"].shape[1]

@@ -1,5 +1,6 @@
 """A score for a completion, learnt from pairs of which one was preferred (Bradley and Terry 1952)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from finetune_trainer.data.batches import Batch, Collate
 from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.reading import Row
+from finetune_trainer.data.rows import RowOfExamples
 from finetune_trainer.metrics.preferences import PairScores
 from finetune_trainer.tasks.classes import CLASSIFIER_HEADS
 from finetune_trainer.tasks.pairs import PAIR, encoded_completions, ids_column, stacked_ids
@@ -52,7 +54,7 @@ class RewardModeling(TextTask):
         return _features(texts)
 
     def collator(self, processor: Any) -> Collate:
-        def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
+        def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
             pairs = [row[0] for row in rows]
             texts = [encoded[ids_column(role)][i] for role in PAIR for i in pairs]
             inputs = stacked_ids(texts, processor.pad_token_id)

@@ -1,5 +1,7 @@
 """Writes one text for another: summarisation, translation."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from finetune_trainer.data.batches import Batch, Collate, padded, padded_ids
 from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example, text_column
 from finetune_trainer.data.reading import Row
+from finetune_trainer.data.rows import RowOfExamples
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.metrics.written_text import WrittenTextScores
 from finetune_trainer.tasks.cross_entropy import CrossEntropy
@@ -68,7 +71,7 @@ class Seq2Seq(CrossEntropy, TextTask):
         return _features(ids, target[: max_length - len(ids)])
 
     def collator(self, processor: Any) -> Collate:
-        def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
+        def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
             examples = [row[0] for row in rows]
             pad = processor.pad_token_id
             ids, mask = padded_ids(encoded, examples, pad)
@@ -95,8 +98,8 @@ class Seq2Seq(CrossEntropy, TextTask):
         return self.outputs(model, batch), written
 
     def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> WrittenTextScores:
-        targets = [encoded[WRITTEN][row] for row in range(len(encoded))]
-        return WrittenTextScores(processor.batch_decode(targets, skip_special_tokens=True), processor)
+        decode = partial(processor.batch_decode, skip_special_tokens=True)
+        return WrittenTextScores(lambda rows: decode([encoded[WRITTEN][row] for row in rows]), decode)
 
 
 def _ended(target: list[int], eos: int) -> list[int]:

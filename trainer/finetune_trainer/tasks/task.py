@@ -12,6 +12,7 @@ from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.parts import Parts
 from finetune_trainer.data.reading import Row
+from finetune_trainer.data.rows import Rows
 from finetune_trainer.metrics.scores import Scores
 
 
@@ -68,7 +69,7 @@ class Task(Protocol):
     def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
         """Settles the model's configuration. Raises ConfigurationError when model and processor do not fit."""
 
-    def rows(self, encoded: Encoded, max_length: int) -> list[list[int]]:
+    def rows(self, encoded: Encoded, max_length: int) -> Rows:
         """Which examples share a row of a batch; one each unless they are packed."""
 
     def collator(self, processor: Any) -> Collate:

@@ -1,6 +1,7 @@
 """Continues a text: plain text, prompt and completion, or chat turns, in any of the usual layouts."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -14,8 +15,9 @@ from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.packing import pack
 from finetune_trainer.data.reading import Row
+from finetune_trainer.data.rows import RowOfExamples, Rows
 from finetune_trainer.metrics.generation import TokenLoss
-from finetune_trainer.tasks.chat import chat_tokens
+from finetune_trainer.tasks.chat import conversation_tokens
 from finetune_trainer.tasks.cross_entropy import CrossEntropy
 from finetune_trainer.tasks.text_layouts import TextReader, in_form_for
 from finetune_trainer.tasks.text_task import TextTask, require_end
@@ -48,8 +50,9 @@ class TextGeneration(CrossEntropy, TextTask):
     def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
         contents = [in_form_for(e.content, processor) for e in examples]
         eos = processor.eos_token_id
-        if any(isinstance(content, list) for content in contents):
-            return [learnt_tokens(*chat_tokens(turns, processor)) for turns in contents]
+        if any(isinstance(content, list | dict) or not isinstance(content[0], str) for content in contents):
+            said = zip(contents, examples, strict=True)
+            return [learnt_tokens(*conversation_tokens(content, e.where, processor)) for content, e in said]
         if isinstance(contents[0], str):
             return [_ended([], ids, eos) for ids in processor(contents, verbose=False)["input_ids"]]
         prompts = processor([c[0] for c in contents], verbose=False)["input_ids"]
@@ -63,13 +66,13 @@ class TextGeneration(CrossEntropy, TextTask):
         ids, trained = features.columns["input_ids"], features.columns["trained"]
         return learnt_tokens(ids[:max_length], trained[:max_length])
 
-    def rows(self, encoded: Encoded, max_length: int) -> list[list[int]]:
+    def rows(self, encoded: Encoded, max_length: int) -> Rows:
         if self._packing:
             return pack(np.asarray(encoded.lengths), max_length)
-        return [[index] for index in range(len(encoded))]
+        return Rows.of_one(np.arange(len(encoded)))
 
     def collator(self, processor: Any) -> Collate:
-        def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
+        def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
             if self._packing:
                 return packed_batch(encoded, rows, processor.pad_token_id)
             return generation_batch(encoded, [row[0] for row in rows], processor.pad_token_id)

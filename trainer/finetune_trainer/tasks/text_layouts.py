@@ -6,8 +6,7 @@ from finetune_api.dataset import Columns, TextLayout
 from finetune_trainer.data.examples import column, text_column
 from finetune_trainer.data.row import Row, Where
 from finetune_trainer.errors import DataError
-
-Turn = dict[str, Any]
+from finetune_trainer.tasks.turns import Turn, check_turns, has_speakers, roles_of, tools_of, turns_of
 
 LAYOUTS: dict[TextLayout, dict[str, str]] = {
     "Messages": {"messages": "messages"},
@@ -18,14 +17,7 @@ LAYOUTS: dict[TextLayout, dict[str, str]] = {
 }
 """Fields of `dataset.columns` that a layout needs, and the usual name of each column."""
 
-SPEAKERS = {
-    **dict.fromkeys(["human", "user"], "user"),
-    **dict.fromkeys(["gpt", "assistant", "chatgpt", "bing", "bard", "model"], "assistant"),
-    "system": "system",
-    **dict.fromkeys(["tool", "observation", "function_response"], "tool"),
-}
-"""Roles of chat templates by the names that ShareGPT files give them."""
-
+SPEAKER = {"prompt": "user", "completion": "assistant"}
 ALPACA = (
     "Below is an instruction that describes a task{paired}. Write a response that appropriately completes the request."
 )
@@ -36,8 +28,8 @@ PAIRED = ", paired with an input that provides further context"
 class TextReader:
     """Reads rows of one layout: the one asked for, or the one that the first row has.
 
-    What it gives is JSON whose form tells the layout: a text, a (prompt, completion) pair, a list of turns, or
-    `{"instruction", "output"}` with, perhaps, `"input"` and `"system"`.
+    What it gives is JSON whose form tells the layout: a text, a (prompt, completion) pair of two texts or two lists of
+    turns, a list of turns, `{"turns", "tools"}`, or `{"instruction", "output"}` with, perhaps, `"input"`, `"system"`.
     """
 
     def __init__(self, columns: Columns, layout: TextLayout = "Auto") -> None:
@@ -50,12 +42,26 @@ class TextReader:
             self._layout = self._detected(row)
         match self._layout:
             case "Messages" | "ShareGPT":
-                return self._turns(row)
+                turns, tools = self._turns(row), tools_of(row)
+                return {"turns": turns, "tools": tools} if tools else turns
             case "Alpaca":
                 return self._alpaca(row)
             case "Text":
                 return self._text("text", row)
-        return self._text("prompt", row), self._text("completion", row)
+        return self._pair(row)
+
+    def _pair(self, row: Row) -> Any:
+        """Texts, or turns where one of them is turns, as TRL has it."""
+        names = self._names("PromptCompletion")
+        values = {role: column(row, name, f"dataset.columns.{role}") for role, name in names.items()}
+        if not any(isinstance(value, list | dict) for value in values.values()):
+            return self._text("prompt", row), self._text("completion", row)
+        if tools_of(row):
+            raise DataError(f"{row.where}: tools go with turns in one column: messages, or dataset.columns.messages")
+        spoken = {
+            role: [{"role": SPEAKER[role], "content": v}] if isinstance(v, str) else v for role, v in values.items()
+        }
+        return tuple(turns_of(turns, row.where, names[role]) for role, turns in spoken.items())
 
     def _alpaca(self, row: Row) -> Any:
         told = {"instruction": self._text("instruction", row), "output": self._text("output", row)}
@@ -100,62 +106,9 @@ class TextReader:
         return text_column(row, self._names(self._layout)[role], f"dataset.columns.{role}")
 
 
-def has_speakers(turns: Any) -> bool:
-    """Whether these are turns in ShareGPT's form."""
-    first = turns[0] if isinstance(turns, list) and turns else None
-    return isinstance(first, dict) and "from" in first and "role" not in first
-
-
-def roles_of(value: Any, where: Where, name: str) -> list[Turn]:
-    """ShareGPT's turns, `{from, value}`, as `{role, content}`.
-
-    Raises:
-        DataError: Names the turn and what is wrong.
-    """
-    if not isinstance(value, list):
-        raise DataError(f"{where}: column {name!r} must be a list of {{from, value}} turns")
-    turns = []
-    for number, turn in enumerate(value):
-        speaker = turn.get("from") if isinstance(turn, dict) else None
-        role = SPEAKERS.get(speaker.lower()) if isinstance(speaker, str) else None
-        if role is None:
-            raise DataError(
-                f"{where}: {name}[{number}].from is {speaker!r}; it must be one of {', '.join(SPEAKERS)}. Turns of "
-                "{role, content} are the layout Messages"
-            )
-        if not isinstance(turn.get("value"), str):
-            raise DataError(f"{where}: {name}[{number}].value must be text")
-        turns.append({"role": role, "content": turn["value"]})
-    return turns
-
-
-def check_turns(value: Any, where: Where, name: str) -> list[Turn]:
-    """Turns with role and content, one of them the assistant's.
-
-    Raises:
-        DataError: Names the row, the turn and what is wrong.
-    """
-    turns = turns_in(value, where, name)
-    if not any(turn["role"] == "assistant" for turn in turns):
-        raise DataError(f"{where}: {name} has no assistant turn, so there is nothing to learn")
-    return turns
-
-
-def turns_in(value: Any, where: Where, name: str) -> list[Turn]:
-    """Turns with role and content, whoever speaks. Raises DataError likewise."""
-    if not isinstance(value, list) or not value:
-        raise DataError(f"{where}: column {name!r} must be a list of {{role, content}} turns")
-    for number, turn in enumerate(value):
-        if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
-            raise DataError(f"{where}: {name}[{number}] has no role; a turn is {{role, content}}")
-        if not isinstance(turn.get("content"), str) and not turn.get("tool_calls"):
-            raise DataError(f"{where}: {name}[{number}].content must be text")
-    return value
-
-
 def in_form_for(content: Any, tokenizer: Any) -> Any:
     """Alpaca's columns as turns for a model with a chat template, else as Alpaca's own prompt; the rest as it is."""
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or "turns" in content:
         return content
     if tokenizer.chat_template:
         return alpaca_turns(content)

@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.parts import Parts
+from finetune_trainer.data.rows import Rows
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.tokenizer import load_tokenizer
 
@@ -45,5 +48,5 @@ class TextTask:
                 "they do not belong together"
             )
 
-    def rows(self, encoded: Encoded, max_length: int) -> list[list[int]]:
-        return [[index] for index in range(len(encoded))]
+    def rows(self, encoded: Encoded, max_length: int) -> Rows:
+        return Rows.of_one(np.arange(len(encoded)))

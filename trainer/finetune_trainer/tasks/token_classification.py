@@ -1,5 +1,6 @@
 """A tag for each word of a text: named entities."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from peft import TaskType
@@ -13,6 +14,7 @@ from finetune_trainer.data.entities import OUTSIDE, Entity, marked_spans, tagged
 from finetune_trainer.data.examples import Example, column, text_column
 from finetune_trainer.data.parts import Parts
 from finetune_trainer.data.reading import Row
+from finetune_trainer.data.rows import RowOfExamples
 from finetune_trainer.errors import ConfigurationError, DataError
 from finetune_trainer.metrics.entities import EntityScores
 from finetune_trainer.tasks.classes import CLASSIFIER_HEADS, name_classes
@@ -89,7 +91,7 @@ class TokenClassification(CrossEntropy, TextTask):
         return _tagged_tokens([example], processor, labels, truncation=True, max_length=max_length)[0]
 
     def collator(self, processor: Any) -> Collate:
-        def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
+        def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
             examples = [row[0] for row in rows]
             ids, mask = padded_ids(encoded, examples, processor.pad_token_id)
             labels, _ = padded_ids(encoded, examples, NO_LABEL, LABEL)

@@ -75,14 +75,16 @@ class TokenTeacher:
         return MODEL_CLASSES[self._task].from_pretrained(self._folder, dtype=kind, local_files_only=True)
 
 
-def open_token_teacher(teacher: str, task: str, tokenizer: PreTrainedTokenizerBase, run: Run) -> TokenTeacher:
+def open_token_teacher(
+    teacher: str, revision: str | None, task: str, tokenizer: PreTrainedTokenizerBase, run: Run
+) -> TokenTeacher:
     """Fetched once a node, and its vocabulary compared with the student's; nothing is loaded yet.
 
     Raises:
         ConfigurationError: There is no model, or it has other tokens.
     """
     with of_field(FIELD):
-        folder = fetch_teacher(teacher, run)
+        folder = fetch_teacher(teacher, run, revision)
     if not (folder / "config.json").exists():
         adapter = (folder / "adapter_config.json").exists()
         what = "holds an adapter: merge it into its base first" if adapter else "has no config.json, so it is no model"

@@ -1,5 +1,6 @@
 """Kahneman-Tversky optimisation (KTO, Ethayarajh et al. 2024, arXiv:2402.01306)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from finetune_trainer.data.batches import Batch, Collate
 from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.reading import Row
+from finetune_trainer.data.rows import RowOfExamples
 from finetune_trainer.metrics.judgements import JudgedScores
 from finetune_trainer.tasks.pairs import Prompted, completions_batch, encoded_completions
 from finetune_trainer.tasks.preference_rows import JudgedReader
@@ -44,7 +46,7 @@ class UnpairedPreferences(PreferenceTask):
         return _features(ids, int(features.columns[PROMPT][0]), example.label == "good")
 
     def collator(self, processor: Any) -> Collate:
-        def collate(encoded: Encoded, rows: list[list[int]]) -> Batch:
+        def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
             chosen = [row[0] for row in rows]
             texts = [_text(encoded, i) for i in chosen] + [_mismatch(encoded, i) for i in chosen]
             batch = with_reference(completions_batch(texts, processor.pad_token_id), encoded, chosen)
