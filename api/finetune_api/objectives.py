@@ -11,11 +11,18 @@ WITHOUT_DROPOUT = (
     "probabilities are compared with what they were when a completion was written, and dropout would change them; "
     "remove it"
 )
+LIKE_THE_REFERENCE = (
+    "probabilities are compared with those of the model before training, and dropout would change one side alone; "
+    "remove it"
+)
 
 
 def objective_problems(task: Task, training: Training, method: Method) -> Iterator[str]:
     """Objectives of other tasks, and what would do nothing: each names the field and the mend."""
     yield from undistillable(task, training.distillation)
+    if reason := dropout_refusal(task, training):
+        dropouts = {"training.dropout": training.dropout, f"method.{method.name}.dropout": _own_dropout(method)}
+        yield from (f"{field}: {reason}" for field, dropout in dropouts.items() if dropout)
     preference = training.preference
     if preference and task != "PreferenceOptimization":
         yield f"training.preference is for PreferenceOptimization, not {task}; remove it"
@@ -29,17 +36,29 @@ def objective_problems(task: Task, training: Training, method: Method) -> Iterat
         yield "training.labelSmoothing: KTO weighs good and bad completions instead; set undesirableWeight, or use DPO"
 
 
+def dropout_refusal(task: Task, training: Training) -> str | None:
+    """Why the model trains without any dropout, its own included; None where it keeps it."""
+    reinforcement = training.reinforcement
+    if reinforcement and reinforcement.compares_with_written:
+        return WITHOUT_DROPOUT
+    if task == "PreferenceOptimization" or (reinforcement and reinforcement.divergence_in_loss):
+        return LIKE_THE_REFERENCE
+    return None
+
+
 def _reinforcement_problems(training: Training, method: Method) -> Iterator[str]:
     reinforcement = training.reinforcement
     if reinforcement is None:
         yield "training.reinforcement: required for ReinforcementLearning; set its rewards"
     if training.label_smoothing:
         yield "training.labelSmoothing: ReinforcementLearning has no labels; remove it"
+    if training.loss_spike:
+        yield (
+            "training.lossSpike: the loss of ReinforcementLearning is about 0 from the start, of either sign, so no "
+            "multiple of it says anything; remove it"
+        )
     if training.compile:
         yield "training.compile: completions grow token by token, and each length would be compiled; set it to false"
-    if reinforcement and reinforcement.compares_with_written:
-        dropouts = {"training.dropout": training.dropout, f"method.{method.name}.dropout": _own_dropout(method)}
-        yield from (f"{field}: {WITHOUT_DROPOUT}" for field, dropout in dropouts.items() if dropout)
     written = training.batch_size * reinforcement.group_size if reinforcement else 0
     if reinforcement and reinforcement.mini_batches > written:
         yield (

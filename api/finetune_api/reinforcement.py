@@ -156,6 +156,11 @@ class Reinforcement(Schema):
         return self.algorithm == "PPO" or self.updates > 1
 
     @property
+    def divergence_in_loss(self) -> bool:
+        """Whether the loss itself compares with the model before training; else the reward does, or nothing."""
+        return self.algorithm == "GRPO" and self.beta > 0
+
+    @property
     def has_value_head(self) -> bool:
         """Whether a value head is trained beside the model."""
         return self.algorithm == "PPO"

@@ -202,6 +202,13 @@ def test_reinforcement_that_does_not_fit_its_algorithm_is_refused(reinforcement:
         ("Recommendation", {"labelSmoothing": 0.1}, "training.labelSmoothing"),
         ("ReinforcementLearning", {}, "training.reinforcement"),
         ("ReinforcementLearning", {"reinforcement": PPO}, "method.lora.dropout: probabilities are compared"),
+        ("ReinforcementLearning", {"reinforcement": REWARDED}, "method.lora.dropout: probabilities are compared"),
+        ("PreferenceOptimization", {}, "method.lora.dropout: probabilities are compared with those of the model"),
+        (
+            "ReinforcementLearning",
+            {"reinforcement": {**REWARDED, "beta": 0}, "lossSpike": {}},
+            "training.lossSpike: the loss of ReinforcementLearning",
+        ),
         ("TokenClassification", {"distillation": {"teacher": "modelversion://v1"}}, "training.distillation"),
     ],
 )

@@ -283,7 +283,7 @@ CASES = {
         data=preferences,
         metric="accuracy",
         reaches=0.95,
-        method={"lora": {"rank": 4, "dropout": 0.1}},
+        method={"lora": {"rank": 4}},
         training={"preference": {"beta": 0.5}, "maxSteps": 16},
         methods=("promptTuning",),
     ),

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from finetune_api.objectives import dropout_refusal
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.dropout import keep_every_layer, set_dropout, switch_dropout
@@ -46,8 +47,7 @@ def open_pretrained(folder: Path, config: TrainerConfig, task: Task, device: tor
     check_method(model_config, config.task, config.method)
     keep_every_layer(model_config)
     set_dropout(model_config, config.training.dropout)
-    reinforcement = config.training.reinforcement
-    if reinforcement and reinforcement.compares_with_written:
+    if dropout_refusal(config.task, config.training):
         switch_dropout(model_config, 0.0)
     quantization = quantization_of(config.method.qlora, config.training.precision, task.heads)
     if quantization:

@@ -138,7 +138,7 @@ class ReinforcementLearning(CrossEntropy, TextTask):
         settings, ppo = self.settings, self.settings.ppo or Ppo()
         answers = self.answers(model, batch, settings.has_value_head and ppo.entropy_weight > 0)
         # GRPO alone pays for moving away from the reference in the loss; the others in the reward.
-        price = settings.beta if settings.algorithm == "GRPO" else 0.0
+        price = settings.beta if settings.divergence_in_loss else 0.0
         clip_range = settings.clip_range or DEFAULT_CLIP_RANGE
         losses = policy_losses(answers.log_probabilities, batch, price, clip_range)
         if answers.values is not None:
