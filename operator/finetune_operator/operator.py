@@ -85,7 +85,12 @@ def build_runtime(api: HttpKubeApi, options: Options) -> Runtime:
     elector = _elector(api, options)
     writer = ProgressWriter(api, jobs)
     certificate = _certificate(options)
-    JobMetrics([cache.fine_tune_jobs for cache in jobs], REGISTRY, lambda: elector is None or elector.leading)
+    JobMetrics(
+        [cache.fine_tune_jobs for cache in jobs],
+        REGISTRY,
+        lambda: elector is None or elector.leading,
+        pods_report=bool(options.progress_url),
+    )
     runtime = Runtime(
         controllers=_controllers(api.fenced(elector.check) if elector else api, jobs, servings, recorder, options),
         elector=elector,

@@ -117,6 +117,13 @@ async def test_exception_is_logged_counted_and_tried_again(caplog: pytest.LogCap
     assert REGISTRY.get_sample_value("controller_runtime_reconcile_panics_total", {"controller": "failing"}) == 1
 
 
+def test_failures_are_counted_from_zero() -> None:
+    """An alert on `increase()` does not see the first count of a series that begins with it."""
+    Running(name="fresh")
+    for name in ("controller_runtime_reconcile_panics_total", "controller_runtime_reconcile_errors_total"):
+        assert REGISTRY.get_sample_value(name, {"controller": "fresh"}) == 0
+
+
 async def test_cancelled_call_inside_a_reconcile_is_a_failure_and_not_the_end() -> None:
     cancelled = []
 

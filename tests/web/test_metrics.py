@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from controllers.cluster_user import ClusterUser
 from controllers.operator_under_test import OperatorUnderTest
+from finetune_operator.plan.timestamps import parse_time
 from finetune_operator.web.metrics import PHASES, JobMetrics
 from plan.builders import last_words
 from promlint import problems
@@ -18,9 +19,11 @@ Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
 
 
 class Scrape:
-    def __init__(self, operator: OperatorUnderTest, leading: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, operator: OperatorUnderTest, leading: Callable[[], bool] = lambda: True, *, pods_report: bool = True
+    ) -> None:
         self.registry = CollectorRegistry()
-        JobMetrics([operator.caches.fine_tune_jobs], self.registry, leading)
+        JobMetrics([operator.caches.fine_tune_jobs], self.registry, leading, pods_report=pods_report)
 
     def text(self) -> str:
         return generate_latest(self.registry).decode()
@@ -80,13 +83,14 @@ async def test_a_jobs_life_in_numbers(user: ClusterUser, operator: OperatorUnder
     assert scrape.value("finetune_jobs", phase="Succeeded") == 1
 
 
-async def cached(operator: OperatorUnderTest, field: str) -> None:
-    """Until the cache, which the metrics read, shows the field."""
+async def cached(operator: OperatorUnderTest, field: str, value: Any = None) -> None:
+    """Until the cache, which the metrics read, shows the field, with that value where one is given."""
     from controllers.cluster_user import eventually
 
     async def there() -> bool:
         job = operator.caches.fine_tune_jobs.get("ml", "tickets")
-        return bool(job and (job.get("status") or {}).get(field))
+        found = ((job or {}).get("status") or {}).get(field)
+        return bool(found) and value in (None, found)
 
     async def dump() -> str:
         return str(operator.caches.fine_tune_jobs.get("ml", "tickets"))
@@ -108,6 +112,32 @@ async def test_a_finished_job_leaves_no_series_of_its_own(
 
 async def test_every_phase_is_there_from_the_beginning(scrape: Scrape) -> None:
     assert {dict(labels)["phase"] for labels in scrape.samples()["finetune_jobs"]} == set(PHASES)
+
+
+async def test_counters_that_alerts_watch_are_there_before_the_first_count(scrape: Scrape) -> None:
+    for cause in ("NodeLost", "Preempted", "Crash", "Unknown"):
+        assert scrape.value("finetune_job_restarts_total", cause=cause) == 0
+    for result in ("Succeeded", "Failed"):
+        assert scrape.value("finetune_jobs_finished_total", result=result) == 0
+
+
+async def test_a_job_that_has_never_reported_is_silent_since_its_pods_run(
+    user: ClusterUser, operator: OperatorUnderTest, scrape: Scrape
+) -> None:
+    told_nothing = Scrape(operator, pods_report=False)
+    await user.apply()
+    running = await user.phase("Running")
+    since = next(one for one in running["status"]["conditions"] if one["type"] == "Running")["lastTransitionTime"]
+    await cached(operator, "phase", "Running")
+    job = {"namespace": "ml", "name": "tickets"}
+    moment = parse_time(since)
+    assert moment
+    assert scrape.value("finetune_job_last_report_timestamp_seconds", **job) == moment.timestamp()
+    assert told_nothing.value("finetune_job_last_report_timestamp_seconds", **job) is None
+    await report(user, step=1, totalSteps=10, updatedAt="2026-01-01T00:00:00Z")
+    await cached(operator, "progress")
+    heard = scrape.value("finetune_job_last_report_timestamp_seconds", **job)
+    assert heard == moment.timestamp(), "what was heard of an attempt before counts no more"
 
 
 async def test_a_standby_reports_no_jobs(user: ClusterUser, operator: OperatorUnderTest) -> None:

@@ -94,6 +94,8 @@ class Controller:
         self._successes = RECONCILES.labels(name, "success")
         self._requeues = RECONCILES.labels(name, "requeue_after")
         MAX_WORKERS.labels(name).set(workers)
+        # A counter that appears with its first count has not increased, as Prometheus sees it.
+        self._errors, self._panics = RECONCILE_ERRORS.labels(name), RECONCILE_PANICS.labels(name)
 
     def watch(self, informer: Informer, to_keys: ToKeys = own_key, *, when: Concerns = always) -> None:
         """Enqueues the keys of the old and of the new object at every change that `when` does not leave out.
@@ -198,7 +200,7 @@ class Controller:
             log.debug("%s %s/%s: %s", self.name, *key, error)
         else:
             RECONCILES.labels(self.name, "error").inc()
-            RECONCILE_ERRORS.labels(self.name).inc()
+            self._errors.inc()
             self._log_failure(key, error)
         if isinstance(error, ApiError) and error.retry_after:
             self.queue.add_after(key, error.retry_after)
@@ -209,5 +211,5 @@ class Controller:
         if isinstance(error, ApiError):
             log.warning("%s %s/%s: %s", self.name, *key, error)
             return
-        RECONCILE_PANICS.labels(self.name).inc()
+        self._panics.inc()
         log.error("%s %s/%s: reconcile failed", self.name, *key, exc_info=error)

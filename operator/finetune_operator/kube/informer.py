@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -81,7 +82,7 @@ class Informer:
         self._handlers: Handlers = []
         self._version: str | None = None
         self._doubts = 0
-        self._heard_at = time.monotonic()
+        self._heard_at = self._moved_at = time.monotonic()
         self._labels = (kind.plural, namespace or "")
         INFORMER_AGE.labels(*self._labels).set_function(self.last_event_age)
         INFORMER_OBJECTS.labels(*self._labels).set_function(lambda: len(self._store))
@@ -113,6 +114,10 @@ class Informer:
         """Seconds since the server was last heard: an event, a bookmark, a list."""
         return time.monotonic() - self._heard_at
 
+    def stuck_for(self) -> float:
+        """Seconds since it last did anything, a failed request included, beyond a pause that it meant to make."""
+        return max(0.0, time.monotonic() - self._moved_at)
+
     @property
     def name(self) -> str:
         """For logs and probes: the kind, and the namespace when it is only one."""
@@ -127,6 +132,7 @@ class Informer:
         """Until cancelled. Failures are logged, counted and tried again; none ends it."""
         self._heard()
         while True:
+            self._moved_at = time.monotonic()
             try:
                 await self._list_and_watch()
             except ApiError as error:
@@ -148,6 +154,7 @@ class Informer:
         wait = max(self._backoff.next(), error.retry_after or 0.0)
         self._doubt(error)
         log.warning("%s: %s; again in %.1f s", self.name, error, wait)
+        self._moved_at = time.monotonic() + wait
         await asyncio.sleep(wait)
 
     def _doubt(self, error: ApiError) -> None:
@@ -184,7 +191,9 @@ class Informer:
                 return items, str(metadata.get("resourceVersion") or "")
 
     async def _page(self, limit: int, continue_: str) -> tuple[PackedItems, Object]:
+        self._moved_at = math.inf  # in the queue: whoever has its turn answers for all
         async with self._paging:
+            self._moved_at = time.monotonic()
             page = await self._api.list(self.kind, self.namespace, limit=limit, continue_=continue_, **self._selectors)
             return [self._store.packed_form(raw) for raw in page.get("items") or ()], page.get("metadata") or {}
 
@@ -231,7 +240,7 @@ class Informer:
         self._doubts = 0
 
     def _heard(self) -> None:
-        self._heard_at = time.monotonic()
+        self._heard_at = self._moved_at = time.monotonic()
 
     def _notify(self, old: Object | None, new: Object | None) -> None:
         for handler in self._handlers:

@@ -39,7 +39,10 @@ class LoopLag:
 
 
 class Probes:
-    """Alive = the loop turns and every informer hears the API server. Ready = caches full, not shutting down.
+    """Alive = the event loop turns and every informer goes on trying. Ready = caches full, not shutting down.
+
+    An API server that is silent is no reason to die: a restart brings it back no sooner, and would take down every
+    replica at once, webhooks and progress receivers included. `informer_last_event_age_seconds` tells of it.
 
     Leadership is no part of either: a standby is ready, its webhooks serve.
     """
@@ -48,12 +51,12 @@ class Probes:
         self,
         informers: Sequence[Informer],
         *,
-        silence_limit: float = 150.0,
+        stuck_limit: float = 300.0,
         registry: CollectorRegistry = REGISTRY,
         lag: LoopLag | None = None,
     ) -> None:
         self._informers = informers
-        self._silence_limit = silence_limit
+        self._stuck_limit = stuck_limit
         self._registry = registry
         self.lag = lag or LoopLag()
         self.shutting_down = False
@@ -71,8 +74,8 @@ class Probes:
         return app
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        heard = {f"informer-{i.name}": self._silence(i) for i in self._informers}
-        return _verdict({"event-loop": self.lag.check()} | heard)
+        moving = {f"informer-{i.name}": self._stuck(i) for i in self._informers}
+        return _verdict({"event-loop": self.lag.check()} | moving)
 
     async def _readyz(self, _: web.Request) -> web.Response:
         synced = {f"informer-{i.name}": self._unsynced(i) for i in self._informers}
@@ -84,9 +87,9 @@ class Probes:
     def _stopping(self) -> str | None:
         return "shutting down" if self.shutting_down else None
 
-    def _silence(self, informer: Informer) -> str | None:
-        age = informer.last_event_age()
-        return f"nothing heard for {age:.0f} s" if age >= self._silence_limit else None
+    def _stuck(self, informer: Informer) -> str | None:
+        seconds = informer.stuck_for()
+        return f"stuck for {seconds:.0f} s" if seconds >= self._stuck_limit else None
 
     def _unsynced(self, informer: Informer) -> str | None:
         return None if informer.synced.is_set() else "not yet listed"

@@ -14,13 +14,15 @@ from prometheus_client.registry import Collector
 
 from finetune_api.fine_tune_job import FineTuneJobStatus
 from finetune_operator.kube.informer import Informer
-from finetune_operator.plan.conditions import is_true
+from finetune_operator.plan.causes import Cause
+from finetune_operator.plan.conditions import find_condition
 from finetune_operator.plan.timestamps import parse_time
 from finetune_operator.web.goodput import recovery_seconds, seconds_spent
 
 Resource = dict[str, Any]
 PHASES: tuple[str, ...] = get_args(FineTuneJobStatus.model_fields["phase"].annotation)
 FINISHED = ("Succeeded", "Failed")
+RESTARTED = [cause for cause in Cause if cause not in (Cause.SUCCEEDED, Cause.SUSPENDED, Cause.RESIZED)]
 DURATIONS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 12 * 3600, 86400, 7 * 86400)
 GAUGES = {
     "finetune_job_progress_ratio": ("Share of the training steps that are done, 0 to 1.", "percent", 0.01),
@@ -35,9 +37,18 @@ class JobMetrics(Collector):
     The informers have the index `phase`: a scrape looks at unfinished jobs only.
     """
 
-    def __init__(self, informers: Sequence[Informer], registry: CollectorRegistry, leading: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        informers: Sequence[Informer],
+        registry: CollectorRegistry,
+        leading: Callable[[], bool],
+        *,
+        pods_report: bool = True,
+    ) -> None:
         self._informers = informers
         self._leading = leading
+        self._pods_report = pods_report
+        """Pods were told where to: one that never does is silent."""
         self.restarts = Counter("finetune_job_restarts", "Attempts started again.", ["cause"], registry=registry)
         self.finished = Counter("finetune_jobs_finished", "Jobs that ended.", ["result"], registry=registry)
         self.queued = _histogram(
@@ -62,6 +73,11 @@ class JobMetrics(Collector):
             ["namespace", "use"],
             registry=registry,
         )
+        # A counter that appears with its first count has not increased, as Prometheus sees it.
+        for cause in RESTARTED:
+            self.restarts.labels(cause)
+        for result in FINISHED:
+            self.finished.labels(result)
         self._furthest: dict[str, int] = {}
         """Step that each job has reached, over all its attempts, by uid. Standbys follow it too."""
         registry.register(self)
@@ -77,8 +93,9 @@ class JobMetrics(Collector):
         for name, (text, field, scale) in GAUGES.items():
             yield _by_job(name, text, _values(unfinished, field, scale))
         yield _by_job("finetune_job_stragglers", "Ranks that hold the others up.", _stragglers(unfinished))
-        text = "Unix time at which rank 0 was last heard, of jobs whose pods run."
-        yield _by_job("finetune_job_last_report_timestamp_seconds", text, _last_reports(unfinished))
+        text = "Unix time at which rank 0 was last heard, or all pods ran if that was later; of jobs whose pods run."
+        reports = _last_reports(unfinished) if self._pods_report else ()
+        yield _by_job("finetune_job_last_report_timestamp_seconds", text, reports)
 
     def on_change(self, old: Resource | None, new: Resource | None) -> None:
         """Counts a transition once: what was there at start-up already is history."""
@@ -174,9 +191,11 @@ def _stragglers(jobs: Iterable[Resource]) -> Iterator[tuple[Resource, float]]:
 def _last_reports(jobs: Iterable[Resource]) -> Iterator[tuple[Resource, float]]:
     for job in jobs:
         status = _status(job)
-        reported = parse_time((status.get("progress") or {}).get("updatedAt"))
-        if reported and is_true(status.get("conditions"), "Running"):
-            yield job, reported.timestamp()
+        running = find_condition(status.get("conditions"), "Running") or {}
+        if running.get("status") == "True":
+            reported = (status.get("progress") or {}).get("updatedAt")
+            moments = [parse_time(text) for text in (running["lastTransitionTime"], reported)]
+            yield job, max(moment.timestamp() for moment in moments if moment)
 
 
 def _by_job(name: str, text: str, values: Iterable[tuple[Resource, float]]) -> GaugeMetricFamily:
