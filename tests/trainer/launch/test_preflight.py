@@ -16,7 +16,8 @@ from finetune_api.names import ENV_MEMORY_LIMIT
 from finetune_api.trainer_config import TrainerConfig
 from finetune_storage.errors import NotFoundError
 from finetune_trainer.errors import ConfigurationError, DataError
-from finetune_trainer.launch.preflight import memory_estimate, preflight, warn_of_memory
+from finetune_trainer.launch.memory_estimate import gpu_memory, memory_estimate, warn_of_memory
+from finetune_trainer.launch.preflight import preflight
 from trainer.jobs import job, write_jsonl
 
 ROWS = [{"text": "the parcel never came", "label": "delivery"}, {"text": "refund the invoice", "label": "billing"}]
@@ -122,6 +123,45 @@ def test_too_little_memory_is_a_warning(
     assert memory_estimate(method, 600, 2) == 2 * memory_estimate(method, 600, 1)
     (tmp_path / "memory.max").write_text("max\n")
     assert warn_of_memory(config, 10**15, tmp_path / "memory.max") is None
+
+
+TWO_GPUS = """#!/bin/sh
+test "$*" = "--query-gpu=memory.total --format=csv,noheader,nounits" || exit 2
+printf '81559\\n81559\\n'
+"""
+
+
+def test_gpus_tell_their_memory_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpu_memory() == []
+    program = tmp_path / "nvidia-smi"
+    program.write_text(TWO_GPUS)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert gpu_memory() == [81559 * 2**20] * 2
+    program.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'; exit 9\n")
+    assert gpu_memory() == []
+
+
+@pytest.mark.parametrize(
+    ("distributed", "method", "told"),
+    [
+        ({"processesPerNode": 2}, "full", "need about 89.4 GiB on each GPU, of which the smallest has 79.6 GiB"),
+        ({"processesPerNode": 2}, "lora", None),
+        ({"processesPerNode": 2, "fsdp": {}}, "full", None),
+        ({"engine": "DeepSpeed", "processesPerNode": 2, "deepspeed": {"zeroStage": 2}}, "full", "on each GPU"),
+    ],
+)
+def test_what_a_gpu_cannot_hold_is_a_warning(
+    tmp_path: Path, model: Path, train: Path, distributed: dict[str, Any], method: str, told: str | None
+) -> None:
+    config = job(tmp_path, model, train, method={method: {}})
+    config = TrainerConfig.model_validate(config.wire() | {"distributed": distributed})
+    warned = warn_of_memory(config, 6_000_000_000, None, [81559 * 2**20] * 2)
+    assert told in warned if told and warned else (told, warned) == (None, None)
+    (tmp_path / "memory.max").write_text(f"{40 * 2**30}\n")
+    loading = warn_of_memory(config, 6_000_000_000, tmp_path / "memory.max", [81559 * 2**20] * 2)
+    assert "need about 44.7 GiB in 2 processes of a pod that has 40 GiB" in (loading or "")
 
 
 RUN = """

@@ -8,9 +8,8 @@ place, a pod that only looks says so in its last words, too.
 
 import json
 import logging
-import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from math import prod
@@ -21,7 +20,6 @@ from finetune_api.artifact import DESCRIPTION_FILE
 from finetune_api.dataset import DataFile
 from finetune_api.distillation import WRITING
 from finetune_api.model_reference import ModelReference
-from finetune_api.names import ENV_MEMORY_LIMIT
 from finetune_api.reports import ReportedPreflight, TerminationMessage
 from finetune_api.trainer_config import TrainerConfig
 from finetune_storage import Storage, open_storage
@@ -30,6 +28,7 @@ from finetune_storage.local import LocalStorage
 from finetune_storage.location import Entry
 from finetune_trainer import termination
 from finetune_trainer.errors import ConfigurationError, DataError, TrainerError, of_field
+from finetune_trainer.launch.memory_estimate import MEMORY_LIMIT, gpu_memory, warn_of_memory
 from finetune_trainer.progress import Receiver, Reporter
 from finetune_trainer.redaction import redact
 
@@ -38,14 +37,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MESSAGE_LIMIT = 1024
-MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 WEIGHTS = "model*.safetensors"
 """What transformers loads; the weights of a repository may be there again in other forms."""
 HEADERS_AT_ONCE = 8
-BYTES_PER_WEIGHT = {"full": 16.0, "qlora": 0.6}
-"""Full: weights, gradients and two moments of Adam in float32. QLoRA: 4 bits and their scales."""
-FROZEN_BYTES_PER_WEIGHT = 4.0
-"""Of every other method: the base in float32; what is trained is small beside it."""
 
 
 def preflight(config: TrainerConfig, limit_file: Path | None = MEMORY_LIMIT) -> ReportedPreflight:
@@ -61,7 +55,7 @@ def preflight(config: TrainerConfig, limit_file: Path | None = MEMORY_LIMIT) -> 
     except UnavailableError as error:
         log.warning("preflight: %s; the workers will try again", error)
         return found("Unknown", "StorageUnavailable", f"{error}; the workers try again")
-    if warning := warn_of_memory(config, weights, limit_file):
+    if warning := warn_of_memory(config, weights, limit_file, gpu_memory()):
         return found("True", "MemoryShort", warning)
     log.info("preflight: model and data are there")
     return found("True", "Passed", "; ".join((_of_model(config, weights), *map(_of_data, rows.items()))))
@@ -187,35 +181,3 @@ def _files(storage: Storage) -> list[Entry]:
             storage.fetch(Path())
         raise NotFoundError(f"{storage.uri}: there are no files; correct the place, or put them there")
     return files
-
-
-def memory_estimate(method: str, weights: int, processes: int) -> int:
-    """Bytes for weights, gradients and optimizer states of a pod's processes; activations come on top."""
-    return round(weights * BYTES_PER_WEIGHT.get(method, FROZEN_BYTES_PER_WEIGHT) * processes)
-
-
-def warn_of_memory(config: TrainerConfig, weights: int | None, limit_file: Path | None = MEMORY_LIMIT) -> str | None:
-    """Of the pod's own memory: on GPUs the model is loaded there first, on CPUs it stays there."""
-    limit = _memory_limit(limit_file)
-    if weights is None or limit is None:
-        return None
-    needed = memory_estimate(config.method.name, weights, config.distributed.processes_per_node)
-    if needed <= limit:
-        return None
-    text = (
-        f"{weights / 1e6:.0f} million weights with method {config.method.name} need about {needed / 2**30:.3g} GiB in "
-        f"{config.distributed.processes_per_node} processes of a pod that has {limit / 2**30:.3g} GiB; raise "
-        "resources.limits.memory, or use lora or qlora"
-    )
-    log.warning("preflight: %s", text)
-    return text
-
-
-def _memory_limit(file: Path | None, environment: Mapping[str, str] = os.environ) -> int | None:
-    """What the pod asked for, by the downward API, and what the kernel holds it to."""
-    try:
-        enforced = file.read_text().strip() if file else ""
-    except OSError:  # no cgroup v2
-        enforced = ""
-    limits = (environment.get(ENV_MEMORY_LIMIT, ""), enforced)
-    return min((int(text) for text in limits if text.isdigit() and int(text)), default=None)
