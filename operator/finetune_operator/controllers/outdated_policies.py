@@ -46,12 +46,13 @@ class OutdatedPolicies:
             log.warning("the cache still shows NetworkPolicies that were deleted %g s ago", SECONDS)
 
     async def _delete(self, policy: Resource) -> bool:
+        """Whether the caches are to forget it."""
         namespace, name = _place(policy)
         try:
             await self._api.delete(NETWORK_POLICIES, name, namespace, uid=policy["metadata"]["uid"])
         except ApiError as error:
-            log.warning("NetworkPolicy %s/%s, which no gang needs, cannot be deleted: %s", namespace, name, error)
-            return False
+            log.warning("NetworkPolicy %s/%s, which no gang needs, is not deleted: %s", namespace, name, error)
+            return error.unreachable  # it may be
         log.info("NetworkPolicy %s/%s: deleted, as no gang needs it", namespace, name)
         return True
 
