@@ -18,6 +18,7 @@ from finetune_operator.kube.events import EventRecorder
 from finetune_operator.kube.informer import Informer
 from finetune_operator.kube.leader_election import LeaseElector, LeaseTiming
 from finetune_operator.kube.metrics import REGISTRY
+from finetune_operator.kube.probes import metrics_app
 from finetune_operator.kube.runtime import Runtime
 from finetune_operator.kube.servers import Server
 from finetune_operator.plan.settings import Settings
@@ -100,7 +101,7 @@ def build_runtime(api: HttpKubeApi, options: Options) -> Runtime:
         probe_host=options.bind_address,
         background=[writer.run, jobs[0].api_groups.run, *([certificate.run] if certificate else [])],
     )
-    runtime.servers.append(Server(runtime.probes.app(), options.metrics_port, options.bind_address))
+    runtime.servers.append(Server(metrics_app(), options.metrics_port, options.bind_address))
     _add_webhooks(runtime, api, jobs, options)
     return runtime
 

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from finetune_operator.kube.client import HttpKubeApi
 from finetune_operator.kube.informer import Informer
-from finetune_operator.kube.probes import LoopLag, Probes
+from finetune_operator.kube.probes import LoopLag, Probes, metrics_app
 from finetune_operator.kube.servers import Server
 from kube.fault_server import FaultServer
 from kube.watcher import THINGS, Watcher
@@ -30,8 +31,8 @@ async def serve() -> AsyncIterator:
     opened: list[Server] = []
     async with aiohttp.ClientSession() as session:
 
-        async def start(probes: Probes) -> Probed:
-            server = Server(probes.app(), 0, "127.0.0.1")
+        async def start(probes: Probes, app: web.Application | None = None) -> Probed:
+            server = Server(app or probes.app(), 0, "127.0.0.1")
             await server.start()
             opened.append(server)
             return Probed(probes, session, server.port)
@@ -132,8 +133,13 @@ async def test_checks_of_others_count(serve) -> None:
     assert (await probed.ask("/readyz"))[0] == 200
 
 
+async def test_the_port_that_is_open_to_everybody_shows_no_metrics(serve) -> None:
+    assert (await (await serve(Probes([]))).ask("/metrics"))[0] == 404
+    assert (await (await serve(Probes([]), metrics_app())).ask("/healthz"))[0] == 404
+
+
 async def test_metrics_are_readable_and_carry_the_known_names(api: HttpKubeApi, serve) -> None:
-    probed = await serve(Probes([]))
+    probed = await serve(Probes([]), metrics_app())
     async with Watcher(api):
         code, text = await probed.ask("/metrics")
     assert code == 200

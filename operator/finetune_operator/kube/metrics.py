@@ -14,7 +14,7 @@ from prometheus_client import (
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REGISTRY = CollectorRegistry()
-"""Everything that the probe server's /metrics shows; domain collectors register here too."""
+"""Everything that /metrics shows; domain collectors register here too."""
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 GCCollector(registry=REGISTRY)

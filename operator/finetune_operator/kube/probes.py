@@ -1,4 +1,4 @@
-"""What the kubelet and Prometheus ask: /healthz, /readyz, /metrics."""
+"""What the kubelet asks (/healthz, /readyz), and what Prometheus asks (/metrics): two applications, two ports."""
 
 import asyncio
 import time
@@ -52,12 +52,10 @@ class Probes:
         informers: Sequence[Informer],
         *,
         stuck_limit: float = 300.0,
-        registry: CollectorRegistry = REGISTRY,
         lag: LoopLag | None = None,
     ) -> None:
         self._informers = informers
         self._stuck_limit = stuck_limit
-        self._registry = registry
         self.lag = lag or LoopLag()
         self.shutting_down = False
         self._ready: dict[str, Check] = {"shutdown": self._stopping}
@@ -70,7 +68,6 @@ class Probes:
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics)
         return app
 
     async def _healthz(self, _: web.Request) -> web.Response:
@@ -81,9 +78,6 @@ class Probes:
         synced = {f"informer-{i.name}": self._unsynced(i) for i in self._informers}
         return _verdict({name: check() for name, check in self._ready.items()} | synced)
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
     def _stopping(self) -> str | None:
         return "shutting down" if self.shutting_down else None
 
@@ -93,6 +87,17 @@ class Probes:
 
     def _unsynced(self, informer: Informer) -> str | None:
         return None if informer.synced.is_set() else "not yet listed"
+
+
+def metrics_app(registry: CollectorRegistry = REGISTRY) -> web.Application:
+    """On a port of its own: the kubelet's is open to everybody, and metrics name namespaces and jobs."""
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    return app
 
 
 def _verdict(results: dict[str, str | None]) -> web.Response:
