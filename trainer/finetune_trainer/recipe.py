@@ -40,6 +40,7 @@ from finetune_trainer.models.compilation import check_compiler, compile_layers, 
 from finetune_trainer.models.from_data import base_model
 from finetune_trainer.models.fused_head import FusedHead, fused_head
 from finetune_trainer.models.load import LoadedModel
+from finetune_trainer.models.packed_texts import check_packing
 from finetune_trainer.models.pretrained import open_pretrained
 from finetune_trainer.models.quantization import keep_format
 from finetune_trainer.models.quiet import quiet_libraries
@@ -270,8 +271,12 @@ def faster_steps(
     model: Any, task: Task, feed: Feed, training: Training, device: torch.device, ranks: Ranks
 ) -> FusedHead | None:
     """What makes steps cheaper and leaves their results as they are; the model of rank 0 is on the device."""
-    if training.packing and not training.compile:  # which texts a row holds is no part of a compiled layer
-        feed.collate = attend_by_segment(model, feed.collate)
+    if training.packing:
+        with_masks = feed.collate
+        if not training.compile:  # which texts a row holds is no part of a compiled layer
+            feed.collate = attend_by_segment(model, feed.collate)
+        with precision_context(training.precision, device):
+            check_packing(model, feed.encoded, (with_masks, feed.collate), device, ranks)
     head = None
     if not training.label_smoothing and not training.distillation:
         with precision_context(training.precision, device):
