@@ -1,6 +1,7 @@
 """The progress receiver against a real API server: who may report, and what becomes of a report."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from finetune_api.names import PROGRESS_FIELD_MANAGER, progress_audience
 from finetune_local.cluster import Cluster
 from finetune_operator.kinds import FINE_TUNE_JOBS
 from finetune_operator.kube.resources import PODS, SERVICE_ACCOUNTS
+from finetune_operator.web import progress_token
+from finetune_operator.web.progress_token import REVIEWS_OF_ONE_JOB
 from plan.builders import last_words
 from web.receiver_under_test import ReceiverUnderTest, projected_token
 
@@ -242,6 +245,39 @@ async def test_a_verdict_is_remembered_for_a_minute(
     receiver.wait(61)
     assert await receiver.post(token) == 204
     assert operator.api.requests["post"] == 2
+
+
+async def test_a_refusal_is_remembered_for_some_seconds_and_drives_no_verdict_out(
+    user: ClusterUser, operator: OperatorUnderTest, receiver: ReceiverUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_token, "REMEMBERED_TOKENS", 2)
+    job, pod = await running_job(user)
+    token = await projected_token(user.api, job, pod)
+    assert await receiver.post(token) == 204
+    for nonsense in ("a.a.a", "a.a.a", "b.b.b", "c.c.c", "c.c.c"):
+        assert await receiver.post(nonsense) == 401
+    assert await receiver.post(token) == 204
+    assert operator.api.requests["post"] == 1 + 3
+    receiver.wait(11)
+    assert await receiver.post("c.c.c") == 401
+    assert operator.api.requests["post"] == 1 + 4
+
+
+async def test_a_flood_of_unknown_tokens_holds_up_one_job_alone(
+    cluster: Cluster, user: ClusterUser, operator: OperatorUnderTest, receiver: ReceiverUnderTest
+) -> None:
+    job, pod = await running_job(user)
+    other, other_pod = await running_job(user, "other")
+    token, theirs = await projected_token(user.api, job, pod), await projected_token(user.api, other, other_pod)
+    before = operator.api.requests["post"]
+    cluster.server.cluster.faults.delay_seconds = 0.5
+    flood = [asyncio.create_task(receiver.post(f"{number}.x.x")) for number in range(40)]
+    assert await asyncio.wait_for(flood[-1], 10) == 503
+    assert await receiver.post(theirs, job="other") == 204
+    codes = Counter(await asyncio.gather(*flood))
+    assert codes == {401: REVIEWS_OF_ONE_JOB, 503: 40 - REVIEWS_OF_ONE_JOB}
+    assert operator.api.requests["post"] - before == REVIEWS_OF_ONE_JOB + 1
+    assert await receiver.post(token) == 204, "and that one only while it lasts"
 
 
 async def test_a_report_survives_a_conflicting_write(

@@ -1,7 +1,7 @@
 """The progress receiver: rank 0 of each gang posts here, about once a second.
 
 204 taken; 400 not a report; 401 no valid token; 403 a token of someone else; 404 no such job; 409 not the current
-attempt, or the job is finished; 413 too large; 503 the API server cannot be asked.
+attempt, or the job is finished; 413 too large; 503 the API server cannot be asked, or is asked too much for this job.
 """
 
 import logging
@@ -15,7 +15,7 @@ from finetune_api.reports import MAX_REPORT_BYTES, ProgressReport
 from finetune_operator.controllers.job_caches import JobCaches, cache_of
 from finetune_operator.kube.errors import ApiError
 from finetune_operator.plan.conditions import is_true
-from finetune_operator.web.progress_token import Bearer, TokenReviewer, Unauthenticated
+from finetune_operator.web.progress_token import Bearer, Overloaded, TokenReviewer, Unauthenticated
 from finetune_operator.web.progress_writer import ProgressWriter
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ class ProgressReceiver:
             return await self._reviewer.review(token, job)
         except Unauthenticated as error:
             raise web.HTTPUnauthorized(text=str(error)) from error
+        except Overloaded as error:
+            raise web.HTTPServiceUnavailable(text=str(error), headers={"Retry-After": "1"}) from error
         except ApiError as error:
             log.warning("token review: %s", error)
             raise web.HTTPServiceUnavailable(text="the API server cannot be asked") from error

@@ -4,12 +4,13 @@ The token's audience names the job, so the API server vouches for it (TokenRevie
 must be a live one of the gang. A pod that merely asks for the audience is none of the job's.
 """
 
+import asyncio
 import hashlib
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from finetune_api.names import progress_audience
 from finetune_operator.kube.client import KubeApi
@@ -18,7 +19,19 @@ TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 POD_NAME = "authentication.kubernetes.io/pod-name"
 POD_UID = "authentication.kubernetes.io/pod-uid"
 REMEMBERED_SECONDS = 60.0
+REFUSED_SECONDS = 10.0
+"""Short: the API server may not know of a new pod yet."""
 REMEMBERED_TOKENS = 10_000
+"""Of each verdict, so that no flood of bad tokens drives out the good ones."""
+PARALLEL_REVIEWS = 8
+"""Anyone who reaches the receiver can cause them: most connections to the API server stay free for the others."""
+REVIEWS_OF_ONE_JOB = 4
+"""One pod of a gang reports; who floods one job's address holds up that job alone."""
+
+
+Verdict = TypeVar("Verdict")
+Key = tuple[str, str]
+"""Hash of the token, and the audience."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +47,49 @@ class Unauthenticated(Exception):
     """401: no token, or one that the API server does not accept for this job."""
 
 
+class Overloaded(Exception):
+    """503: too many tokens for this job that nobody knows are being looked at."""
+
+
 class TokenReviewer:
-    """Asks the API server, and remembers a yes for at most a minute; a no is never remembered."""
+    """Asks the API server, a few times at once; remembers a yes for at most a minute, a no for some seconds."""
 
     def __init__(self, api: KubeApi, now: Callable[[], float] = time.monotonic) -> None:
         self._api = api
         self._now = now
-        self._known: OrderedDict[tuple[str, str], tuple[float, Bearer]] = OrderedDict()
+        self._known: OrderedDict[Key, tuple[float, Bearer]] = OrderedDict()
+        self._refused: OrderedDict[Key, tuple[float, str]] = OrderedDict()
+        self._asking: Counter[str] = Counter()
+        self._gate = asyncio.Semaphore(PARALLEL_REVIEWS)
 
     async def review(self, token: str, job: dict[str, Any]) -> Bearer:
-        """The pod behind the token. Raises Unauthenticated; ApiError when the API server cannot be asked."""
+        """The pod behind the token. Raises Unauthenticated, Overloaded; ApiError where nobody can be asked."""
         metadata = job["metadata"]
         audience = progress_audience(metadata["namespace"], metadata["name"], metadata["uid"])
         key = (hashlib.sha256(token.encode()).hexdigest(), audience)
         known = self._known.get(key)
         if known and known[0] > self._now():
             return known[1]
-        bearer = await self._ask(token, audience)
-        self._remember(key, bearer)
+        refused = self._refused.get(key)
+        if refused and refused[0] > self._now():
+            raise Unauthenticated(refused[1])
+        return await self._judge(key, token, audience)
+
+    async def _judge(self, key: Key, token: str, audience: str) -> Bearer:
+        if self._asking[audience] >= REVIEWS_OF_ONE_JOB:
+            raise Overloaded("too many unknown tokens for this job at once, try again")
+        self._asking[audience] += 1
+        try:
+            async with self._gate:
+                bearer = await self._ask(token, audience)
+        except Unauthenticated as no:
+            _remember(self._refused, key, (self._now() + REFUSED_SECONDS, str(no)))
+            raise
+        finally:
+            self._asking[audience] -= 1
+            if not self._asking[audience]:
+                del self._asking[audience]
+        _remember(self._known, key, (self._now() + REMEMBERED_SECONDS, bearer))
         return bearer
 
     async def _ask(self, token: str, audience: str) -> Bearer:
@@ -72,8 +110,9 @@ class TokenReviewer:
             raise Unauthenticated("the token is not bound to a pod")
         return Bearer(parts[2], names[0], uids[0])
 
-    def _remember(self, key: tuple[str, str], bearer: Bearer) -> None:
-        self._known[key] = (self._now() + REMEMBERED_SECONDS, bearer)
-        self._known.move_to_end(key)
-        while len(self._known) > REMEMBERED_TOKENS:
-            self._known.popitem(last=False)
+
+def _remember(verdicts: OrderedDict[Key, Verdict], key: Key, verdict: Verdict) -> None:
+    verdicts[key] = verdict
+    verdicts.move_to_end(key)
+    while len(verdicts) > REMEMBERED_TOKENS:
+        verdicts.popitem(last=False)
