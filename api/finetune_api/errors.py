@@ -39,6 +39,16 @@ class Problems(ValueError):
             raise cls(found)
 
 
+MOST_TOLD = 50
+"""Errors of one resource: nobody reads more, and each takes room in the answer."""
+
+
+def told(errors: list[str]) -> list[str]:
+    """As many of the errors as a person can use."""
+    left = len(errors) - MOST_TOLD
+    return errors if left <= 0 else [*errors[:MOST_TOLD], f"and {left} errors more, told once these are mended"]
+
+
 def field_errors(error: ValidationError, model: type[BaseModel]) -> list[FieldError]:
     """Every error of a pydantic validation of `model`, in the order of the fields."""
     return [one for detail in error.errors(include_url=False) for one in _field_errors(detail, model)]

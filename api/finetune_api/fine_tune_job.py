@@ -332,12 +332,15 @@ class FineTuneJobStatus(StatusSchema):
         default_factory=list,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    """Validated, Admitted, Preflight, Running, Growing, Evaluated, Published, Succeeded, Failed, Suspended; and
-    Ready, Reconciling and Stalled of kstatus."""
+    """Validated, Admitted, Preflight, Running, Growing, Evaluated, Published, Succeeded, Failed, Suspended; Planned,
+    when the operator was at a loss; and Ready, Reconciling and Stalled of kstatus."""
     attempt: int = 0
     """Number of the current or last attempt."""
     nodes: int | None = Field(None, description="Pods of the current or last attempt.")
     attempts: list[Attempt] = Field(default_factory=list, max_length=10, description="The last ten.")
+    snapshot_digest: str | None = Field(
+        None, description="Of what the job started with, which the ConfigMap of its first attempt keeps."
+    )
     restarts: Restarts = Field(default_factory=Restarts)
     """Attempts started again, by cause."""
     progress: Progress | None = None

@@ -5,12 +5,12 @@ against each other: the wrong one is `UNKNOWN`, and a check that looks at it dec
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from inspect import signature
 from types import SimpleNamespace
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 
 from finetune_api.errors import FieldError, Problems, field_errors
@@ -18,6 +18,8 @@ from finetune_api.spelling import model_in
 
 Model = TypeVar("Model", bound=BaseModel)
 Check = Callable[[], Iterable[str]]
+MOST_ENTRIES = 100
+"""Of a list that is wrong somewhere: longer ones are refused for their length, and not looked into."""
 LOOKS = (
     "bool eq ne lt le gt ge hash contains iter len getitem call str repr format int float index "
     "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow neg abs or ror and rand"
@@ -72,19 +74,20 @@ def _as_far_as_known(model: type[BaseModel], raw: Any, path: str, errors: list[s
     """The model, with whatever of it can be read."""
     if not isinstance(raw, dict):
         return UNKNOWN
-    values = {name: _field(field, name, raw, path, errors) for name, field in model.model_fields.items()}
+    values = {name: _field(model, name, raw, path, errors) for name in model.model_fields}
     made = model.model_construct(**values)
     errors += (str(FieldError(path, problem)) for problem in decidable(*_rules(made)))
     return made
 
 
-def _field(field: FieldInfo, name: str, raw: dict[str, Any], path: str, errors: list[str]) -> Any:
+def _field(model: type[BaseModel], name: str, raw: dict[str, Any], path: str, errors: list[str]) -> Any:
+    field = model.model_fields[name]
     wire = field.alias or name
     given = raw.get(wire, raw)
     if given is raw:
         return UNKNOWN if field.is_required() else field.get_default(call_default_factory=True)
     try:
-        return _adapter(field.annotation, tuple(field.metadata)).validate_python(given, **ON_THE_WIRE)
+        return _adapter(model, name).validate_python(given, **ON_THE_WIRE)
     except ValidationError:
         return _inner(field.annotation, given, f"{path}.{wire}" if path else wire, errors)
 
@@ -92,15 +95,18 @@ def _field(field: FieldInfo, name: str, raw: dict[str, Any], path: str, errors: 
 def _inner(annotation: Any, given: Any, path: str, errors: list[str]) -> Any:
     """What is known of a value that is wrong somewhere: of a model, or of each in a list."""
     model = model_in(annotation)
-    if model is None:
+    if model is None or (isinstance(given, list) and len(given) > MOST_ENTRIES):
         return UNKNOWN
     if isinstance(given, list):
         return [_as_far_as_known(model, one, f"{path}[{place}]", errors) for place, one in enumerate(given)]
     return _as_far_as_known(model, given, path, errors)
 
 
-def _adapter(annotation: Any, metadata: tuple[Any, ...]) -> TypeAdapter[Any]:
-    return TypeAdapter(Annotated[annotation, *metadata] if metadata else annotation)
+@cache
+def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    field = model.model_fields[name]
+    annotation: Any = field.annotation
+    return TypeAdapter(Annotated[annotation, *field.metadata] if field.metadata else annotation)
 
 
 def _rules(made: BaseModel) -> Iterator[Check]:

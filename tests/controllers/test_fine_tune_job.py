@@ -7,6 +7,7 @@ import pytest
 
 from controllers.cluster_user import NAMESPACE, ClusterUser, eventually
 from controllers.operator_under_test import OperatorUnderTest
+from finetune_api.names import LABEL_ATTEMPT, LABEL_JOB
 from finetune_local.cluster import Cluster
 from finetune_operator.kinds import (
     CLUSTER_TRAINING_RUNTIMES,
@@ -23,6 +24,8 @@ from finetune_operator.kube.resources import (
     PODS,
     SERVICES,
 )
+from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot
+from finetune_operator.plan.ownership import owner_reference
 from plan.builders import RESULT, last_words
 
 CHILDREN = (CONFIG_MAPS, SERVICES, JOBS)
@@ -429,3 +432,32 @@ async def test_a_service_that_someone_deletes_does_not_disturb_the_gang(
 
     await eventually(healed, "the Service", user.dump)
     assert (await user.job())["status"]["attempt"] == 1
+
+
+async def test_what_somebody_else_calls_a_jobs_own_is_not_believed(
+    user: ClusterUser, operator: OperatorUnderTest
+) -> None:
+    """Who may make ConfigMaps and Jobs may also write owner references."""
+    remote_code = {"source": "hf://a/b", "trustRemoteCode": True}
+    job = await user.apply("forged", model=remote_code, runtimeRef={"name": "gpu"})
+    metadata = {
+        "name": "0-first-of-all",
+        "namespace": NAMESPACE,
+        "labels": {LABEL_JOB: "forged", LABEL_ATTEMPT: "first"},
+        "ownerReferences": [owner_reference("forged", job["metadata"]["uid"])],
+    }
+    pod = {"restartPolicy": "Never", "containers": [{"name": "any", "image": "any"}]}
+    gang = {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata}
+    await user.api.create(JOBS, gang | {"spec": {"suspend": True, "template": {"spec": pod}}}, NAMESPACE)
+    runtime = {"allowTrustRemoteCode": True, "network": {"isolation": "None"}}
+    for name, text in (("0-garbage", "garbage"), ("1-runtime", Snapshot(job["spec"], runtime, {}).dump())):
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata | {"name": name}}
+        await user.api.create(CONFIG_MAPS, body | {"data": {SNAPSHOT_KEY: text}}, NAMESPACE)
+    await user.edit("forged", ttlSecondsAfterFinished=100_000)
+    waiting = await user.observed(2, "forged")
+    assert conditions(waiting)["Validated"] == ("False", "RuntimeNotFound")
+    body = {"apiVersion": FINE_TUNE_JOBS.api_version, "kind": "ClusterTrainingRuntime", "metadata": {"name": "gpu"}}
+    await user.api.create(CLUSTER_TRAINING_RUNTIMES, body | {"spec": {}})
+    refused = await user.phase("Failed", "forged")
+    assert conditions(refused)["Failed"] == ("True", "InvalidSpec")
+    assert refused["status"].get("attempt", 0) == 0

@@ -14,7 +14,7 @@ from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
 from finetune_operator.kube.events import EventRecorder
 from finetune_operator.kube.expectations import Expectations
-from finetune_operator.plan.lifecycle import cannot_create, plan_job, reject
+from finetune_operator.plan.lifecycle import at_a_loss, cannot_create, plan_job, reject
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.world import World
 
@@ -62,7 +62,11 @@ class FineTuneJobReconciler:
         if managed_elsewhere(job):
             return None
         world = await self._evidence.with_evidence(cache.world(job, self._settings, self._clock()))
-        plan = plan_job(world)
+        try:
+            plan = plan_job(world)
+        except Exception as fault:  # one job that we cannot handle must not be silent
+            await self._carrier.carry_out(key, job, at_a_loss(world, fault))
+            raise
         try:
             await self._carrier.carry_out(key, job, plan)
         except StaleCache:

@@ -37,7 +37,7 @@ from finetune_operator.kube.resources import (
     SERVICE_ACCOUNTS,
     SERVICES,
 )
-from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot
+from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot, digest_of
 from finetune_operator.plan.conditions import find_condition, is_true
 from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name, preflight_name
 from finetune_operator.plan.observation import ROOM, UNNUMBERED, observe_attempt, observe_attempts
@@ -148,12 +148,14 @@ class JobCaches:
         """Everything that the next step of this job depends on, from memory."""
         namespace, name, uid = (job["metadata"][field] for field in ("namespace", "name", "uid"))
         config_maps = self.config_maps.by_index("owner", uid)
-        snapshot = _snapshot(config_maps)
+        snapshot = _snapshot(job, config_maps)
         # A job that has started goes by its snapshot: claims and other jobs need not be gone through for it again.
         around = self.surroundings(job) if snapshot is None else self._still_around(job)
         serving = around.deployment or self._serving(job)
         stable = ((serving or {}).get("status") or {}).get("stable")
-        looking, jobs = _apart(self.jobs.by_index("owner", uid), preflight_name(name))
+        owned = self.jobs.by_index("owner", uid)
+        looking = [one for one in owned if one["metadata"]["name"] == preflight_name(name)]
+        jobs = [one for one in owned if _is_attempt(one, one["metadata"]["name"], name)]
         pods = self._pods(namespace, name)
         return World(
             job=job,
@@ -191,7 +193,7 @@ class JobCaches:
 
     def snapshot(self, job: Resource) -> Snapshot | None:
         """What a job started with; None before its start."""
-        return _snapshot(self.config_maps.by_index("owner", job["metadata"]["uid"]))
+        return _snapshot(job, self.config_maps.by_index("owner", job["metadata"]["uid"]))
 
     def _deployment(self, job: Resource) -> Resource | None:
         names = _deployment(job)
@@ -315,8 +317,7 @@ def _pod_job(pod: Resource) -> list[str]:
 
 
 def _of_attempt(pod: Resource, job: str) -> bool:
-    number = pod["metadata"].get("labels", {}).get(LABEL_ATTEMPT, "")
-    return bool(number.isdigit() and _job_of(pod) == attempt_name(job, int(number)))
+    return _is_attempt(pod, _job_of(pod), job)
 
 
 def _job_of(pod: Resource) -> str | None:
@@ -325,11 +326,10 @@ def _job_of(pod: Resource) -> str | None:
     return next((owner["name"] for owner in owners if owner["kind"] == "Job"), None)
 
 
-def _apart(jobs: list[Resource], name: str) -> tuple[list[Resource], list[Resource]]:
-    """The one with this name, and the others."""
-    return [one for one in jobs if one["metadata"]["name"] == name], [
-        one for one in jobs if one["metadata"]["name"] != name
-    ]
+def _is_attempt(labelled: Resource, name: str | None, job: str) -> bool:
+    """Whether the attempt of the label is the one of the name."""
+    number = labelled["metadata"].get("labels", {}).get(LABEL_ATTEMPT, "")
+    return bool(number.isdecimal() and name == attempt_name(job, int(number)))
 
 
 def _runtime(job: Resource) -> list[str]:
@@ -383,7 +383,9 @@ def _bound(claim: Resource) -> list[str]:
     return [claim["metadata"]["namespace"]] if (claim.get("status") or {}).get("phase") == "Bound" else []
 
 
-def _snapshot(config_maps: list[Resource]) -> Snapshot | None:
-    """Every attempt's ConfigMap holds the same one."""
-    found = [data for item in config_maps if (data := item["data"].get(SNAPSHOT_KEY))]
-    return Snapshot.load(found[0]) if found else None
+def _snapshot(job: Resource, config_maps: list[Resource]) -> Snapshot | None:
+    """Every attempt's ConfigMap holds the same one; anybody may make another that claims to be one of them."""
+    digest = (job.get("status") or {}).get("snapshotDigest")
+    found = (data for item in config_maps if (data := item["data"].get(SNAPSHOT_KEY)))
+    text = next((data for data in found if digest == digest_of(data)), None)
+    return None if text is None else Snapshot.load(text)

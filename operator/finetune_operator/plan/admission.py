@@ -10,16 +10,20 @@ from pydantic import BaseModel, ValidationError
 
 from finetune_api.base import Resource as ResourceModel
 from finetune_api.crds import CUSTOM_RESOURCES
-from finetune_api.errors import field_of
+from finetune_api.errors import field_of, told
 from finetune_api.fine_tune_job import MUTABLE_AFTER_START, FineTuneJob
+from finetune_api.model_deployment import ModelDeployment
 from finetune_api.unknown import read
 from finetune_operator.plan.conditions import is_true
+from finetune_operator.plan.pod_shape import CONTAINER, template_errors
 from finetune_operator.plan.references import Surroundings
+from finetune_operator.plan.size_limits import too_large
 from finetune_operator.plan.spec_change import changed_fields
-from finetune_operator.plan.strategic_merge import MergeError, strategic_merge
 from finetune_operator.plan.verdict import judge
+from finetune_operator.serving.builtin import BuiltinServer
 
 Resource = dict[str, Any]
+CONTAINERS: dict[type[BaseModel], str] = {ModelDeployment: BuiltinServer.container_name}
 MODELS: dict[str, type[ResourceModel]] = {resource.kind: resource.model for resource in CUSTOM_RESOURCES}
 
 
@@ -114,16 +118,16 @@ def _fixed_fields(spec: Resource) -> Resource:
 
 def errors_of(model: type[BaseModel], body: Resource) -> list[str]:
     """What is wrong with an object by itself, without a cluster."""
-    if model is FineTuneJob and isinstance(body.get("spec"), dict):
-        return list(judge("", "", body["spec"], Surroundings()).errors)
+    spec = body.get("spec")
+    if model is FineTuneJob and isinstance(spec, dict):
+        return list(judge("", "", spec, Surroundings()).errors)
+    if problem := too_large(spec):
+        return [f"spec: {problem}"]
     errors = [_with_root(error) for error in read(model, body)[1]]
-    template = (body.get("spec") or {}).get("podTemplate")
+    template = (spec or {}).get("podTemplate")
     if isinstance(template, dict):
-        try:
-            strategic_merge({"metadata": {}, "spec": {"containers": []}}, template)
-        except MergeError as error:
-            errors.append(f"spec.podTemplate.{error}")
-    return errors
+        errors += template_errors({"spec.podTemplate": template}, CONTAINERS.get(model, CONTAINER))
+    return told(errors)
 
 
 def _with_root(error: str) -> str:
@@ -137,7 +141,7 @@ def default_patch(request: Resource) -> list[Resource]:
     They have, unless the CRDs of the cluster are older than the operator: Helm does not upgrade them.
     """
     body, kind = request.get("object"), request["kind"]["kind"]
-    if not isinstance(body, dict) or kind not in MODELS:
+    if not isinstance(body, dict) or kind not in MODELS or too_large(body.get("spec")):
         return []
     try:
         full = MODELS[kind].model_validate(body).wire()

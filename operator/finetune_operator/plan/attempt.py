@@ -17,7 +17,8 @@ from finetune_operator.engines.gang import Gang
 from finetune_operator.plan.names import ANNOTATION_JOB, ANNOTATION_NETWORK, attempt_name, master_port, short_name
 from finetune_operator.plan.network_policy import network_policy_spec
 from finetune_operator.plan.ownership import owner_reference
-from finetune_operator.plan.pod_template import CONTAINER, attempt_labels, gang_request, pod_template
+from finetune_operator.plan.pod_shape import CONTAINER
+from finetune_operator.plan.pod_template import attempt_labels, gang_request, pod_template
 from finetune_operator.plan.resolution import ResolvedJob
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.trainer_config import trainer_config
@@ -48,6 +49,11 @@ class Snapshot:
         """From the ConfigMap. Shared between the reconciles of a job: never change it."""
         content = orjson.loads(text)
         return cls(content["spec"], content["runtime"], content["artifacts"])
+
+
+def digest_of(snapshot: str) -> str:
+    """What tells the snapshot of a job, which its status keeps, from any other text."""
+    return f"sha256:{sha256(snapshot.encode()).hexdigest()}"
 
 
 def attempt_objects(job: ResolvedJob, snapshot: Snapshot, number: int, settings: Settings) -> list[dict[str, Any]]:

@@ -15,7 +15,8 @@ from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.elastic import fits
 from finetune_operator.plan.endings import release_room, stop_gang
 from finetune_operator.plan.observation import ROOM, AttemptFacts
-from finetune_operator.plan.pod_template import CONTAINER, pod_template
+from finetune_operator.plan.pod_shape import CONTAINER
+from finetune_operator.plan.pod_template import pod_template
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.status_draft import StatusDraft

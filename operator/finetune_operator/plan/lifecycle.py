@@ -5,7 +5,7 @@ decision in the status, by compare-and-swap, and only then acts, so a crash betw
 rest of the same step; see `controllers.fine_tune_job`.
 """
 
-from finetune_operator.plan.attempt import attempt_objects
+from finetune_operator.plan.attempt import attempt_objects, digest_of
 from finetune_operator.plan.basis import Basis, NotYet, basis
 from finetune_operator.plan.budgets import backoff_seconds, used_restarts
 from finetune_operator.plan.causes import Cause
@@ -50,6 +50,18 @@ def plan_job(world: World) -> Plan:
     else:
         _accept(draft, base)
         _step(draft, base)
+    if draft.condition("Planned"):
+        draft.set("Planned", True, Reason.VALID)
+    return draft.plan()
+
+
+def at_a_loss(world: World, fault: Exception) -> Plan:
+    """What to say of a job for which no step could be found: a fault of ours, which is tried again."""
+    draft = StatusDraft(world)
+    told = f"{type(fault).__name__}: {fault}; this is a fault of the operator, whose log has the rest: report it"
+    if draft.condition("Planned").get("message") != told[:MESSAGE_LIMIT]:
+        draft.event(Reason.INTERNAL_ERROR, told)
+    draft.set("Planned", False, Reason.INTERNAL_ERROR, told)
     return draft.plan()
 
 
@@ -159,6 +171,7 @@ def _start(draft: StatusDraft, base: Basis) -> None:
     checkpoint = (draft.world.job.get("status") or {}).get("lastCheckpoint") or {}
     base = base.on(next_size(draft, base))
     number = draft.begin_attempt(checkpoint.get("step"), base.job.spec.distributed.nodes)
+    draft.status["snapshotDigest"] = digest_of(base.snapshot.dump())
     draft.status["phase"] = "Starting"
     draft.set("Running", False, "Starting", "")
     await_preflight(draft)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from finetune_api.errors import field_errors
+from finetune_api.errors import field_errors, told
 from finetune_api.model_deployment import ModelDeploymentSpec
 from finetune_api.names import ANNOTATION_DESIRED_HASH
 from finetune_operator.plan.model_deployment_objects import serving_objects
@@ -28,8 +28,11 @@ from finetune_operator.plan.model_deployment_versions import (
     served_model,
     version_records,
 )
+from finetune_operator.plan.pod_shape import template_errors
+from finetune_operator.plan.size_limits import too_large
 from finetune_operator.plan.strategic_merge import MergeError
 from finetune_operator.plan.timestamps import rfc3339
+from finetune_operator.serving.builtin import BuiltinServer
 
 Object = dict[str, Any]
 SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -137,10 +140,17 @@ def _valid_spec(resource: Object, observed: Observed) -> ModelDeploymentSpec | P
     for item in (observed.deployment, observed.service):
         if item and not _owned_by(item, uid):
             return Problem("NameTaken", f"{item['kind']} {name!r} exists and is not ours; delete it or rename this")
+    if problem := too_large(resource.get("spec")):
+        return Problem("InvalidSpec", f"spec: {problem}")
     try:
-        return ModelDeploymentSpec.model_validate(resource.get("spec"))
+        spec = ModelDeploymentSpec.model_validate(resource.get("spec"))
     except ValidationError as error:
-        return Problem("InvalidSpec", "\n".join(f"spec.{one}" for one in field_errors(error, ModelDeploymentSpec)))
+        return Problem(
+            "InvalidSpec", "\n".join(told([f"spec.{one}" for one in field_errors(error, ModelDeploymentSpec)]))
+        )
+    templates = {"spec.podTemplate": spec.pod_template}
+    wrong = told(list(template_errors(templates, BuiltinServer.container_name)))
+    return Problem("InvalidSpec", "\n".join(wrong)) if wrong else spec
 
 
 def _owned_by(item: Object, uid: str) -> bool:

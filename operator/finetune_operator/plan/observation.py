@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from finetune_api.names import LABEL_ATTEMPT
 from finetune_api.reports import TerminationMessage
 from finetune_operator.plan.conditions import find_condition, is_true
-from finetune_operator.plan.pod_template import CONTAINER
+from finetune_operator.plan.pod_shape import CONTAINER
 from finetune_operator.plan.timestamps import parse_time
 
 Resource = dict[str, Any]

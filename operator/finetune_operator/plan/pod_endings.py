@@ -11,7 +11,7 @@ from finetune_operator.plan.causes import OUT_OF_MEMORY, USER, Cause
 from finetune_operator.plan.evidence import Evidence
 from finetune_operator.plan.last_words import cause_of_words, exit_words, telling_line
 from finetune_operator.plan.observation import AttemptFacts, PodFacts
-from finetune_operator.plan.pod_template import CONTAINER
+from finetune_operator.plan.pod_shape import CONTAINER
 
 DISRUPTIONS = {
     "PreemptionByScheduler": Cause.PREEMPTED,

@@ -26,6 +26,7 @@ from finetune_operator.engines.registry import ENGINES
 from finetune_operator.plan.names import ANNOTATION_JOB, short_name
 from finetune_operator.plan.network_policy import network_label
 from finetune_operator.plan.pod_security import container_security_context, pod_security_context
+from finetune_operator.plan.pod_shape import CONTAINER
 from finetune_operator.plan.resolution import ResolvedJob
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.strategic_merge import strategic_merge
@@ -34,7 +35,6 @@ from finetune_operator.plan.volumes import CA_KEY, pod_volumes, volume_mounts
 from finetune_operator.schedulers.registry import SCHEDULERS
 from finetune_operator.schedulers.scheduler import GangRequest
 
-CONTAINER = "trainer"
 GRACE_SECONDS = 120
 """Time to agree on a step, save and verify a checkpoint."""
 REPORT_SECONDS = 10

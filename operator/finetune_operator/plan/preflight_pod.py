@@ -18,7 +18,8 @@ from finetune_api.names import (
 from finetune_operator.kube.quantities import is_quantity, parse_quantity
 from finetune_operator.plan.attempt import gang_of, owned_metadata, recorded_network
 from finetune_operator.plan.names import claim_volume, preflight_name
-from finetune_operator.plan.pod_template import CONTAINER, gang_request, pod_template
+from finetune_operator.plan.pod_shape import CONTAINER
+from finetune_operator.plan.pod_template import gang_request, pod_template
 from finetune_operator.plan.resolution import ResolvedJob
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.volumes import TOKEN_VOLUME, claims, claims_read

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     FAILED = "Failed"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     EXPIRED = "Expired"
+    INTERNAL_ERROR = "InternalError"
 
 
 WARNINGS = frozenset(
@@ -63,6 +64,7 @@ WARNINGS = frozenset(
         Reason.GATE_FAILED,
         Reason.FAILED,
         Reason.DEADLINE_EXCEEDED,
+        Reason.INTERNAL_ERROR,
     }
 )
 

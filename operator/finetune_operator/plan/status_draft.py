@@ -146,7 +146,7 @@ class StatusDraft:
 
     def _hindrance(self) -> str:
         """What the job waits for, in the words of the condition that shows it; empty when nothing is in its way."""
-        conditions = (self.condition(type_) for type_ in ("Validated", "Running", "Published"))
+        conditions = (self.condition(type_) for type_ in ("Planned", "Validated", "Running", "Published"))
         return next((str(one["message"]) for one in conditions if one.get("status") == "False" and one["message"]), "")
 
     def _summarize(self) -> None:

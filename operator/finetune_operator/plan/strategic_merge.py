@@ -68,6 +68,8 @@ def _merge_list(base: Any, patch: list[Any], key: str, path: str) -> list[Any]:
         if not isinstance(element, dict) or key not in element:
             raise MergeError(f"{where}: needs {key}, by which it is merged")
         name = element[key]
+        if not isinstance(name, (str, int)):
+            raise MergeError(f"{where}.{key}: must be text or a number; got {name!r}")
         if element.get("$patch") == "delete":
             merged.pop(name, None)
         else:

@@ -1,18 +1,20 @@
 """The verdict on a FineTuneJob: every error with its field path and the mend."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from finetune_api.errors import told
 from finetune_api.fine_tune_job import FineTuneJobSpec
 from finetune_api.postprocess import averaging_problems
 from finetune_api.training_runtime import TrainingRuntimeSpec
 from finetune_api.unknown import decidable, read
+from finetune_operator.plan.pod_shape import template_errors
 from finetune_operator.plan.scheduler_choice import scheduler_of
-from finetune_operator.plan.strategic_merge import MergeError, strategic_merge
+from finetune_operator.plan.size_limits import too_large
 from finetune_operator.schedulers.registry import QUEUEING
 
 
@@ -37,6 +39,9 @@ def validate(spec: dict[str, Any], runtime: dict[str, Any] | None, *, complete: 
 
     Not `complete`: the runtime is unknown, what it may still give is not asked for.
     """
+    sizes = {"spec": too_large(spec), "runtime.spec": runtime and too_large(runtime)}
+    if errors := [f"{root}: {problem}" for root, problem in sizes.items() if problem]:
+        raise InvalidSpec(*errors)
     return _verdict(_canonical(spec), None if runtime is None else _canonical(runtime), complete)
 
 
@@ -49,7 +54,7 @@ def _verdict(spec: bytes, runtime: bytes | None, complete: bool) -> Validated:
     """Each reconcile asks again about the same few specs."""
     job, wrong = read(FineTuneJobSpec, orjson.loads(spec))
     defaults, wrong_defaults = (None, []) if runtime is None else read(TrainingRuntimeSpec, orjson.loads(runtime))
-    checks: list[Callable[[], list[str]]] = [
+    checks: list[Callable[[], Iterable[str]]] = [
         *((lambda: _storage_errors(job, defaults), lambda: _trust_errors(job, defaults)) if complete else ()),
         lambda: _averaging_errors(job, defaults),
         lambda: _source_errors(job),
@@ -63,7 +68,7 @@ def _verdict(spec: bytes, runtime: bytes | None, complete: bool) -> Validated:
         *decidable(*checks),
     ]
     if errors:
-        raise InvalidSpec(*errors)
+        raise InvalidSpec(*told(errors))
     return Validated(job, defaults)
 
 
@@ -139,16 +144,6 @@ def _source_errors(job: FineTuneJobSpec) -> list[str]:
     ]
 
 
-def _template_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:
-    """Both templates must merge; over an empty pod that shows what they hold wrong by themselves."""
-    templates = {"runtime.spec.podTemplate": runtime and runtime.pod_template}
-    templates["spec.podTemplate"] = job.pod_template
-    errors = []
-    for root, template in templates.items():
-        if not template:
-            continue
-        try:
-            strategic_merge({"metadata": {}, "spec": {"containers": []}}, template)
-        except MergeError as error:
-            errors.append(f"{root}.{error}")
-    return errors
+def _template_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> Iterator[str]:
+    templates = {"runtime.spec.podTemplate": runtime.pod_template} if runtime else {}
+    return template_errors(templates | {"spec.podTemplate": job.pod_template})
