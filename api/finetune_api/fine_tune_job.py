@@ -19,6 +19,7 @@ from finetune_api.method_support import support_rules, unsupported
 from finetune_api.metrics import DEFAULT_TOP_K, Task, is_ratio, metrics_of
 from finetune_api.model_deployment import DeploymentTemplate
 from finetune_api.model_reference import ModelReference, origin_problems, origin_rules
+from finetune_api.optimization import Plateau
 from finetune_api.pods import Credentials, PodTemplate, Resources
 from finetune_api.postprocess import MAX_STEPS, ArtifactFormat, PostprocessedArtifact, PostprocessStep, step_problems
 from finetune_api.spelling import closest
@@ -154,8 +155,8 @@ class FineTuneJobSpec(Schema):
         named = {f"{path}.metric": gate.metric for path, gate in self._gates()}
         if self.training.early_stopping:
             named["training.earlyStopping.metric"] = self.training.early_stopping.metric
-        if self.training.plateau:
-            named["training.plateau.metric"] = self.training.plateau.metric
+        if self.training.scheduler == "ReduceOnPlateau":
+            named["training.plateau.metric"] = (self.training.plateau or Plateau()).metric
         named |= dict(self._greedy_averages())
         for path, metric in named.items():
             if metric not in known:

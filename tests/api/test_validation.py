@@ -163,6 +163,13 @@ GATE = {"metric": "f1", "operator": ">=", "value": 0.8}
             {"training": {"scheduler": "ReduceOnPlateau", "plateau": {"metric": "bleu"}}},
             "training.plateau.metric: TextClassification has no metric 'bleu'",
         ),
+        (
+            {
+                "task": "ReinforcementLearning",
+                "training": {"scheduler": "ReduceOnPlateau", "reinforcement": {"rewards": [{"length": {"tokens": 2}}]}},
+            },
+            "training.plateau.metric: ReinforcementLearning has no metric 'loss'; use one of reward",
+        ),
         ({"publish": {"modelName": "Not_A_Name"}}, "spec.publish.modelName: use lower-case letters, digits and '-'"),
         (
             {"checkpoint": {"storage": "hf://no/write"}},

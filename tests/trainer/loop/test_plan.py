@@ -1,18 +1,22 @@
 """Steps, learning rates, throughput: the arithmetic of the loop."""
 
 import json
+import math
 
+import numpy as np
 import pytest
 
 from finetune_api.optimization import LossSpike, Plateau
 from finetune_api.training import Training
-from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.errors import ConfigurationError, DataError
 from finetune_trainer.loop.best_model import BestModel
 from finetune_trainer.loop.loss_spike import LossSpikeError, LossSpikeWatchdog
 from finetune_trainer.loop.plan import plan_steps
 from finetune_trainer.loop.plateau import PlateauFactor
 from finetune_trainer.loop.schedule import Schedule, schedule_of
 from finetune_trainer.loop.throughput import Throughput
+from finetune_trainer.metrics.class_metrics import class_metrics
+from finetune_trainer.metrics.scores import Evaluation
 
 
 def test_steps_follow_from_epochs_and_batch_size() -> None:
@@ -51,12 +55,20 @@ def test_a_schedule_ends_at_its_least_learning_rate(kind: str) -> None:
 def test_a_plateau_lowers_the_learning_rate_after_its_patience_and_remembers_it() -> None:
     plateau = PlateauFactor(Plateau(factor=0.1, patience=2))
     values = [1.0, 0.5, 0.6, 0.6, 0.6, 0.6, 0.4]
-    assert [plateau.note({"loss": v}, s) for s, v in enumerate(values)] == [False] * 3 + [True, False, True, False]
+    assert [plateau.note(Evaluation({"loss": v}, {}), s) for s, v in enumerate(values)] == [False] * 3 + [True, False, True, False]
     assert plateau.value == pytest.approx(0.01)
     again = PlateauFactor(Plateau(factor=0.1, patience=2))
     again.restore(json.loads(json.dumps(plateau.counters())))
-    assert (again.value, again.note({"loss": 0.41}, 7)) == (plateau.value, False)
-    assert not PlateauFactor(None).note({"loss": 1.0}, 1)
+    assert (again.value, again.note(Evaluation({"loss": 0.41}, {}), 7)) == (plateau.value, False)
+    assert not PlateauFactor(None).note(Evaluation({"loss": 1.0}, {}), 1)
+
+
+def test_a_watched_metric_that_the_data_does_not_allow_ends_the_run_with_the_reason() -> None:
+    without_a_class = class_metrics(np.log([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]), np.array([0, 1]), ["a", "b", "c"])
+    plateau = PlateauFactor(Plateau(metric="auc"))
+    reason = r"training\.plateau\.metric 'auc' cannot be watched on the validation data: .* no example of c.*accuracy"
+    with pytest.raises(DataError, match=reason):
+        plateau.note(without_a_class, 1)
 
 
 def test_a_loss_that_jumps_up_and_stays_there_ends_the_run() -> None:
@@ -88,7 +100,7 @@ def test_best_model_goes_by_the_direction_of_its_metric() -> None:
     assert f1.exhausted
     assert (f1.value, f1.step) == (0.7, 1)
     loss = BestModel("loss")
-    assert [loss.note(v, s) for s, v in enumerate([0.5, 0.7, 0.4, None])] == [True, False, True, False]
+    assert [loss.note(v, s) for s, v in enumerate([0.5, 0.7, 0.4, math.nan])] == [True, False, True, False]
     assert not loss.exhausted, "without patience it never ends"
 
 

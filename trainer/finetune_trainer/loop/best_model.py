@@ -5,6 +5,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from finetune_api.metrics import better
+from finetune_trainer.errors import DataError
+from finetune_trainer.metrics.scores import Evaluation
+
+
+def watched(evaluation: Evaluation, metric: str, field: str) -> float:
+    """The value of the metric that `field` names.
+
+    Raises:
+        DataError: The validation data does not allow it, and never will: each evaluation sees the same data.
+    """
+    if metric in evaluation.metrics:
+        return evaluation.metrics[metric]
+    reason = evaluation.not_computed.get(metric, "the evaluation does not give it")
+    there = ", ".join(evaluation.metrics) or "none"
+    raise DataError(f"{field} {metric!r} cannot be watched on the validation data: {reason}; choose one of {there}")
 
 
 @dataclass
@@ -18,9 +33,9 @@ class BestModel:
     step: int = 0
     without_improvement: int = 0
 
-    def note(self, value: float | None, step: int) -> bool:
-        """Takes in an evaluation; True when it is the best so far. A metric that has no value never is."""
-        improved = value is not None and math.isfinite(value) and self._improves(value)
+    def note(self, value: float, step: int) -> bool:
+        """Takes in an evaluation; True when it is the best so far. What is no finite number never is."""
+        improved = math.isfinite(value) and self._improves(value)
         if improved:
             self.value, self.step, self.without_improvement = value, step, 0
         else:

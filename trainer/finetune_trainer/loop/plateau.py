@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetune_api.optimization import Plateau
-from finetune_trainer.loop.best_model import BestModel
+from finetune_trainer.loop.best_model import BestModel, watched
+from finetune_trainer.metrics.scores import Evaluation
 
 
 @dataclass
@@ -19,11 +20,11 @@ class PlateauFactor:
         if self.settings:
             self._best = BestModel(self.settings.metric, self.settings.patience)
 
-    def note(self, metrics: dict[str, float], step: int) -> bool:
-        """Takes in an evaluation; True when the learning rate falls."""
+    def note(self, evaluation: Evaluation, step: int) -> bool:
+        """Takes in an evaluation; True when the learning rate falls. Raises DataError when it has no such metric."""
         if self.settings is None:
             return False
-        self._best.note(metrics.get(self.settings.metric), step)
+        self._best.note(watched(evaluation, self.settings.metric, "training.plateau.metric"), step)
         if not self._best.exhausted:
             return False
         self.value *= self.settings.factor

@@ -1,6 +1,7 @@
 """The training loop, from the first step to the last."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from finetune_api.training import Training
 from finetune_trainer.checkpoint.background import BackgroundCheckpoints
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import Preempted
-from finetune_trainer.loop.best_model import BestModel
+from finetune_trainer.loop.best_model import BestModel, watched
 from finetune_trainer.loop.feed import DeviceFeed, Feed, StepData
 from finetune_trainer.loop.forward import loss_sum, precision_context
 from finetune_trainer.loop.generators import generator_states, restore_generators, seed_everything
@@ -233,12 +234,16 @@ class TrainingLoop:
         with self.throughput.paused(), self.run.heartbeat.other_work():
             self.watchdog.check()
             self.run.reporter.update(stage="Evaluating", step=self.step)
-            metrics = self.evaluate().metrics
+            evaluation = self.evaluate()
             self.run.reporter.update(stage="Training")
+        metrics = evaluation.metrics
         self.history.evaluated(self.step, metrics)
-        value = metrics.get(self.best.metric)
+        if self.best.patience is None:  # only kept track of
+            value = metrics.get(self.best.metric, math.nan)
+        else:
+            value = watched(evaluation, self.best.metric, "training.earlyStopping.metric")
         improved = self.best.note(value, self.step)
-        if self.plateau.note(metrics, self.step) and self.run.rank == 0:
+        if self.plateau.note(evaluation, self.step) and self.run.rank == 0:
             log.info("step %d  no improvement: learning rate × %g", self.step, self.plateau.value)
         if improved and self.best.patience is not None:
             self.best_weights = {name: weight.cpu().clone() for name, weight in self.strategy.weights().items()}
