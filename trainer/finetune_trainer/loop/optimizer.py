@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from finetune_api.training import Training
 from finetune_trainer.errors import ConfigurationError
-from finetune_trainer.models.layers import depths, layer_prefixes
+from finetune_trainer.models.layers import depths, inside_layers, layer_prefixes
 from finetune_trainer.reinforcement.value_head import VALUE_HEAD
 
 Named = dict[str, nn.Parameter]
@@ -89,8 +89,7 @@ def value_head_scales(named: Named, training: Training) -> dict[str, float]:
 def hidden_matrices(model: nn.Module, named: Named) -> set[str]:
     """Names of the two-dimensional weights of the layers: what Muon is for. Embeddings and heads lie outside them."""
     layers = layer_prefixes(model)
-    depth = depths(model, layers)
-    return {name for name, p in named.items() if p.ndim == 2 and 1 <= depth[name] <= len(layers)}
+    return {name for name, p in named.items() if p.ndim == 2 and inside_layers(name, layers)}
 
 
 def _eight_bit(groups: list[Group], rate: float) -> Any:
