@@ -135,6 +135,19 @@ def test_l1_pulls_matrices_to_zero_and_leaves_biases(bert: Any) -> None:
     assert not bert.classifier.bias.grad.any()
 
 
+def test_factors_are_not_drawn_to_zero_by_decay_or_l1(bert: Any) -> None:
+    from peft import IA3Config, get_peft_model
+
+    modules = {"target_modules": ["key", "output.dense"], "feedforward_modules": ["output.dense"]}
+    made = updater(get_peft_model(bert, IA3Config(task_type="SEQ_CLS", **modules)), weightDecay=0.1, l1=0.5)
+    for parameter in made.named.values():
+        parameter.grad = parameter.detach() * 0
+    made.step(1e-2)
+    factors = {name: factor for name, factor in made.named.items() if "ia3" in name}
+    assert {tuple(factor.shape) for factor in factors.values()} == {(64, 1), (1, 64), (1, 96)}
+    assert all((factor == 1).all() for factor in factors.values())
+
+
 def test_a_step_whose_gradients_overflow_in_float16_is_left_out_and_the_scale_falls(bert: Any) -> None:
     made = updater(bert, precision="Float16")
     take_steps(bert, made, range(1))

@@ -55,12 +55,17 @@ def build_optimizer(model: nn.Module, named: Named, training: Training) -> Any:
 
 
 def parameter_groups(named: Named, scales: dict[str, float], weight_decay: float) -> list[Group]:
-    """One group for each share of the learning rate and each weight decay. Biases and normalisation weights, which
-    have one dimension, are not decayed."""
+    """One group for each share of the learning rate and each weight decay; only matrices are decayed."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in named.items():
-        groups[scales[name], weight_decay if parameter.ndim >= 2 else 0.0].append(parameter)
+        groups[scales[name], weight_decay if is_matrix(parameter) else 0.0].append(parameter)
     return [{"params": members, "scale": scale, "weight_decay": decay} for (scale, decay), members in groups.items()]
+
+
+def is_matrix(parameter: nn.Parameter) -> bool:
+    """Whether small weights are better ones. Biases and normalisation weights, which have one dimension, are not drawn
+    to 0, nor are factors such as those of IA³, (n, 1) or (1, n), which do nothing at 1."""
+    return sum(size > 1 for size in parameter.shape) >= 2
 
 
 def learning_rate_scales(model: nn.Module, named: Named, decay: float | None) -> dict[str, float]:

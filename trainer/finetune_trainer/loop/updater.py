@@ -7,7 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from finetune_api.training import Training
-from finetune_trainer.loop.optimizer import build_optimizer, optimizer_tensors, restore_optimizer, trained_parameters
+from finetune_trainer.loop.optimizer import (
+    build_optimizer,
+    is_matrix,
+    optimizer_tensors,
+    restore_optimizer,
+    trained_parameters,
+)
 
 
 class Updater:
@@ -17,7 +23,7 @@ class Updater:
         self.named = trained_parameters(model)
         self._training = training
         self.optimizer = build_optimizer(model, self.named, training)
-        self._matrices = [p for p in self.named.values() if p.ndim >= 2]
+        self._matrices = [p for p in self.named.values() if is_matrix(p)]
         # Float16 has few small numbers: gradients are computed of a multiple of the loss (arXiv:1710.03740).
         self._scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "Float16")
 
