@@ -55,7 +55,12 @@ def test_a_schedule_ends_at_its_least_learning_rate(kind: str) -> None:
 def test_a_plateau_lowers_the_learning_rate_after_its_patience_and_remembers_it() -> None:
     plateau = PlateauFactor(Plateau(factor=0.1, patience=2))
     values = [1.0, 0.5, 0.6, 0.6, 0.6, 0.6, 0.4]
-    assert [plateau.note(Evaluation({"loss": v}, {}), s) for s, v in enumerate(values)] == [False] * 3 + [True, False, True, False]
+    assert [plateau.note(Evaluation({"loss": v}, {}), s) for s, v in enumerate(values)] == [False] * 3 + [
+        True,
+        False,
+        True,
+        False,
+    ]
     assert plateau.value == pytest.approx(0.01)
     again = PlateauFactor(Plateau(factor=0.1, patience=2))
     again.restore(json.loads(json.dumps(plateau.counters())))

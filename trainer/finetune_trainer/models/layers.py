@@ -1,6 +1,6 @@
 """Where each weight stands between a model's input and its output."""
 
-from typing import Any
+from collections.abc import Callable
 
 from torch import nn
 
@@ -59,8 +59,8 @@ def _first_places(place: dict[str, int]) -> dict[str, int]:
 
 def _backbone(model: nn.Module) -> str:
     """Name of what stands below the head in models of transformers; empty where all of the model may."""
-    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
-    backbone = getattr(inner, "base_model", inner)
+    base: Callable[[], nn.Module] = getattr(model, "get_base_model", lambda: model)
+    backbone = getattr(base(), "base_model", base())
     return next((name for name, module in model.named_modules() if module is backbone), "")
 
 
