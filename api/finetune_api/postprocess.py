@@ -23,17 +23,6 @@ MAX_STEPS = 4
 """Their results must fit into one termination message."""
 ONNX_WRITERS: tuple[Task, ...] = ("PreferenceOptimization", "ReinforcementLearning", "TextGeneration")
 """Tasks whose graph takes and gives the keys and values of the tokens before."""
-ONNX_TASKS: tuple[Task, ...] = (
-    "AudioClassification",
-    "ImageClassification",
-    "ObjectDetection",
-    "QuestionAnswering",
-    "Recommendation",
-    "RewardModeling",
-    "TextClassification",
-    "TokenClassification",
-    *ONNX_WRITERS,
-)
 TFLITE_TASKS: tuple[Task, ...] = (
     "ImageClassification",
     "QuestionAnswering",
@@ -225,11 +214,6 @@ def _refusal(kind: str, before: ArtifactFormat, method: str, task: Task) -> str 
         )
     if before != "Full":
         return f"needs float weights, and the step before makes the format {before}; put it last"
-    if kind == "onnx" and task not in ONNX_TASKS:
-        return (
-            f"is for {', '.join(ONNX_TASKS)}, not {task}: what an encoder has read would be one graph, and what a "
-            "decoder writes another; remove it, or set quantize"
-        )
     if kind == "tflite" and task not in TFLITE_TASKS:
         return f"is for {', '.join(TFLITE_TASKS)}, not {task}; remove it"
     return None

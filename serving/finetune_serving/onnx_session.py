@@ -11,14 +11,12 @@ MODEL_FILE = "model.onnx"
 class OnnxSession:
     """On processors, with as many threads as PyTorch was given: by itself it would take every core of the node."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, file: str = MODEL_FILE) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        self._session = onnxruntime.InferenceSession(
-            str(folder / MODEL_FILE), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnxruntime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"])
         self._sizes = {node.name: node.shape for node in self._session.get_inputs()}
         self._outputs = [node.name for node in self._session.get_outputs()]
 

@@ -109,11 +109,6 @@ def test_a_chain_that_cannot_work_is_refused(
     assert expected in "\n".join(map(str, field_errors(caught.value, FineTuneJobSpec)))
 
 
-def test_a_graph_of_an_encoder_and_a_decoder_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"onnx: is for .*, not Seq2Seq: .*; remove it, or set quantize"):
-        FineTuneJobSpec.model_validate(spec([{"onnx": {}}], {"full": {}}, task="Seq2Seq"))
-
-
 @pytest.mark.parametrize("task", ["Seq2Seq", "PreferenceOptimization", "ReinforcementLearning", "ObjectDetection"])
 def test_parts_are_not_taken_out_of_every_model(task: str) -> None:
     step = {"prune": {"pattern": "Structured", "layers": 0.5}}

@@ -11,7 +11,6 @@ from exhaustive import EXHAUSTIVE, some_of
 from finetune_api.method import METHODS
 from finetune_api.method_support import refusal
 from finetune_api.metrics import METRICS, better
-from finetune_api.postprocess import ONNX_TASKS
 from finetune_api.trainer_config import TrainerConfig
 from serving.in_process import Serving, serving
 from trainer.in_process import run
@@ -63,8 +62,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def converted(name: str) -> bool:
     """Those whose model becomes a graph too: one of each kind of input and output, or all."""
-    whole = EVERY_CASE[name].task in ONNX_TASKS and "full" in EVERY_CASE[name].method
-    return whole and (EXHAUSTIVE or name in USUALLY_CONVERTED)
+    return "full" in EVERY_CASE[name].method and (EXHAUSTIVE or name in USUALLY_CONVERTED)
 
 
 def test_it_improves_on_held_out_data(trained: Finished) -> None:

@@ -1,14 +1,19 @@
 """ONNX graphs by transformers' own exporter, which knows the caches and the sizes of images of its models."""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from finetune_serving.cached_graph import KEPT, KINDS, MADE
 from finetune_serving.onnx_session import MODEL_FILE
 from finetune_trainer.errors import ConfigurationError
+
+CACHED = re.compile(r"(?:input\.|output\.)?past_key_values\.layers\.(\d+)\.(keys|values)")
+"""What transformers calls the inputs and outputs of a graph that hold keys and values."""
 
 
 @contextmanager
@@ -40,10 +45,19 @@ def traced_graph(model: Any, inputs: dict[str, Any]) -> Any:
         ) from error
 
 
-def save_graph(graph: Any, outputs: Iterable[str], folder: Path) -> None:
-    """Writes model.onnx, and its weights beside it, with these outputs alone."""
+def rename_cache(graph: Any) -> Any:
+    """The same, with the names of keys and values that the server looks for."""
+    for values, names in ((graph.graph.inputs, KEPT), (graph.graph.outputs, MADE)):
+        for value in values:
+            if found := CACHED.fullmatch(value.name):
+                value.name = names.format(found[1], KINDS[found[2] == "values"])
+    return graph
+
+
+def save_graph(graph: Any, outputs: Iterable[str], folder: Path, file: str = MODEL_FILE) -> None:
+    """Writes it, and its weights beside it, with these outputs alone."""
     from transformers.exporters.exporter_onnx import OnnxExporter
 
     wanted = set(outputs)
     graph.graph.outputs[:] = [value for value in graph.graph.outputs if value.name in wanted]
-    OnnxExporter.save_program(graph, folder / MODEL_FILE)
+    OnnxExporter.save_program(graph, folder / file)

@@ -1,6 +1,5 @@
 """From a model that writes to one ONNX graph, which takes new tokens and what is kept of those before them."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +7,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from finetune_serving.onnx_writer import KEPT, KINDS, MADE, OnnxWriter
+from finetune_serving.onnx_writer import OnnxWriter
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.postprocess.comparison import compared, within
-from finetune_trainer.postprocess.onnx_graph import save_graph, traced_graph
+from finetune_trainer.postprocess.onnx_graph import rename_cache, save_graph, traced_graph
 from finetune_trainer.tasks.task import Task
 
-CACHED = re.compile(r"(input\.|output\.)?past_key_values\.layers\.(\d+)\.(keys|values)")
-"""What transformers calls the inputs and outputs of the graph that hold keys and values."""
 SAMPLE = (2, 4, 3)
 """Rows, tokens before and new tokens that the graph is traced with: of a size of 1 a constant would be made."""
 STEPS = 6
@@ -41,11 +38,7 @@ def to_onnx_writer(task: Task, model: Any, examples: list[Batch], folder: Path, 
 
 
 def _write_graph(model: Any, folder: Path) -> None:
-    graph = traced_graph(model, _step(model))
-    for values, names in ((graph.graph.inputs, KEPT), (graph.graph.outputs, MADE)):
-        for value in values:
-            if found := CACHED.fullmatch(value.name):
-                value.name = names.format(found[2], KINDS[found[3] == "values"])
+    graph = rename_cache(traced_graph(model, _step(model)))
     save_graph(graph, [value.name for value in graph.graph.outputs], folder)
 
 

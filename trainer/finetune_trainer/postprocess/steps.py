@@ -16,6 +16,7 @@ from finetune_trainer.export.artifact import end_where_learnt
 from finetune_trainer.postprocess.averaging import averaged
 from finetune_trainer.postprocess.four_bits import DEFAULT_EXAMPLES, DEFAULT_GROUP_SIZE, round_layers, save_packed
 from finetune_trainer.postprocess.onnx_export import to_onnx
+from finetune_trainer.postprocess.onnx_seq2seq_export import to_onnx_seq2seq
 from finetune_trainer.postprocess.onnx_writer_export import to_onnx_writer
 from finetune_trainer.postprocess.soup import greedy, uniform
 from finetune_trainer.postprocess.source import Source
@@ -148,7 +149,8 @@ def onnx(step: PostprocessStep, source: Source, target: Path) -> str:
     """One graph, compared with the model on held-out examples."""
     assert step.onnx is not None
     model = source.whole_model()
-    convert = to_onnx_writer if source.task.name in ONNX_WRITERS else to_onnx
+    task = source.task.name
+    convert = to_onnx_seq2seq if task == "Seq2Seq" else to_onnx_writer if task in ONNX_WRITERS else to_onnx
     difference = convert(source.task, model, source.examples, target, step.onnx.tolerance)
     return f"Converted to ONNX; the greatest difference of a logit was {difference:.1e}."
 
