@@ -20,6 +20,22 @@ LABELLED = frozenset(
 """Tasks whose answers are classes."""
 
 
+class SubtaskDescription(Schema):
+    """A head of a multi-task model."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    task: Task
+    labels: list[str] | None = None
+    """The classes, in the order of the head's outputs."""
+
+    @model_validator(mode="after")
+    def complete(self) -> "SubtaskDescription":
+        if self.task in LABELLED and not self.labels:
+            raise ValueError(f"labels: required for {self.task}; export the model again")
+        return self
+
+
 class ArtifactDescription(Schema):
     """A field of a newer version must not stop an older server, so unknown ones are ignored."""
 
@@ -29,6 +45,9 @@ class ArtifactDescription(Schema):
     format: ArtifactFormat = "Full"
     labels: list[str] | None = Field(
         None, description="The classes of a classifier, in the order of the model's outputs."
+    )
+    subtasks: dict[str, SubtaskDescription] | None = Field(
+        None, description="The heads of a multi-task model, by the names that requests choose them by."
     )
     base_model: ModelReference | None = Field(None, description="What an adapter was trained on.")
     quantization: dict[str, Any] | None = Field(
@@ -43,6 +62,17 @@ class ArtifactDescription(Schema):
     versions: dict[str, str] = Field(default_factory=dict)
 
     @property
+    def classes(self) -> list[str]:
+        """Those that it answers with; of a multi-task model SUBTASK/CLASS, head after head."""
+        of_heads = ((name, label) for name, about in (self.subtasks or {}).items() for label in about.labels or ())
+        return self.labels or [f"{name}/{label}" for name, label in of_heads]
+
+    @property
+    def heads(self) -> dict[str, dict[str, Any]]:
+        """Those of a multi-task model, as it is told of them; {} for models with one."""
+        return {name: about.wire() for name, about in (self.subtasks or {}).items()}
+
+    @property
     def outputs(self) -> int | None:
         """How many numbers the model's head gives; None where there is no such head."""
         return 1 if self.task == "RewardModeling" else len(self.labels or ()) or None
@@ -51,4 +81,6 @@ class ArtifactDescription(Schema):
     def complete(self) -> "ArtifactDescription":
         if self.task in LABELLED and not self.labels:
             raise ValueError(f"labels: required for {self.task}; export the model again")
+        if self.task == "MultiTask" and not self.subtasks:
+            raise ValueError("subtasks: required for MultiTask; export the model again")
         return self

@@ -2,11 +2,12 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from finetune_api.augmentation import AudioAugmentation, ImageAugmentation, TextAugmentation
 from finetune_api.base import Schema, rule, schema_with
 from finetune_api.data_preparation import Cleaning, Sampling, preparation_problems
+from finetune_api.metrics import Task
 from finetune_api.sources import Source
 
 DEFAULT_LENGTHS = {"AudioClassification": 30_000}
@@ -152,52 +153,36 @@ class Augmentation(Schema):
     """Images, altered anew each time that they come."""
 
 
-class Dataset(Schema):
-    """Training, validation and test data."""
+HELD_OUT_RULES = [
+    rule(
+        "!has(self.split) || !has(self.validation) || self.split.validation == 0.0",
+        "give validation or split.validation, not both",
+    ),
+    rule(
+        "!has(self.split) || !has(self.test) || self.split.test == 0.0",
+        "give test or split.test, not both",
+    ),
+    rule(
+        "!has(self.split) || !self.split.leaveOneOut || (!has(self.validation) && !has(self.test))",
+        "give validation and test, or split.leaveOneOut, not both",
+    ),
+]
 
-    model_config = schema_with(
-        x_kubernetes_validations=[
-            rule(
-                "!has(self.split) || !has(self.validation) || self.split.validation == 0.0",
-                "give validation or split.validation, not both",
-            ),
-            rule(
-                "!has(self.split) || !has(self.test) || self.split.test == 0.0",
-                "give test or split.test, not both",
-            ),
-            rule(
-                "!has(self.split) || !self.split.leaveOneOut || (!has(self.validation) && !has(self.test))",
-                "give validation and test, or split.leaveOneOut, not both",
-            ),
-        ]
-    )
-    train: DataFile
+
+class DataParts(Schema):
+    """What is the same for the data of a job and of a subtask."""
+
     validation: DataFile | None = None
     test: DataFile | None = None
     split: Split | None = None
     columns: Columns = Field(default_factory=Columns)
-    layout: TextLayout = Field(
-        "Auto", description="TextGeneration: how a row holds its text. Auto goes by the columns of the first row."
-    )
     cleaning: Cleaning | None = None
     """What is mended and left out before the data is split."""
     augmentation: Augmentation | None = None
     """Altered examples to learn from."""
-    sampling: Sampling | None = None
-    """What to do about classes of different size."""
-    max_length: int | None = Field(
-        None,
-        ge=8,
-        le=1048576,
-        description="Longest example: in tokens, or in milliseconds of a recording. Default: 512 tokens, 30000 ms.",
-    )
-    over_length: Literal["Error", "Drop", "Truncate"] = Field(
-        "Error",
-        description="What to do with an example longer than maxLength. Whatever happens is counted and reported.",
-    )
 
     @model_validator(mode="after")
-    def held_out_data_comes_from_one_place(self) -> "Dataset":
+    def held_out_data_comes_from_one_place(self) -> "DataParts":
         for part in ("validation", "test"):
             if getattr(self, part) and self.split and getattr(self.split, part) > 0:
                 raise ValueError(f"{part} and split.{part} are both set; keep one of them")
@@ -211,9 +196,109 @@ class Dataset(Schema):
         return bool(self.validation or (self.split and (self.split.validation > 0 or self.split.leave_one_out)))
 
     @property
+    def has_test(self) -> bool:
+        """Whether something is held out to judge the finished model by."""
+        return bool(self.test or (self.split and (self.split.test > 0 or self.split.leave_one_out)))
+
+
+SUBTASK_KINDS: tuple[Task, ...] = ("TextClassification", "TokenClassification", "QuestionAnswering")
+NO_SUBTASK = (
+    f"heads of several subtasks can share an encoder of texts: use {', '.join(SUBTASK_KINDS)}, or train the other "
+    "task by a job of its own"
+)
+MAX_SUBTASKS = 8
+"""Their metrics must fit into one termination message."""
+
+
+class Subtask(DataParts):
+    """One of the tasks that a model learns together, on data of its own."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[*HELD_OUT_RULES, rule(f"self.task in {list(SUBTASK_KINDS)}", NO_SUBTASK)]
+    )
+    name: str = Field(
+        max_length=20,
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        description="Of its head, in requests, and before its metrics: NAME/accuracy.",
+    )
+    task: Task = Field(description=f"One of {', '.join(SUBTASK_KINDS)}.")
+    weight: float | None = Field(
+        None,
+        gt=0,
+        le=1_000_000,
+        description="Share of the examples of each step, relative to the other subtasks, whatever the size of its "
+        "data. Set it for all or for none.",
+    )
+    train: DataFile
+
+    @field_validator("task")
+    @classmethod
+    def has_a_head(cls, task: Task) -> Task:
+        if task not in SUBTASK_KINDS:
+            raise ValueError(NO_SUBTASK)
+        return task
+
+
+class Dataset(DataParts):
+    """Training, validation and test data."""
+
+    model_config = schema_with(
+        x_kubernetes_validations=[
+            *HELD_OUT_RULES,
+            rule("has(self.train) != has(self.subtasks)", "give train, or subtasks for the task MultiTask"),
+        ]
+    )
+    train: DataFile | None = Field(None, description="Required, but for MultiTask.")
+    layout: TextLayout = Field(
+        "Auto", description="TextGeneration: how a row holds its text. Auto goes by the columns of the first row."
+    )
+    sampling: Sampling | None = None
+    """What to do about classes of different size."""
+    max_length: int | None = Field(
+        None,
+        ge=8,
+        le=1048576,
+        description="Longest example: in tokens, or in milliseconds of a recording. Default: 512 tokens, 30000 ms.",
+    )
+    over_length: Literal["Error", "Drop", "Truncate"] = Field(
+        "Error",
+        description="What to do with an example longer than maxLength. Whatever happens is counted and reported.",
+    )
+    subtasks: list[Subtask] | None = Field(
+        None,
+        min_length=2,
+        max_length=MAX_SUBTASKS,
+        description="MultiTask: what is learnt together, each with data of its own in place of the fields above but "
+        "maxLength and overLength.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    mixing_temperature: float | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="MultiTask: subtasks without weights have shares as the sizes of their data to the power of "
+        "1/mixingTemperature: 1 as they are, the higher the more alike. Default 1.",
+    )
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether something is held out to watch the training by, of each subtask if there are some."""
+        return all(s.has_validation for s in self.subtasks) if self.subtasks else super().has_validation
+
+    @property
+    def has_test(self) -> bool:
+        """Whether something is held out to judge the finished model by, likewise."""
+        return all(s.has_test for s in self.subtasks) if self.subtasks else super().has_test
+
+    @property
     def has_held_out(self) -> bool:
         """Whether something is held out at all."""
-        return self.has_validation or bool(self.test or (self.split and self.split.test > 0))
+        return self.has_validation or self.has_test
+
+    def of(self, subtask: Subtask) -> "Dataset":
+        """The data of one subtask, as that of a job."""
+        parts = {name: getattr(subtask, name) for name in (*DataParts.model_fields, "train")}
+        return Dataset(**parts, max_length=self.max_length, over_length=self.over_length)
 
     def problems_with(self, task: str) -> list[str]:
         """What does not go with the task."""

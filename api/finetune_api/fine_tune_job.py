@@ -19,6 +19,7 @@ from finetune_api.method_support import support_rules, unsupported
 from finetune_api.metrics import DEFAULT_TOP_K, Task, is_ratio, metrics_of
 from finetune_api.model_deployment import DeploymentTemplate
 from finetune_api.model_reference import ModelReference, origin_problems, origin_rules
+from finetune_api.multi_task import multi_task_problems, subtask_kinds, subtask_rules
 from finetune_api.optimization import Plateau
 from finetune_api.pods import Credentials, PodTemplate, Resources
 from finetune_api.postprocess import MAX_STEPS, ArtifactFormat, PostprocessedArtifact, PostprocessStep, step_problems
@@ -60,6 +61,7 @@ class FineTuneJobSpec(Schema):
             ),
             *shard_rules(),
             distillation_rule(),
+            *subtask_rules(),
         ]
     )
     runtime_ref: RuntimeReference | None = None
@@ -138,6 +140,7 @@ class FineTuneJobSpec(Schema):
             lambda: unsupported(self.method, self.task, self.training, self.distributed),
             lambda: unshardable(self.task, self.training, self.distributed),
             lambda: self.dataset.problems_with(self.task),
+            lambda: multi_task_problems(self.task, self.dataset, self.model),
             self._undeployable,
             self._unpackable,
             self._unwatched,
@@ -149,7 +152,8 @@ class FineTuneJobSpec(Schema):
 
     def _unknown_metrics(self) -> Iterator[str]:
         top_k = self.evaluation.top_k or DEFAULT_TOP_K
-        known = metrics_of(self.task, rated=self.dataset.columns.rating is not None, top_k=top_k)
+        rated, subtasks = self.dataset.columns.rating is not None, subtask_kinds(self.dataset)
+        known = metrics_of(self.task, rated=rated, top_k=top_k, subtasks=subtasks)
         if self.evaluation.top_k is not None and self.task != "Recommendation":
             yield f"evaluation.topK is for Recommendation, not {self.task}; remove it"
         named = {f"{path}.metric": gate.metric for path, gate in self._gates()}

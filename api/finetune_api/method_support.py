@@ -79,6 +79,7 @@ WITHOUT_TOKENS: dict[Feature, str] = {
     "ImageClassification": "an image has no tokens to put virtual ones before; use lora",
     "ObjectDetection": "an image has no tokens to put virtual ones before; use lora",
     "AudioClassification": "a recording has no tokens to put virtual ones before; use lora",
+    "MultiTask": "PEFT puts virtual tokens before the input of models with one head, not of several; use lora",
 }
 FROM_DATA: dict[Feature, str] = {
     "Recommendation": "the model is made from the data, and there is nothing yet to adapt; use full",

@@ -214,6 +214,8 @@ def _refusal(kind: str, before: ArtifactFormat, method: str, task: Task) -> str 
         )
     if before != "Full":
         return f"needs float weights, and the step before makes the format {before}; put it last"
+    if kind == "onnx" and task == "MultiTask":
+        return "a graph with several heads cannot be made yet; remove it, or set quantize"
     if kind == "tflite" and task not in TFLITE_TASKS:
         return f"is for {', '.join(TFLITE_TASKS)}, not {task}; remove it"
     return None

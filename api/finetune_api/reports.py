@@ -81,7 +81,7 @@ class StepResult(Schema):
     name: str = Field(max_length=20)
     artifact_digest: str = Field(max_length=128)
     format: ArtifactFormat
-    metrics: dict[str, float] = Field(default_factory=dict, max_length=32)
+    metrics: dict[str, float] = Field(default_factory=dict, max_length=64)
 
 
 class TrainingResult(Schema):
@@ -92,8 +92,8 @@ class TrainingResult(Schema):
     format: ArtifactFormat = "Full"
     base_revision: str | None = Field(None, max_length=128)
     """Commit of the Hub model that the training started from."""
-    metrics: dict[str, float] = Field(default_factory=dict, max_length=32)
-    not_computed: dict[str, str] = Field(default_factory=dict, max_length=8)
+    metrics: dict[str, float] = Field(default_factory=dict, max_length=64)
+    not_computed: dict[str, str] = Field(default_factory=dict, max_length=16)
     """Metrics of the task that this held-out data does not allow, and why."""
     evaluated_on: Literal["test", "validation", "none"] = "none"
     dataset_fingerprint: str = Field("", max_length=128)

@@ -82,7 +82,53 @@ def scenes(folder: Path, count: int = 80) -> Path:
     return folder
 
 
-KINDS: dict[str, Callable[[Path], Path]] = {"recordings": recordings, "scenes": scenes, "tastes": tastes}
+PRODUCTS = ["kettle", "desk lamp", "headset", "bike rack", "office chair", "hand mixer"]
+MESSAGES = {
+    "billing": ["Order {order} was charged twice", "The invoice of {order} for the {product} is wrong"],
+    "delivery": ["Where is the {product} of order {order}", "Order {order} came without the {product}"],
+    "technical": ["The {product} from {order} does not switch on", "My {product} makes a noise since order {order}"],
+}
+GREETINGS = ["Hello.", "Good morning,", "Hi there!", "Dear team,", ""]
+QUESTIONS = {"order": "Which order is it about?", "product": "Which product is it about?"}
+
+
+def message(seed: int) -> tuple[str, str, dict[str, tuple[int, str]]]:
+    """What a customer writes, whom it is for, and where it names an order and a product."""
+    generator = np.random.default_rng(seed)
+    queue = list(MESSAGES)[seed % len(MESSAGES)]
+    words = {"order": f"{'ABCDEFGH'[seed % 8]}{generator.integers(1000, 9999)}"}
+    template = str(generator.choice(MESSAGES[queue]))
+    if "{product}" in template:
+        words["product"] = str(generator.choice(PRODUCTS))
+    text = f"{generator.choice(GREETINGS)} {template.format(**words)}, please help.".strip()
+    return text, queue, {name: (text.index(word), word) for name, word in words.items()}
+
+
+def support(folder: Path, count: int = 240) -> Path:
+    """intents.jsonl, entities.jsonl and answers.jsonl: three things to find in the messages of customers."""
+    lines: dict[str, list[dict[str, object]]] = {"intents": [], "entities": [], "answers": []}
+    for n in range(count):
+        text, queue, named = message(n)
+        lines["intents"].append({"body": text, "queue": queue})
+        text, _, named = message(count + n)
+        spans = [{"start": s, "end": s + len(word), "label": name.upper()} for name, (s, word) in named.items()]
+        lines["entities"].append({"text": text, "entities": sorted(spans, key=lambda span: span["start"])})
+        text, _, named = message(2 * count + n)
+        asked = list(named)[n % len(named)]
+        answers = {"text": [named[asked][1]], "answer_start": [named[asked][0]]}
+        lines["answers"].append({"question": QUESTIONS[asked], "context": text, "answers": answers})
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in lines.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+KINDS: dict[str, Callable[[Path], Path]] = {
+    "recordings": recordings,
+    "scenes": scenes,
+    "support": support,
+    "tastes": tastes,
+}
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.exit_codes import ExitCode
 from finetune_serving.artifact import Artifact, base_folder, local_folder, verify
 from finetune_serving.conversions import RUNTIMES, converted_model
+from finetune_serving.multi_task_model import MultiTaskModel
 from finetune_serving.recommender import Catalogue, Recommender
 from finetune_serving.recordings import window
 from finetune_serving.settings import ModelSource
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 MODEL_CLASSES: dict[str, Any] = {
     "AudioClassification": AutoModelForAudioClassification,
     "ImageClassification": AutoModelForImageClassification,
+    "MultiTask": MultiTaskModel,
     "ObjectDetection": AutoModelForObjectDetection,
     "PreferenceOptimization": AutoModelForCausalLM,
     "QuestionAnswering": AutoModelForQuestionAnswering,
@@ -69,6 +71,12 @@ class LoadedModel:
     description: ArtifactDescription
     max_length: int
     """Longest input that the model can take: tokens, or milliseconds of a recording."""
+
+    def of_subtask(self, name: str) -> "LoadedModel":
+        """One head of a multi-task model, as a model of its own."""
+        about = (self.description.subtasks or {})[name]
+        own = self.description.model_copy(update={"task": about.task, "labels": about.labels, "subtasks": None})
+        return replace(self, model=self.model.subtask(name), description=own)
 
 
 def load(source: ModelSource, artifact: Artifact) -> LoadedModel:
@@ -188,6 +196,8 @@ def _model(
         _check_label_count(folder, description, options)
         options["id2label"] = dict(enumerate(labels))
         options["label2id"] = {label: index for index, label in enumerate(labels)}
+    elif description.heads:
+        options["heads"] = description.heads
     elif description.outputs:
         options["num_labels"] = description.outputs
     if description.quantization:

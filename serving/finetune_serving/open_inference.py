@@ -3,6 +3,7 @@
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
@@ -40,11 +41,13 @@ class InferOutputRequest(BaseModel):
 
 
 class InferParameters(BaseModel):
-    """`truncate` cuts inputs that are too long, instead of refusing them."""
+    """`truncate` cuts inputs that are too long, instead of refusing them; `subtask` chooses a head of a multi-task
+    model."""
 
     model_config = ConfigDict(extra="ignore")
 
     truncate: bool = False
+    subtask: str | None = None
 
 
 class InferRequest(BaseModel):
@@ -151,17 +154,17 @@ def tensor_metadata(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-def inference_router(source: ModelSource, service: PredictionService) -> APIRouter:
-    """…/infer of the one model and version that is served."""
+def inference_router(source: ModelSource, chosen: Callable[[InferRequest], PredictionService]) -> APIRouter:
+    """…/infer of the one model and version that is served, by the service that is `chosen` for a request."""
     router = APIRouter(tags=["Open Inference Protocol"])
-    predictor = service.predictor
-    known = list(predictor.outputs([]))
 
     @router.post("/v2/models/{name}/infer")
     @router.post("/v2/models/{name}/versions/{version}/infer")
     async def infer(request: InferRequest, name: str, version: str | None = None) -> dict[str, Any]:
         check_model(source, name, version)
-        check_outputs(request, known)
+        service = chosen(request)
+        predictor = service.predictor
+        check_outputs(request, list(predictor.outputs([])))
         rows = rows_of(request, predictor.inputs)
         predictions = await service.predict(rows, request.parameters.truncate)
         return infer_response(source, predictor, request, predictions)

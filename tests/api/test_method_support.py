@@ -20,7 +20,18 @@ from finetune_local.apiserver.defaulting import apply_defaults
 from finetune_local.apiserver.schema import SchemaCompiler
 
 ROOT = Path(__file__).parents[2]
-NEEDED = {"ReinforcementLearning": {"training": {"reinforcement": {"rewards": [{"length": {"tokens": 8}}]}}}}
+SUBTASK = {"train": {"source": "s3://data/train.jsonl"}, "split": {"validation": 0.1, "test": 0.1}}
+NEEDED = {
+    "ReinforcementLearning": {"training": {"reinforcement": {"rewards": [{"length": {"tokens": 8}}]}}},
+    "MultiTask": {
+        "dataset": {
+            "subtasks": [
+                {"name": "intent", "task": "TextClassification", **SUBTASK},
+                {"name": "entities", "task": "TokenClassification", **SUBTASK},
+            ]
+        }
+    },
+}
 ASKING_FOR: dict[Feature, dict[str, Any]] = {
     **{task: {"task": task, **NEEDED.get(task, {})} for task in TASKS},
     "Recommendation": {"task": "Recommendation", "model": {"architecture": {"matrixFactorization": {}}}},

@@ -17,9 +17,11 @@ from finetune_api.training import Training
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
 from finetune_trainer.checkpoint.background import BackgroundCheckpoints
 from finetune_trainer.checkpoint.pinned_model import pin_model, pin_teacher
+from finetune_trainer.data.joined import Joined
 from finetune_trainer.data.prepare import PreparedData, prepare
 from finetune_trainer.data.report import reported_data, summary
 from finetune_trainer.data.sampling import class_weights, resampled, weighted
+from finetune_trainer.data.subtasks import mixture_of, prepare_subtasks
 from finetune_trainer.data.teacher import open_teacher
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.export.artifact import package_versions
@@ -61,8 +63,9 @@ from finetune_trainer.run import Run
 from finetune_trainer.sources import fetch_data
 from finetune_trainer.stop import StepAgreement
 from finetune_trainer.tasks.cross_entropy import CrossEntropy
+from finetune_trainer.tasks.multi_task import MultiTask
 from finetune_trainer.tasks.selection import task_of
-from finetune_trainer.tasks.task import Altering, Task
+from finetune_trainer.tasks.task import Altering, DataTask, Task
 from finetune_trainer.tasks.token_teacher import open_token_teacher
 
 log = logging.getLogger(__name__)
@@ -168,7 +171,7 @@ def _loop(
     )
 
 
-def _data(config: TrainerConfig, task: Task, processor: Any, max_length: int, run: Run) -> PreparedData:
+def _data(config: TrainerConfig, task: DataTask | MultiTask, processor: Any, max_length: int, run: Run) -> PreparedData:
     distillation, teacher = config.training.distillation, None
     if distillation and isinstance(task, CrossEntropy):
         task.distillation = distillation
@@ -181,6 +184,8 @@ def _data(config: TrainerConfig, task: Task, processor: Any, max_length: int, ru
     def fetch(uri: str) -> Path:
         return fetch_data(uri, run)
 
+    if isinstance(task, MultiTask):
+        return prepare_subtasks(config.dataset, task.subtasks, processor, max_length, run.scratch, fetch)
     return prepare(config.dataset, task, processor, max_length, run.scratch, fetch, teacher)
 
 
@@ -202,6 +207,7 @@ def _feed(config: TrainerConfig, task: Task, processor: Any, data: PreparedData,
     rows = resampled(task.rows(data.train, max_length), data.train, sampling, training.seed)
     weights = class_weights(sampling, data.train, data.labels)
     altering = task.altering_collator(processor) if isinstance(task, Altering) else None
+    joined = data.train if isinstance(data.train, Joined) else None
     return Feed(
         collate=weighted(task.collator(processor), weights),
         encoded=data.train,
@@ -211,6 +217,7 @@ def _feed(config: TrainerConfig, task: Task, processor: Any, data: PreparedData,
         seed=training.seed,
         rank=run.rank,
         altering=altering and weighted(altering, weights),
+        mixture=mixture_of(config.dataset, joined, training.batch_size, training.seed) if joined else None,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from finetune_api.evaluation import Gate
-from finetune_api.metrics import LOWER_IS_BETTER
+from finetune_api.metrics import lower_is_better
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -89,7 +89,7 @@ def _against_baseline(gate: Gate, value: float, baseline: AnyBaseline | None) ->
     deployed = baseline.metrics.get(gate.metric)
     if deployed is None or deployed != deployed:
         return Verdict(gate.metric, False, f"{baseline.title} has no metric {gate.metric}")
-    lower = gate.metric in LOWER_IS_BETTER
+    lower = lower_is_better(gate.metric)
     bound = deployed + gate.max_regression if lower else deployed - gate.max_regression
     sign = "<=" if lower else ">="
     # 0.7 - 0.1 is a hair above 0.6 in binary: a model exactly at the bound passes.

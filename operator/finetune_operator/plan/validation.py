@@ -12,6 +12,7 @@ from finetune_api.fine_tune_job import FineTuneJobSpec
 from finetune_api.postprocess import averaging_problems
 from finetune_api.training_runtime import TrainingRuntimeSpec
 from finetune_api.unknown import decidable, read
+from finetune_operator.plan.places import MODEL_VERSION, read_places
 from finetune_operator.plan.pod_shape import template_errors
 from finetune_operator.plan.scheduler_choice import scheduler_of
 from finetune_operator.plan.size_limits import too_large
@@ -136,11 +137,10 @@ def _elastic_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -
 
 
 def _source_errors(job: FineTuneJobSpec) -> list[str]:
-    parts = {name: getattr(job.dataset, name) for name in ("train", "validation", "test")}
     return [
-        f"spec.dataset.{name}.source: modelversion:// names a model, not data; got {part.source!r}"
-        for name, part in parts.items()
-        if part is not None and part.source.startswith("modelversion://")
+        f"{path}: modelversion:// names a model, not data; got {source!r}"
+        for path, source in read_places(job)
+        if path.startswith("spec.dataset.") and source.startswith(MODEL_VERSION)
     ]
 
 

@@ -6,10 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from finetune_api.method import METHODS
-from trainer.jobs import FULL, NUMBERS, write_jsonl
+from trainer.jobs import FULL, NUMBERS, TICKETS, write_jsonl
 
 Answer = dict[str, list[Any]]
 """Data of each output tensor."""
+
+
+@dataclass(frozen=True)
+class Subtask:
+    """One of several that share an encoder."""
+
+    task: str
+    metric: str
+    reaches: float
+    inputs: dict[str, list[str]]
+    answered: Callable[[Answer], None]
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,8 @@ class Case:
     architecture: dict[str, Any] | None = None
     """Of a model that is made from the data."""
     dataset: dict[str, Any] = field(default_factory=dict)
+    subtasks: dict[str, "Subtask"] = field(default_factory=dict)
+    """Of MultiTask: `data` writes a file NAME.jsonl for each in its folder."""
     training: dict[str, Any] = field(default_factory=dict)
 
 
@@ -44,6 +58,13 @@ def encoder(folder: Path) -> Path:
     from trainer import tiny_models
 
     return tiny_models.bert(folder)
+
+
+def wild_encoder(folder: Path) -> Path:
+    """Its random weights tell texts apart, so that a few steps suffice."""
+    from trainer import tiny_models
+
+    return tiny_models.bert(folder, spread=0.1)
 
 
 def tagged_numbers(folder: Path) -> Path:
@@ -156,6 +177,12 @@ def questions_on_texts(folder: Path) -> Path:
     return write_jsonl(folder / "train.jsonl", rows)
 
 
+QUESTIONS = {
+    "question": ["what five question", "what six question"],
+    "context": ["hello my seven is broken", "hello two is"],
+}
+
+
 def finds_the_number(answer: Answer) -> None:
     assert answer["answer"] == ["seven", "two"]
     assert answer["span"] == [9, 14, 6, 9]
@@ -172,6 +199,47 @@ def mixture_of_experts(folder: Path) -> Path:
     from trainer import tiny_models
 
     return tiny_models.deepseek(folder)
+
+
+def three_tasks(folder: Path) -> Path:
+    """A file for each."""
+    rows = [
+        {"body": f"{NUMBERS[n % 10]} {texts[n % 3]} {NUMBERS[n % 7]}", "queue": queue}
+        for n in range(30)
+        for queue, texts in TICKETS.items()
+    ]
+    write_jsonl(folder / "intent.jsonl", rows)
+    tagged = []
+    for row in rows:
+        words = row["body"].split()
+        tags = [f"B-{word.upper()}" if word in ("parcel", "invoice") else "O" for word in words]
+        tagged.append({"tokens": words, "tags": tags})
+    write_jsonl(folder / "entities.jsonl", tagged)
+    questions_on_texts(folder).rename(folder / "answers.jsonl")
+    return folder
+
+
+def tells_the_queue(answer: Answer) -> None:
+    assert answer["label"] == ["billing", "delivery"]
+    assert answer["scores"][0] > 0.5
+
+
+def finds_the_things(answer: Answer) -> None:
+    import json
+
+    found = [[(e["text"], e["type"], e["start"]) for e in json.loads(row)] for row in answer["entities"]]
+    assert found == [[("invoice", "INVOICE", 22)], [("parcel", "PARCEL", 17)]]
+
+
+def three_subtasks() -> dict[str, Subtask]:
+    """Made of cases that stand above."""
+    ticket = {"text": ["one please refund the invoice", "five where is my parcel two"]}
+    columns = {"columns": {"text": "body", "label": "queue"}}
+    return {
+        "intent": Subtask("TextClassification", "accuracy", 0.95, ticket, tells_the_queue, columns),
+        "entities": Subtask("TokenClassification", "f1", 0.9, ticket, finds_the_things),
+        "answers": Subtask("QuestionAnswering", "f1", 0.9, QUESTIONS, finds_the_number),
+    }
 
 
 POLITE, RUDE = ["thanks a", "please you"], ["what is broken", "crashes"]
@@ -233,6 +301,15 @@ def rewarded(algorithm: str) -> dict[str, Any]:
 
 
 CASES = {
+    "multi-task": Case(
+        task="MultiTask",
+        model=wild_encoder,
+        data=three_tasks,
+        metric="average",
+        reaches=0.9,
+        subtasks=three_subtasks(),
+        training={"maxSteps": 64, "batchSize": 16, "microBatchSize": 8, "learningRate": 5e-3},
+    ),
     "group-relative-rewards": Case(
         task="ReinforcementLearning",
         model=writer,
@@ -331,10 +408,7 @@ CASES = {
         data=questions_on_texts,
         metric="f1",
         reaches=0.9,
-        inputs={
-            "question": ["what five question", "what six question"],
-            "context": ["hello my seven is broken", "hello two is"],
-        },
+        inputs=QUESTIONS,
         answered=finds_the_number,
     ),
     "image-classification-vit": Case(

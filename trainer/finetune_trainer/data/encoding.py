@@ -10,7 +10,7 @@ from finetune_trainer.data.encoded import Encoded, Features, encode
 from finetune_trainer.data.encoded_writer import EncodedWriter
 from finetune_trainer.data.examples import Example
 from finetune_trainer.errors import DataError
-from finetune_trainer.tasks.task import Task
+from finetune_trainer.tasks.task import DataTask
 
 AT_ONCE = 1024
 """Examples handed to the task together: a tokenizer works on them in parallel."""
@@ -46,7 +46,7 @@ class Losses:
 def encode_part(
     part: str,
     examples: Iterable[Example],
-    task: Task,
+    task: DataTask,
     processor: Any,
     limit: LengthLimit,
     labels: list[str],
@@ -73,7 +73,7 @@ def encode_part(
 def _fit(
     example: Example,
     features: Features,
-    task: Task,
+    task: DataTask,
     processor: Any,
     limit: LengthLimit,
     labels: list[str],

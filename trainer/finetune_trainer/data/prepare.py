@@ -28,7 +28,7 @@ from finetune_trainer.data.split import split_examples
 from finetune_trainer.data.spool import Spool
 from finetune_trainer.data.teacher import Teacher, agreement
 from finetune_trainer.errors import DataError, of_field
-from finetune_trainer.tasks.task import Reporting, Task
+from finetune_trainer.tasks.task import DataTask, Reporting
 
 FORM = 3
 """Raised when the cached files change their meaning."""
@@ -68,7 +68,7 @@ class PreparedData:
 
 def prepare(
     dataset: Dataset,
-    task: Task,
+    task: DataTask,
     processor: Any,
     max_length: int,
     scratch: Path,
@@ -131,7 +131,7 @@ def _synonyms(source: dict[str, tuple[Path, DataFormat]]) -> Synonyms:
 
 
 def _read_parts(
-    sources: dict[str, tuple[Path, DataFormat]], dataset: Dataset, task: Task, spool: Spool, scratch: Path
+    sources: dict[str, tuple[Path, DataFormat]], dataset: Dataset, task: DataTask, spool: Spool, scratch: Path
 ) -> tuple[Parts, dict[str, Any]]:
     """The parts, cleaned and split, and what cleaning did to each source."""
     split, cleaning = dataset.split, dataset.cleaning
@@ -156,7 +156,7 @@ def _read_parts(
 
 
 def _examples(
-    rows: Iterable[Row], task: Task, split: Split | None, cleaner: Cleaner | None, tally: Tally
+    rows: Iterable[Row], task: DataTask, split: Split | None, cleaner: Cleaner | None, tally: Tally
 ) -> Iterator[Example]:
     """One after the other, those that a rule drops left out."""
     for row in rows:
@@ -177,7 +177,7 @@ def _examples(
             yield stays
 
 
-def _write(folder: Path, data: Selected, task: Task, processor: Any, limit: LengthLimit) -> None:
+def _write(folder: Path, data: Selected, task: DataTask, processor: Any, limit: LengthLimit) -> None:
     labels = task.labels(data.used)
     report: dict[str, Any] = {
         **data.report,
@@ -218,7 +218,9 @@ def _load(folder: Path) -> PreparedData:
     return PreparedData(**parts, labels=report["labels"], fingerprint=report["fingerprint"], report=report)
 
 
-def _key(digest: str, dataset: Dataset, task: Task, processor: Any, limit: LengthLimit, teacher: Teacher | None) -> str:
+def _key(
+    digest: str, dataset: Dataset, task: DataTask, processor: Any, limit: LengthLimit, teacher: Teacher | None
+) -> str:
     """Everything that the encoded arrays depend on."""
     parts = [
         FORM,

@@ -53,7 +53,9 @@ def length_report(lengths: np.ndarray) -> dict[str, Any]:
 
 
 def summary(report: dict[str, Any]) -> list[str]:
-    """Lines for the log: what was kept, and every kind of loss that happened."""
+    """Lines for the log: what was kept, and every kind of loss that happened; of each subtask if there are some."""
+    if subtasks := report.get("subtasks"):
+        return [f"{name}: {line}" for name, own in subtasks.items() for line in summary(own)]
     lines, unit = _cleaning_lines(report), report["unit"]
     for part, numbers in report["parts"].items():
         if not numbers["read"]:

@@ -9,7 +9,6 @@ from typing import Any
 from finetune_api.artifact import ArtifactDescription
 from finetune_api.trainer_config import TrainerConfig
 from finetune_storage import open_storage
-from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.prepare import PreparedData
 from finetune_trainer.export.artifact import package_versions, seal, write_artifact
 from finetune_trainer.export.verification import verify_export
@@ -18,6 +17,7 @@ from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.quantization import quantization_in
 from finetune_trainer.models.suitability import longest_input
 from finetune_trainer.report.files import ReportContext, write_reports
+from finetune_trainer.tasks.multi_task import MultiTask
 from finetune_trainer.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -65,10 +65,12 @@ class Exporter:
 
     def _description(self, data: PreparedData, model: Any) -> ArtifactDescription:
         adapter, quantization = self.config.method.makes_adapter, quantization_in(model)
+        heads = self.task.described(data.labels) if isinstance(self.task, MultiTask) else None
         return ArtifactDescription(
             task=self.config.task,
             format="Adapter" if adapter else "Full",
-            labels=data.labels or None,
+            labels=None if heads else data.labels or None,
+            subtasks=heads,
             base_model=self.config.model if adapter else None,
             quantization=quantization.to_dict() if quantization else None,
             max_length=self.max_length,
@@ -93,7 +95,7 @@ class Exporter:
 
     def _verify(self, model: Any, data: PreparedData) -> None:
         encoded = data.held_out[1] if data.held_out else data.train
-        batch = self.task.collator(self.processor)(encoded, _shortest(encoded))
+        batch = self.task.collator(self.processor)(encoded, [[index] for index in encoded.shortest(COMPARED)])
         adapter = self.config.method.makes_adapter
         difference = verify_export(
             self.scratch,
@@ -104,9 +106,3 @@ class Exporter:
             self.config.model.trust_remote_code,
         )
         log.info("the exported model answers as the trained one (greatest difference %.1e)", difference)
-
-
-def _shortest(encoded: Encoded) -> list[list[int]]:
-    """Short examples compare as well as long ones, and cost less memory beside two models."""
-    order = sorted(range(len(encoded)), key=lambda index: int(encoded.lengths[index]))
-    return [[index] for index in order[:COMPARED]]

@@ -7,6 +7,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
+from finetune_serving.multi_task_model import HEADS
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import TrainerError
 from finetune_trainer.models.quantization import keep_format, loading_options, quantization_in
@@ -49,7 +50,9 @@ def reload(folder: Path, base: Path | None, task: Task, model: Any, trust_remote
     }
     if base is None:
         return task.model_class.from_pretrained(str(folder), **options)
-    if task.heads:
+    if heads := getattr(model.config, HEADS, None):
+        options["heads"] = heads
+    elif task.heads:
         options["num_labels"] = model.config.num_labels
     options |= loading_options(quantization_in(model), next(model.parameters()).device)
     loaded = keep_format(task.model_class.from_pretrained(str(base), ignore_mismatched_sizes=True, **options))

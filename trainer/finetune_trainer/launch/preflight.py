@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from finetune_api.artifact import DESCRIPTION_FILE
-from finetune_api.dataset import DataFile
+from finetune_api.dataset import Columns, DataFile, Dataset, Subtask
 from finetune_api.distillation import WRITING
 from finetune_api.model_reference import ModelReference
 from finetune_api.reports import ReportedPreflight, TerminationMessage
@@ -49,7 +49,7 @@ def preflight(config: TrainerConfig, limit_file: Path | None = MEMORY_LIMIT) -> 
     """
     try:
         weights = check_model(config.model)
-        rows = {name: check_data(name, part, config) for name, part in _data(config)}
+        rows = {place: check_data(place, part, columns) for place, part, columns in _data(config.dataset)}
         if config.training.distillation:
             check_teacher(config.training.distillation.teacher, config.task in WRITING)
     except UnavailableError as error:
@@ -87,21 +87,20 @@ def _of_model(config: TrainerConfig, weights: int | None) -> str:
 
 
 def _of_data(part: tuple[str, "Sample | None"]) -> str:
-    name, seen = part
+    place, seen = part
     if seen is None:
-        return f"dataset.{name} is there"
-    return f"dataset.{name} is there, its {f'first {seen.rows} rows' if seen.rows else 'columns'} can be read"
+        return f"{place} is there"
+    return f"{place} is there, its {f'first {seen.rows} rows' if seen.rows else 'columns'} can be read"
 
 
-def _data(config: TrainerConfig) -> Iterator[tuple[str, DataFile]]:
-    yield "train", config.dataset.train
-    yield from _held_out(config)
-
-
-def _held_out(config: TrainerConfig) -> Iterator[tuple[str, DataFile]]:
-    for name in ("validation", "test"):
-        if (part := getattr(config.dataset, name)) is not None:
-            yield name, part
+def _data(dataset: Dataset) -> Iterator[tuple[str, DataFile, Columns]]:
+    """Field, data and columns of each part, of each subtask if there are some."""
+    owners: dict[str, Dataset | Subtask] = {"dataset": dataset}
+    owners |= {f"dataset.subtasks[{place}]": subtask for place, subtask in enumerate(dataset.subtasks or ())}
+    for owner, parts in owners.items():
+        for name in ("train", "validation", "test"):
+            if (part := getattr(parts, name)) is not None:
+                yield f"{owner}.{name}", part, parts.columns
 
 
 def check_model(model: ModelReference) -> int | None:
@@ -133,19 +132,19 @@ def count_weights(storage: Storage, name: str) -> int:
         raise UnavailableError(f"{storage.uri}: {name} cannot be read now: {error}") from error
 
 
-def check_data(name: str, part: DataFile, config: TrainerConfig) -> "Sample | None":
+def check_data(place: str, part: DataFile, columns: Columns) -> "Sample | None":
     """That it is there, that its first rows can be read, and that they have the columns that the job names."""
     from finetune_trainer.launch.sample import sample
 
-    field = f"dataset.{name}.source"
+    field = f"{place}.source"
     with of_field(field):
         storage = open_storage(part.source, kind="dataset")
         files = _files(storage)
     if not sum(entry.size for entry in files):
         raise DataError(f"{field}: {part.source} is empty")
-    seen = sample(name, part, storage, files)
+    seen = sample(place.rpartition(".")[2], part, storage, files)
     if seen is not None:
-        _check_columns(name, part, seen, config)
+        _check_columns(place, part, seen, columns)
     return seen
 
 
@@ -162,15 +161,15 @@ def check_teacher(place: str, may_be_pretrained: bool) -> None:
         )
 
 
-def _check_columns(name: str, part: DataFile, seen: "Sample", config: TrainerConfig) -> None:
+def _check_columns(place: str, part: DataFile, seen: "Sample", columns: Columns) -> None:
     if not seen.columns:
-        raise DataError(f"dataset.{name}.source: {part.source} holds no rows")
+        raise DataError(f"{place}.source: {part.source} holds no rows")
     where = f"none of the first {seen.rows} rows of {part.source} has a" if seen.rows else f"{part.source} has no"
-    columns = config.dataset.columns.model_dump(exclude_none=True, by_alias=True)
-    for role, column in columns.items():
+    owner = place.rpartition(".")[0]
+    for role, column in columns.wire().items():
         if isinstance(column, str) and column not in seen.columns:
             present = ", ".join(sorted(seen.columns))
-            raise DataError(f"dataset.columns.{role}: {where} column {column!r}; they have {present}")
+            raise DataError(f"{owner}.columns.{role}: {where} column {column!r}; they have {present}")
 
 
 def _files(storage: Storage) -> list[Entry]:

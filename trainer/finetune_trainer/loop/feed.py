@@ -11,6 +11,7 @@ from torch import Tensor
 from finetune_trainer.data.batches import AlteringCollate, Batch, Collate
 from finetune_trainer.data.draws import generator_of
 from finetune_trainer.data.encoded import Encoded, Ints
+from finetune_trainer.data.mixture import Mixture
 from finetune_trainer.data.order import Batches, DataOrder, micro_batches
 from finetune_trainer.data.rows import Rows
 from finetune_trainer.loop.plan import StepPlan
@@ -40,6 +41,8 @@ class Feed:
     rank: int
     altering: AlteringCollate | None = None
     """Instead of `collate` where training examples are altered."""
+    mixture: Mixture | None = None
+    """The order, where the examples are those of several subtasks."""
     ahead: ClassVar[bool] = True
     """Whether batches of a step may be made while the step before it computes."""
     row_tokens: Ints = field(init=False)
@@ -50,7 +53,7 @@ class Feed:
     def __post_init__(self) -> None:
         lengths, targets = np.asarray(self.encoded.lengths), np.asarray(self.encoded.targets)
         self.row_tokens, self.row_targets = self.rows.sums(lengths), self.rows.sums(targets)
-        self._order = DataOrder(self.row_tokens, self.batch_size, self.seed)
+        self._order = self.mixture or DataOrder(self.row_tokens, self.batch_size, self.seed)
 
     def at(self, step: int) -> StepData:
         """Everything that step `step` (from 0) needs."""

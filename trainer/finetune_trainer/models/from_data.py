@@ -26,6 +26,7 @@ def base_model(config: TrainerConfig, run: Run) -> Path:
     if config.model.architecture is None:
         return fetch_model(config.model, run)
     train = config.dataset.train
+    assert train is not None  # validated
     with of_field("dataset.train.source"):
         data = fetch_data(train.source, run)
     key = [str(data), config.model.wire(), config.dataset.columns.wire(), config.training.seed, config.top_k]
@@ -36,6 +37,7 @@ def base_model(config: TrainerConfig, run: Run) -> Path:
 
 def _make(config: TrainerConfig, task: Recommendation, data: Path, folder: Path) -> None:
     assert config.model.architecture is not None
+    assert config.dataset.train is not None
     ratings = _Ratings()
     rows = read_rows(data, config.dataset.train.format, "train")
     catalogue = catalogue_of(ratings.heard(task.interaction(row) for row in rows))

@@ -24,6 +24,11 @@ def check_suitable(config: Any, task: Task, trust_remote_code: bool) -> None:
             f"model.source: {kind} is an encoder, it cannot generate text; use a decoder such as Llama, Qwen or "
             "GPT-2, or set task to TextClassification"
         )
+    if task.name == "MultiTask" and not (kind in task.model_types and is_encoder(config)):
+        raise ConfigurationError(
+            f"model.source: models of the type {kind!r} are no encoders that the heads of these subtasks can share; "
+            "use BERT, RoBERTa, DistilBERT, DeBERTa, ModernBERT or their like"
+        )
     if not (kind in task.model_types or (trust_remote_code and getattr(config, "auto_map", None))):
         raise ConfigurationError(
             f"model.source: no {task.name} model of the type {kind!r} is known; use one of another type"

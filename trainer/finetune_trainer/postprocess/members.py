@@ -69,10 +69,8 @@ def _difference(member: Member, config: TrainerConfig, labels: list[str]) -> str
         return f"has the format {about.format}, which has no weights to average; name what it was made of"
     if about.task != config.task:
         return f"is a model for {about.task}, not {config.task}; remove it"
-    if (about.labels or []) != labels:
-        return (
-            f"knows the classes {_named(about.labels or [])}, and the data has {_named(labels)}; they must be the same"
-        )
+    if about.classes != labels:
+        return f"knows the classes {_named(about.classes)}, and the data has {_named(labels)}; they must be the same"
     base = about.base_model
     if base and (base.source, base.revision) != (own.source, own.revision):
         return (

@@ -59,6 +59,8 @@ class Source:
         options = self._options()
         if self.description.outputs:
             options["num_labels"] = self.description.outputs
+        if self.description.heads:
+            options["heads"] = self.description.heads
         quantization = self.description.quantization
         if quantization:
             options |= {

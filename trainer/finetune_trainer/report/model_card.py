@@ -9,6 +9,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from finetune_api.multi_task import MULTI_TASK, subtask_kinds
 from finetune_api.trainer_config import TrainerConfig
 
 CARD_FILE = "README.md"
@@ -56,7 +57,7 @@ def model_card(facts: CardFacts) -> str:
         _training(facts),
         _data(facts.data_report),
         _lineage(facts),
-        _section("Serve it", ["    finetune-serving --model FOLDER_OF_THIS_CARD"]),
+        _section("Serve it", ["    finetune-serving --model FOLDER_OF_THIS_CARD", *_loading(facts)]),
     ]
     body = "\n".join(line for section in sections for line in section)
     return str(ModelCard(f"---\n{metadata(facts).to_yaml()}\n---\n{body}"))
@@ -143,19 +144,45 @@ def _training(facts: CardFacts) -> list[str]:
     return _section("Training", _table(["parameter", "value"], [[name, _code(v)] for name, v in fields.items()]))
 
 
+def _loading(facts: CardFacts) -> list[str]:
+    """What is needed where the Auto classes of transformers know the model's encoder alone."""
+    if facts.config.task != MULTI_TASK or facts.library != "transformers":
+        return []
+    return [
+        "",
+        "From Python; `AutoModel.from_pretrained` finds the shared encoder alone.",
+        "",
+        "    from finetune_serving.multi_task_model import MultiTaskModel",
+        "    model = MultiTaskModel.from_pretrained(FOLDER_OF_THIS_CARD)",
+        *(f'    {name.replace("-", "_")} = model.subtask("{name}")' for name in subtask_kinds(facts.config.dataset)),
+    ]
+
+
 def _data(report: Mapping[str, Any]) -> list[str]:
     columns = {"read": "read", "kept": "used", "tokens": "tokens"}
-    parts = {name: part for name, part in report["parts"].items() if part.get("read")}
-    rows = [[name, *(f"{part[key]:,}" if key in part else "" for key in columns)] for name, part in parts.items()]
+    owners: Mapping[str, Any] = report.get("subtasks") or {"": report}
+    rows = [
+        [f"{owner} {name}".strip(), *(f"{part[key]:,}" if key in part else "" for key in columns)]
+        for owner, own in owners.items()
+        for name, part in own["parts"].items()
+        if part.get("read")
+    ]
     lines = _table(["part", *columns.values()], rows)
-    if report.get("labels"):
-        lines += ["", "Labels: " + ", ".join(f"`{_plain(label)}`" for label in report["labels"]) + "."]
+    for owner, own in owners.items():
+        if own.get("labels"):
+            title = f"Labels of {owner}" if owner else "Labels"
+            lines += ["", f"{title}: " + ", ".join(f"`{_plain(label)}`" for label in own["labels"]) + "."]
     return _section("Data", [*lines, "", "What was dropped or cut, and why: `data_report.json`."])
 
 
 def _lineage(facts: CardFacts) -> list[str]:
     config, dataset = facts.config, facts.config.dataset
-    sources = {name: part.source for name in ("train", "validation", "test") if (part := getattr(dataset, name))}
+    sources = {
+        f"{owner} {name}".strip(): part.source
+        for owner, parts in {"": dataset, **{one.name: one for one in dataset.subtasks or ()}}.items()
+        for name in ("train", "validation", "test")
+        if (part := getattr(parts, name))
+    }
     rows = {
         "job": f"{config.job.namespace}/{config.job.name}",
         "job uid": config.job.uid,

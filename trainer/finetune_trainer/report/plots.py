@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ INK, GRID, MUTED = "#222222", "#dddddd", "#8a8a8a"
 TRAINING, VALIDATION = "#3b6fb6", "#d1495b"
 
 Report = Mapping[str, Any]
+Picture = tuple[str, Any, Callable[[Any, Any], None]]
+"""Name, data, and what draws it."""
 
 
 def write_plots(folder: Path, evaluation: Report, history: Report | None = None) -> list[str]:
@@ -46,15 +48,21 @@ def write_plots(folder: Path, evaluation: Report, history: Report | None = None)
     return drawn
 
 
-def _wanted(evaluation: Report, history: Report) -> list[tuple[str, Any, Callable[[Any, Any], None]]]:
-    pictures: list[tuple[str, Any, Callable[[Any, Any], None]]] = []
+def _wanted(evaluation: Report, history: Report) -> list[Picture]:
+    pictures: list[Picture] = []
     if history.get("training"):
         pictures += [("loss", history, draw_loss), ("learning_rate", history, draw_learning_rate)]
-    if evaluation.get("confusionMatrix") and evaluation.get("labels"):
-        pictures.append(("confusion_matrix", evaluation, draw_confusion_matrix))
-    if evaluation.get("roc"):
-        pictures.append(("roc", evaluation, draw_roc))
+    pictures += _of_classes(evaluation)
+    for subtask, own in (evaluation.get("subtasks") or {}).items():
+        pictures += [(f"{subtask}_{name}", data, draw) for name, data, draw in _of_classes(own)]
     return pictures
+
+
+def _of_classes(evaluation: Report) -> Iterator[Picture]:
+    if evaluation.get("confusionMatrix") and evaluation.get("labels"):
+        yield "confusion_matrix", evaluation, draw_confusion_matrix
+    if evaluation.get("roc"):
+        yield "roc", evaluation, draw_roc
 
 
 def _save(draw: Callable[[Any, Any], None], data: Any, path: Path) -> None:

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 from finetune_api.dataset import Augmentation, Columns
+from finetune_api.multi_task import MULTI_TASK
 from finetune_api.preference import Preference
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.tasks.audio_classification import AudioClassification
 from finetune_trainer.tasks.image_classification import ImageClassification
+from finetune_trainer.tasks.multi_task import MultiTask
 from finetune_trainer.tasks.object_detection import ObjectDetection
 from finetune_trainer.tasks.paired_preferences import PairedPreferences
 from finetune_trainer.tasks.question_answering import QuestionAnswering
@@ -14,19 +16,19 @@ from finetune_trainer.tasks.recommendation import Recommendation
 from finetune_trainer.tasks.reinforcement_learning import ReinforcementLearning
 from finetune_trainer.tasks.reward_modeling import RewardModeling
 from finetune_trainer.tasks.seq2seq import Seq2Seq
-from finetune_trainer.tasks.task import Task
+from finetune_trainer.tasks.task import DataTask
 from finetune_trainer.tasks.text_classification import TextClassification
 from finetune_trainer.tasks.text_generation import TextGeneration
 from finetune_trainer.tasks.token_classification import TokenClassification
 from finetune_trainer.tasks.unpaired_preferences import UnpairedPreferences
 
 
-def _recommendation(config: TrainerConfig) -> Task:
+def _recommendation(config: TrainerConfig) -> DataTask:
     assert config.model.architecture is not None  # validated
     return Recommendation(config.dataset.columns, config.model.architecture, config.top_k)
 
 
-TASKS: dict[str, Callable[[TrainerConfig], Task]] = {
+TASKS: dict[str, Callable[[TrainerConfig], DataTask]] = {
     "AudioClassification": lambda config: AudioClassification(config.dataset.columns, _augmentation(config).audio),
     "ImageClassification": lambda config: ImageClassification(config.dataset.columns, _augmentation(config).image),
     "ObjectDetection": lambda config: ObjectDetection(
@@ -50,17 +52,27 @@ def _augmentation(config: TrainerConfig) -> Augmentation:
     return config.dataset.augmentation or Augmentation()
 
 
-def _preferences(columns: Columns, preference: Preference | None) -> Task:
+def _preferences(columns: Columns, preference: Preference | None) -> DataTask:
     wanted = preference or Preference()
     return UnpairedPreferences(columns, wanted) if wanted.loss == "KTO" else PairedPreferences(columns, wanted.beta)
 
 
-def _reinforcement(config: TrainerConfig) -> Task:
+def _reinforcement(config: TrainerConfig) -> DataTask:
     settings = config.training.reinforcement
     assert settings is not None, "validation requires it"
     return ReinforcementLearning(config.dataset.columns, settings)
 
 
-def task_of(config: TrainerConfig) -> Task:
+SUBTASKS: dict[str, Callable[[Columns], DataTask]] = {
+    "QuestionAnswering": QuestionAnswering,
+    "TextClassification": TextClassification,
+    "TokenClassification": TokenClassification,
+}
+"""Tasks that can share an encoder."""
+
+
+def task_of(config: TrainerConfig) -> DataTask | MultiTask:
     """The task that the job names."""
+    if config.task == MULTI_TASK:
+        return MultiTask({one.name: SUBTASKS[one.task](one.columns) for one in config.dataset.subtasks or ()})
     return TASKS[config.task](config)

@@ -39,10 +39,6 @@ class Task(Protocol):
         """First parts of the names of modules that may start from random weights; () where none may."""
 
     @property
-    def reads_files(self) -> bool:
-        """Whether rows name further files, whose contents are data too."""
-
-    @property
     def peft_type(self) -> TaskType | None:
         """PEFT's name of the task; None for an adapter around any model."""
 
@@ -51,20 +47,6 @@ class Task(Protocol):
 
         Raises ConfigurationError when there is none or it cannot serve this task.
         """
-
-    def read(self, row: Row) -> Example:
-        """The example in a row. Raises DataError naming the row."""
-
-    def labels(self, parts: Parts) -> list[str]:
-        """The classes, sorted; [] where there are none."""
-
-    def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
-        """Whole examples, nothing cut."""
-
-    def truncate(
-        self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
-    ) -> Features:
-        """The example cut to at most `max_length` tokens."""
 
     def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
         """Settles the model's configuration. Raises ConfigurationError when model and processor do not fit."""
@@ -90,6 +72,28 @@ class Task(Protocol):
 
     def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> Scores:
         """An empty collection for one evaluation on `encoded`."""
+
+
+class DataTask(Task, Protocol):
+    """A task whose data is of one kind. In the order in which preparing it asks."""
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether rows name further files, whose contents are data too."""
+
+    def read(self, row: Row) -> Example:
+        """The example in a row. Raises DataError naming the row."""
+
+    def labels(self, parts: Parts) -> list[str]:
+        """The classes, sorted; [] where there are none."""
+
+    def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
+        """Whole examples, nothing cut."""
+
+    def truncate(
+        self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
+    ) -> Features:
+        """The example cut to at most `max_length` tokens."""
 
 
 @runtime_checkable
