@@ -50,6 +50,14 @@ def test_deepseek_by_default(tiny_deepseek: Path) -> None:
     assert layers(model) == attention
 
 
+@pytest.mark.parametrize("lora", [{}, {"dora": True}, {"init": "PiSSA"}])
+def test_layers_that_would_be_taken_for_experts_are_refused(lora: dict[str, Any], tiny_deepseek: Path) -> None:
+    """DoRA and PiSSA would fail on them with a word about ParamWrapper."""
+    named = {"targetModules": ["o_proj", "mlp.down_proj"], **lora}
+    with pytest.raises(ConfigurationError, match=r"lora\.targetModules: of a mixture PEFT takes mlp\.down_proj for"):
+        adapted(tiny_deepseek, TextGeneration(Columns(), packing=False), [], rank=4, **named)
+
+
 def test_a_prefix_before_latent_attention_is_refused(tiny_deepseek: Path) -> None:
     config = load_config(tiny_deepseek, TextGeneration(Columns(), packing=False))
     with pytest.raises(ConfigurationError, match=r"prefixTuning: models of the type 'deepseek_v3' .*use promptTuning"):

@@ -15,6 +15,7 @@ from finetune_trainer.methods import Adaptation, apply_method
 from finetune_trainer.models.load import LoadedModel, load_config, load_model
 from finetune_trainer.models.quantization import check_quantizable
 from finetune_trainer.models.suitability import check_method
+from finetune_trainer.tasks.image_classification import ImageClassification
 from finetune_trainer.tasks.text_classification import TextClassification
 from finetune_trainer.tasks.text_generation import TextGeneration
 from trainer.in_process import run
@@ -154,9 +155,13 @@ def test_experts_that_would_stay_unquantized_are_refused_before_the_weights_are_
     """bitsandbytes knows linear layers alone: https://github.com/axolotl-ai-cloud/axolotl quantize_moe_experts"""
     config = AutoConfig.for_model("mixtral", num_hidden_layers=2, hidden_size=64, intermediate_size=96, vocab_size=100)
     with pytest.raises(
-        ConfigurationError, match=r"method\.qlora: \d\d% of the weights .*'mixtral' are experts.*use lora"
+        ConfigurationError,
+        match=r"method\.qlora: \d\d% of the weights .*'mixtral' are experts or .*use lora",
     ):
         check_quantizable(config, GENERATION, trust_remote_code=False)
+    convolutions = ImageClassification(Columns())
+    with pytest.raises(ConfigurationError, match=r"qlora: 100% of the weights .*'resnet'"):
+        check_quantizable(AutoConfig.for_model("resnet"), convolutions, trust_remote_code=False)
     for kind in ("llama", "gpt2"):
         dense = AutoConfig.for_model(kind, num_attention_heads=4, hidden_size=64, intermediate_size=96, vocab_size=100)
         check_quantizable(dense, GENERATION, trust_remote_code=False)

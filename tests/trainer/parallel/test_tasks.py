@@ -1,4 +1,4 @@
-"""Models of every kind train in shards as on one process: detectors, convolutions, speech, mixtures of experts."""
+"""Models of every kind train in shards as they do whole: detectors, convolutions, speech, mixtures of experts."""
 
 from pathlib import Path
 
@@ -7,12 +7,11 @@ import pytest
 from exhaustive import some_of
 from finetune_api.method_support import refusal
 from trainer.gangs import gang
-from trainer.in_process import run
-from trainer.parallel.task_runs import config_of, each_engine
+from trainer.parallel.task_runs import each_engine
 from trainer.tasks.test_every_task import EVERY_CASE
 
 pytestmark = pytest.mark.timeout(600)
-ENGINES = ("fsdp", "zero-3")
+ENGINES = ("ddp", "fsdp", "zero-3")
 SHARDED = {
     f"{name}-{method}": (name, method)
     for name in (
@@ -30,13 +29,16 @@ SHARDED = {
 
 
 @pytest.mark.parametrize("name", some_of(SHARDED, ("text-generation-deepseek-full",)))
-def test_the_losses_are_those_of_one_process(name: str, tmp_path: Path) -> None:
-    """A mixture's experts that no token of a rank goes to do not keep the others waiting."""
-    case, method = EVERY_CASE[SHARDED[name][0]], SHARDED[name][1]
-    places = case.model(tmp_path / "model"), case.data(tmp_path / "data")
-    result, alone = run(config_of(case, method, None, tmp_path / "alone", places), tmp_path / "alone")
-    found = gang(each_engine, case, method, ENGINES, tmp_path, places)[0]
-    for engine in ENGINES:
-        losses, metrics = found[engine]
-        assert losses == pytest.approx(alone, rel=1e-3), engine
-        assert metrics == pytest.approx(result.metrics, rel=1e-2), engine
+def test_shards_give_the_losses_of_whole_models(name: str, tmp_path: Path) -> None:
+    """Of two processes each way, which draw the same for dropout and masks.
+
+    Experts that no token of a rank goes to do not keep the others waiting (deepspeedai/DeepSpeed#7461).
+    """
+    task, method = SHARDED[name]
+    places = EVERY_CASE[task].model(tmp_path / "model"), EVERY_CASE[task].data(tmp_path / "data")
+    found = gang(each_engine, task, method, ENGINES, tmp_path, places)[0]
+    losses, metrics = found["ddp"]
+    assert len(losses) > 1
+    for engine in ENGINES[1:]:
+        assert found[engine][0] == pytest.approx(losses, rel=1e-3), engine
+        assert found[engine][1] == pytest.approx(metrics, rel=1e-2), engine

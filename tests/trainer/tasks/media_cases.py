@@ -147,7 +147,7 @@ CASES = {
         reaches=0.1,
         inputs=SCENES,
         answered=finds_the_rectangles,
-        methods=("lora",),
+        methods=("lora", "qlora", "ia3", "adalora"),
         training={"maxSteps": 160, "learningRate": 3e-3},
     ),
     "audio-classification-wav2vec2": Case(

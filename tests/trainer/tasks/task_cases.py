@@ -428,7 +428,7 @@ CASES = {
         reaches=0.9,
         inputs=IMAGES,
         answered=tells_the_sides,
-        methods=("lora",),
+        methods=("lora", "adalora"),
         dataset={"augmentation": {"image": {"verticalFlip": True, "rotation": 10, "crop": 0.2, "hue": 0.1}}},
     ),
     "text-generation-deepseek": Case(

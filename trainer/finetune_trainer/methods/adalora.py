@@ -25,7 +25,8 @@ def with_adalora(loaded: LoadedModel, adalora: AdaLora, total_steps: int) -> Ada
     Raises:
         ConfigurationError: The run is too short for ranks to fall.
     """
-    names = target_modules(loaded.model, adalora.target_modules, "method.adalora.targetModules", LINEAR)
+    kinds = (*LINEAR, torch.nn.Conv2d)
+    names = target_modules(loaded.model, adalora.target_modules, "method.adalora.targetModules", kinds)
     warmup, final = _steps(adalora.warmup, total_steps), _steps(adalora.final_tuning, total_steps)
     if warmup + final >= total_steps:
         raise ConfigurationError(

@@ -5,19 +5,25 @@ from typing import Any
 from peft import LoraConfig
 
 from finetune_api.method import Lora, QLora
+from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.methods.peft_model import adapted, new_modules
 from finetune_trainer.methods.pissa import PissaAdaptation
-from finetune_trainer.methods.target_modules import LINEAR, stores_transposed, target_modules
+from finetune_trainer.methods.target_modules import ADAPTED, LINEAR, stores_transposed, target_modules
 from finetune_trainer.models.load import LoadedModel
 
 RSLORA_ALPHA = 16.0
 """As LoRA's default at its default rank; rsLoRA keeps alpha as the rank grows."""
 
 
+FUSED_EXPERTS = ("experts.gate_up_proj", "experts.down_proj")
+PARTS_OF_EXPERTS = ("gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
+"""What they were before transformers 5 fused them; PEFT knows them by these names still."""
+
+
 def with_lora(loaded: LoadedModel, lora: Lora) -> Adaptation:
     """The model with adapters."""
-    names = target_modules(loaded.model, lora.target_modules, "method.lora.targetModules")
+    names = _names(loaded.model, lora.target_modules, "method.lora.targetModules", ADAPTED)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=_alpha(lora),  # type: ignore[arg-type]  # PEFT only divides it by the rank
@@ -36,7 +42,7 @@ def with_lora(loaded: LoadedModel, lora: Lora) -> Adaptation:
 
 def with_qlora(loaded: LoadedModel, qlora: QLora) -> Adaptation:
     """Adapters in float32 beside layers that were quantized when the model was loaded."""
-    names = target_modules(loaded.model, qlora.target_modules, "method.qlora.targetModules", LINEAR)
+    names = _names(loaded.model, qlora.target_modules, "method.qlora.targetModules", LINEAR)
     config = LoraConfig(
         r=qlora.rank,
         lora_alpha=qlora.alpha or 2 * qlora.rank,  # type: ignore[arg-type]  # PEFT only divides it by the rank
@@ -46,6 +52,22 @@ def with_qlora(loaded: LoadedModel, qlora: QLora) -> Adaptation:
         task_type=loaded.peft_type,
     )
     return Adaptation(adapted(loaded, config, "qlora"))
+
+
+def _names(model: Any, asked_for: list[str] | None, field: str, kinds: tuple[type, ...]) -> list[str]:
+    """As `target_modules`, but none that PEFT would take for the experts of a mixture, and no longer for the layer.
+
+    Raises:
+        ConfigurationError: One is.
+    """
+    experts = any(name.endswith(FUSED_EXPERTS) and p.ndim > 2 for name, p in model.named_parameters())
+    meant = [name for name in asked_for or () if experts and name.rpartition(".")[2] in PARTS_OF_EXPERTS]
+    if meant:
+        raise ConfigurationError(
+            f"{field}: of a mixture PEFT takes {', '.join(meant)} for the experts, which lie in one tensor a layer, "
+            "and leaves the layers of that name alone; name layers of the attention, or leave it out"
+        )
+    return target_modules(model, asked_for, field, kinds)
 
 
 def _alpha(lora: Lora) -> float:

@@ -14,9 +14,8 @@ from finetune_trainer.models.load import UNUSED_FROM_PRETRAINING
 from finetune_trainer.tasks.task import Task
 
 OUTPUT_HEADS = ("lm_head", "embed_out", "qa_outputs")
-MOST_LEFT = 0.1
+MOST_LEFT = 0.6
 """Share of the weights that may stay as they are."""
-CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 WRITTEN_INTO = ("feature_projection.projection",)
 """Layers of speech models into whose outputs SpecAugment writes, which autograd refuses where they are quantized."""
 
@@ -47,21 +46,20 @@ def quantization_of(qlora: QLora | None, precision: str, heads: Sequence[str]) -
 
 
 def check_quantizable(config: Any, task: Task, trust_remote_code: bool) -> None:
-    """bitsandbytes knows linear layers; the experts of a mixture lie in one tensor a layer, which it leaves alone.
+    """bitsandbytes knows linear layers alone: not convolutions, nor the experts of a mixture, in one tensor a layer.
 
     Raises:
         ConfigurationError: So much would stay as it is that quantizing gains little.
     """
     with torch.device("meta"):
         model = task.model_class.from_config(config, trust_remote_code=trust_remote_code)
-    others = (module for module in model.modules() if not isinstance(module, CONVOLUTIONS))
-    left = sum(p.numel() for module in others for p in module.parameters(recurse=False) if p.ndim > 2)
-    share = left / sum(parameter.numel() for parameter in model.parameters())
+    sizes = [(parameter.numel(), parameter.ndim) for parameter in model.parameters()]
+    share = sum(size for size, dimensions in sizes if dimensions > 2) / sum(size for size, _ in sizes)
     if share > MOST_LEFT:
         raise ConfigurationError(
-            f"method.qlora: {share:.0%} of the weights of models of the type {config.model_type!r} are experts, which "
-            "bitsandbytes does not quantize, so that next to no memory is saved; use lora, with distributed.fsdp or "
-            "distributed.deepspeed.zeroStage 3, or a model without experts"
+            f"method.qlora: {share:.0%} of the weights of models of the type {config.model_type!r} are experts or "
+            "convolutions, which bitsandbytes does not quantize, so that little memory is saved; use lora, with "
+            "distributed.fsdp or distributed.deepspeed.zeroStage 3 where a model is too large for one device"
         )
 
 
