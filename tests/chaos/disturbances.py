@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from chaos.rank_zero import report
 from chaos.replicas import Replicas
 from controllers.cluster_user import NAMESPACE, ClusterUser
 from finetune_api.names import LABEL_JOB
@@ -20,6 +21,9 @@ from finetune_operator.kube.resources import PODS
 from plan.builders import last_words
 
 Resource = dict[str, Any]
+TIMED_OUT = StatusError(500, "InternalError", "etcdserver: request timed out")
+WRITTEN_SECONDS = 2.5
+"""The receiver writes what it has every two seconds."""
 STORM_SECONDS = (0.3, 2.0)
 CLOCK_JUMPS = (-86_400.0, -3600.0, -5.0, 0.0, 5.0, 3600.0, 86_400.0)
 """Seconds by which the operator's wall clock is wrong."""
@@ -41,6 +45,7 @@ class Disturbances:
             self.storm_of_conflicts,
             self.storm_of_throttling,
             self.storm_of_errors,
+            self.storm_of_lost_answers,
             self.slow_server,
             self.cut_watches,
             self.compact,
@@ -49,13 +54,14 @@ class Disturbances:
             self.evict_a_pod,
             self.delete_a_pod,
             self.save_a_checkpoint,
+            self.save_a_checkpoint,
             self.suspend_or_resume,
             self.delete_a_job,
         ]
         self._deck: list[Callable[[], Awaitable[None]]] = []
 
     async def next(self) -> None:
-        """Each kind once, shuffled, before any comes again."""
+        """Each kind once, checkpoints twice, shuffled, before any comes again."""
         if not self._deck:
             self._deck = list(self._kinds)
             self._chance.shuffle(self._deck)
@@ -80,25 +86,29 @@ class Disturbances:
             pass
 
     async def storm_of_errors(self) -> None:
-        """Some come after the write has taken effect only in the sense that the client cannot know."""
-        error = StatusError(500, "InternalError", "etcdserver: request timed out")
-        async with self._storm(error, ("GET", "POST", "PATCH", "DELETE")):
+        """Nothing takes effect, which the client cannot know."""
+        async with self._storm(TIMED_OUT, ("GET", "POST", "PATCH", "DELETE")):
+            pass
+
+    async def storm_of_lost_answers(self) -> None:
+        """Writes take effect, and the client is told that they did not."""
+        async with self._storm(TIMED_OUT, ("POST", "PATCH", "DELETE"), after=True):
             pass
 
     @asynccontextmanager
-    async def _storm(self, error: StatusError, methods: tuple[str, ...]) -> AsyncIterator[None]:
+    async def _storm(self, error: StatusError, methods: tuple[str, ...], *, after: bool = False) -> AsyncIterator[None]:
         def refuse(method: str, path: str) -> StatusError | None:
             hit = method in methods and path.startswith(OPERATORS_PATHS) and self._chance.random() < 0.5
             return error if hit else None
 
-        faults, refusing = self._cluster.server.cluster.faults, refuse
-        before: Refuse | None = faults.refuse
-        faults.refuse = refusing
+        faults, knob = self._cluster.server.cluster.faults, "lose_answer" if after else "refuse"
+        before: Refuse | None = getattr(faults, knob)
+        setattr(faults, knob, refuse)
         try:
             yield
             await asyncio.sleep(self._chance.uniform(*STORM_SECONDS))
         finally:
-            faults.refuse = before
+            setattr(faults, knob, before)
 
     async def slow_server(self) -> None:
         faults = self._cluster.server.cluster.faults
@@ -146,11 +156,17 @@ class Disturbances:
     # Jobs
 
     async def save_a_checkpoint(self) -> None:
-        """As the progress receiver writes it; steps only grow."""
-        if job := await self._job(lambda status: status.get("phase") == "Running"):
-            name = job["metadata"]["name"]
-            self._steps[name] += self._chance.randint(1, 100)
-            await self._user.report_checkpoint(self._steps[name], name)
+        """Rank 0 tells the receiver; then what it said before arrives late, and once more when that was written."""
+        job = await self._job(lambda status: status.get("phase") == "Running")
+        pods = await self._user.pods(job["status"]["attempt"], job["metadata"]["name"]) if job else []
+        if not job or not pods:
+            return
+        name = job["metadata"]["name"]
+        self._steps[name] += self._chance.randint(2, 100)
+        for step, pause in ((self._steps[name], 0.0), (self._steps[name] - 1, WRITTEN_SECONDS), (1, 0.0)):
+            code = await report(self._user.api, self._replicas.all[0].progress_url, job, pods[0], step)
+            self.done[f"report answered {code}"] += 1
+            await asyncio.sleep(pause)
 
     async def suspend_or_resume(self) -> None:
         if job := await self._job(lambda status: not status.get("completionTime")):

@@ -62,7 +62,13 @@ class Ledger:
             self.seen["writes to finished jobs"] += old != new
         yield from _backwards(old, new)
         yield from _checkpoint_lost(old, new)
+        yield from self._progress(old.get("progress") or {}, new.get("progress") or {})
         yield from self._over_budget(after, old, new)
+
+    def _progress(self, old: Resource, new: Resource) -> Iterator[str]:
+        self.seen["reports"] += old != new
+        if (new.get("attempt", 0), new.get("step", 0)) < (old.get("attempt", 0), old.get("step", 0)):
+            yield f"progress of step {old['step']} became {new}"
 
     def _over_budget(self, job: Resource, old: Resource, new: Resource) -> Iterator[str]:
         uid = job["metadata"]["uid"]

@@ -37,6 +37,7 @@ class Replica:
     wire: Wire
     user: str = ""
     probe_port: int = 0
+    progress_port: int = 0
     process: asyncio.subprocess.Process | None = None
     exit_codes: list[int] = field(default_factory=list)
 
@@ -44,6 +45,11 @@ class Replica:
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
+
+    @property
+    def progress_url(self) -> str:
+        """Of the receiver in the process that runs now."""
+        return f"http://127.0.0.1:{self.progress_port}"
 
     @property
     def pid(self) -> int | None:
@@ -113,8 +119,8 @@ class Replicas:
             name = f"replica-{next(self._numbers)}"
             config = await self._credentials(name, replica.wire)
             with (self._folder / f"{name}.log").open("wb") as log:
-                replica.probe_port = free_port()
-                command = self._command(config, replica.probe_port)
+                replica.probe_port, replica.progress_port = free_port(), free_port()
+                command = self._command(config, replica)
                 replica.process = await asyncio.create_subprocess_exec(
                     *command, stderr=log, env=self.clock.environment()
                 )
@@ -135,8 +141,8 @@ class Replicas:
         write_kubeconfig(path, kubeconfig(wire.url, ca=server.pki.read("ca.crt"), token=token))
         return path
 
-    def _command(self, config: Path, probe_port: int) -> list[str]:
-        ports = {"probe": probe_port, "metrics": free_port(), "progress": free_port()}
+    def _command(self, config: Path, replica: Replica) -> list[str]:
+        ports = {"probe": replica.probe_port, "metrics": free_port(), "progress": replica.progress_port}
         listen = [option for name, port in ports.items() for option in (f"--{name}-port", str(port))]
         return [
             *(sys.executable, "-m", "finetune_operator.cli", "run", "--kubeconfig", str(config)),

@@ -16,11 +16,13 @@ from finetune_operator.kinds import FINE_TUNE_JOBS
 
 PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 0.5
 DISTURBANCES_A_ROUND = 5
+OPTIONS = ("--no-leader-elect", "--progress-url=http://operator.invalid")
+"""With a receiver; the simulated pods do not look for it, the disturbances report in their place."""
 BUDGET = {"user": 1, "outOfMemory": 1, "infrastructure": 3, "preemption": 5}
 
 
-async def apply_jobs(user: ClusterUser, jobs: int) -> None:
-    for number in range(jobs):
+async def apply_jobs(user: ClusterUser, numbers: range) -> None:
+    for number in numbers:
         await user.apply(
             f"job-{number:03}",
             publish={"modelName": "tickets"},
@@ -44,11 +46,12 @@ async def test_nothing_forbidden_happens_whatever_goes_wrong(
     cluster: Cluster, user: ClusterUser, size: Size, chance: random.Random, tmp_path: Path
 ) -> None:
     ledger = Ledger(cluster.server.cluster.store)
-    async with Replicas(cluster, tmp_path, ["--no-leader-elect"], size=1) as replicas:
+    async with Replicas(cluster, tmp_path, OPTIONS, size=1) as replicas:
         disturbances = Disturbances(cluster, user, replicas, chance)
         await until(replicas.all_ready, replicas.logs)
-        await apply_jobs(user, size.jobs)
-        for _ in range(size.rounds * DISTURBANCES_A_ROUND):
+        turns = size.rounds * DISTURBANCES_A_ROUND
+        for turn in range(turns):  # jobs come all along, so that there are running ones to disturb
+            await apply_jobs(user, range(size.jobs * turn // turns, size.jobs * (turn + 1) // turns))
             await disturbances.next()
             await asyncio.sleep(chance.expovariate(1 / PAUSE_SECONDS))
 
@@ -61,7 +64,9 @@ async def test_nothing_forbidden_happens_whatever_goes_wrong(
 
         await until(all_finished, lambda: f"jobs do not come to an end\n{replicas.logs()}", moves)
         phases = {job["metadata"]["name"]: job["status"]["phase"] for job in await disturbances.jobs()}
-        print(f"chaos: {dict(disturbances.done)}, {len(phases)} jobs left: {sorted(phases.values())}")
+        told = ledger.seen["reports"]
+        print(f"chaos: {dict(disturbances.done)}, {told} reports written")
+        print(f"chaos: {len(phases)} jobs left: {sorted(phases.values())}")
         for name in phases:
             await user.api.delete(FINE_TUNE_JOBS, name, NAMESPACE)
 

@@ -59,6 +59,8 @@ def cluster() -> Cluster:
         (RUNNING, {**RUNNING, "attempt": 3}, "attempt 3 after restarts"),
         ({"lastCheckpoint": {"step": 9}}, {"lastCheckpoint": {"step": 5}}, "checkpoint of step 9 became"),
         ({"lastCheckpoint": {"step": 9}}, {}, "checkpoint of step 9 became None"),
+        ({"progress": {"attempt": 1, "step": 9}}, {"progress": {"attempt": 1, "step": 5}}, "progress of step 9"),
+        ({"progress": {"attempt": 2, "step": 9}}, {"progress": {"attempt": 1, "step": 50}}, "progress of step 9"),
         (
             {**RUNNING, "lastCheckpoint": {"step": 9}},
             {"attempt": 3, "restarts": {"total": 2}, "attempts": [{"number": 3}], "lastCheckpoint": {"step": 9}},

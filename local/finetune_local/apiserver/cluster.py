@@ -56,6 +56,7 @@ class Faults:
     thawed: asyncio.Event = field(default_factory=asyncio.Event)  # while not set, requests wait without an answer
     delay_seconds: float = 0.0  # before each answer
     refuse: Refuse | None = None
+    lose_answer: Refuse | None = None  # of a write: it takes effect, and the error is answered all the same
     requests: dict[str, int] = field(default_factory=dict)  # count by "METHOD resource", for benchmarks and tests
 
     def __post_init__(self) -> None:

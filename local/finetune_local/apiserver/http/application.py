@@ -59,7 +59,11 @@ class Application:
         info = parse_path(path)
         if info is None or not info.resource:
             return await self._discover(request)
-        return await self._serve(request, info, user)
+        response = await self._serve(request, info, user)
+        lose = self._cluster.faults.lose_answer
+        if lose and request.method not in READS and (error := lose(request.method, request.path)):
+            raise error
+        return response
 
     async def _inflict_faults(self, request: web.Request) -> None:
         faults = self._cluster.faults
