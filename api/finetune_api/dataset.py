@@ -10,6 +10,23 @@ from finetune_api.data_preparation import Cleaning, Sampling, preparation_proble
 from finetune_api.metrics import Task
 from finetune_api.sources import Source
 
+WITHOUT_LENGTH = ("ImageClassification", "ObjectDetection", "Recommendation")
+"""Tasks whose examples are all equally long."""
+COLUMNS_READ = {
+    "TextClassification": {"text", "label"},
+    "TextGeneration": {"text", "prompt", "completion", "messages", "instruction", "input", "output"},
+    "TokenClassification": {"tokens", "tags", "text", "entities"},
+    "Seq2Seq": {"prompt", "completion"},
+    "ImageClassification": {"image", "label"},
+    "ObjectDetection": {"image", "objects"},
+    "AudioClassification": {"audio", "label"},
+    "QuestionAnswering": {"question", "context", "answers"},
+    "Recommendation": {"user", "item", "rating"},
+    "RewardModeling": {"prompt", "chosen", "rejected"},
+    "PreferenceOptimization": {"prompt", "chosen", "rejected", "completion", "label"},
+    "ReinforcementLearning": {"prompt"},
+}
+"""Fields of `columns` that each task looks at; those of MultiTask are its subtasks'."""
 DEFAULT_LENGTHS = {"AudioClassification": 30_000}
 """Of `maxLength`, where it is not 512."""
 DataFormat = Literal["Auto", "Jsonl", "Json", "Csv", "Parquet", "ClassFolders", "Coco"]
@@ -85,6 +102,8 @@ class Split(Schema):
             )
         if self.stratify_by and not self.validation and not self.test:
             raise ValueError("stratifyBy has nothing to divide: set validation or test")
+        if self.group_by and not self.validation and not self.test and not self.leave_one_out:
+            raise ValueError("groupBy has nothing to keep together: set validation or test")
         if self.leave_one_out and (self.validation or self.test or self.stratify_by or self.group_by):
             raise ValueError("leaveOneOut holds out by itself; remove validation, test, stratifyBy and groupBy")
         return self
@@ -306,6 +325,10 @@ class Dataset(DataParts):
         problems = preparation_problems(task, self.cleaning, augmented, self.sampling)
         if self.layout != "Auto" and task != "TextGeneration":
             problems.append(f"dataset.layout is for TextGeneration, not {task}; remove it")
+        unread = sorted(self.columns.wire().keys() - COLUMNS_READ[task]) if task in COLUMNS_READ else []
+        problems += [f"dataset.columns.{name}: {task} reads no such column; remove it" for name in unread]
+        if task in WITHOUT_LENGTH and (self.max_length is not None or self.over_length != "Error"):
+            problems.append(f"dataset.maxLength and overLength: the examples of {task} have no length; remove them")
         if self.split and self.split.leave_one_out and task != "Recommendation":
             problems.append(f"dataset.split.leaveOneOut is for Recommendation, not {task}; set validation and test")
         return problems

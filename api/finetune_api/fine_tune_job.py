@@ -198,6 +198,11 @@ class FineTuneJobSpec(Schema):
     def _unwatched(self) -> Iterator[str]:
         if self.training.early_stopping is not None and not self.dataset.has_validation:
             yield "training.earlyStopping needs dataset.validation or dataset.split.validation"
+        if self.training.evaluate_every_steps is not None and not self.dataset.has_validation:
+            yield (
+                "training.evaluateEverySteps: there is no validation data to evaluate on; set dataset.validation or "
+                "dataset.split.validation, or remove it"
+            )
         if self.training.scheduler == "ReduceOnPlateau" and not self.dataset.has_validation:
             yield (
                 "training.scheduler ReduceOnPlateau watches the validation data: set dataset.validation or "

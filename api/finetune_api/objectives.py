@@ -30,10 +30,27 @@ def objective_problems(task: Task, training: Training, method: Method) -> Iterat
         yield f"training.reinforcement is for ReinforcementLearning, not {task}; remove it"
     if task == "ReinforcementLearning":
         yield from _reinforcement_problems(training, method)
+    if task == "Recommendation":
+        yield from _without_layers(training)
     if task == "Recommendation" and training.label_smoothing:
         yield "training.labelSmoothing: Recommendation learns ratings, or items against others, not classes; remove it"
     if preference and preference.loss == "KTO" and training.label_smoothing:
         yield "training.labelSmoothing: KTO weighs good and bad completions instead; set undesirableWeight, or use DPO"
+
+
+def _without_layers(training: Training) -> Iterator[str]:
+    """What the models of Recommendation, tables of vectors and a small network, have nothing for."""
+    asked = {
+        "training.optimizer Muon": training.optimizer == "Muon",
+        "training.layerwiseLearningRateDecay": training.layerwise_learning_rate_decay is not None,
+        "training.compile": training.compile,
+        "training.gradientCheckpointing": training.gradient_checkpointing,
+    }
+    for field, wanted in asked.items():
+        if wanted:
+            yield f"{field} is for models with a stack of layers, and those of Recommendation have none; remove it"
+    if training.dropout is not None:
+        yield "training.dropout: the models of Recommendation have none; remove it, or set weightDecay"
 
 
 def dropout_refusal(task: Task, training: Training) -> str | None:

@@ -138,6 +138,11 @@ class Training(Schema):
             raise ValueError(DECAY_ELSEWHERE)
         if self.plateau is not None and self.scheduler != "ReduceOnPlateau":
             raise ValueError(PLATEAU_ELSEWHERE)
+        if self.warmup >= 1 and self.max_steps is not None and self.warmup > self.max_steps:
+            raise ValueError(
+                f"warmup ({self.warmup:g}) is longer than maxSteps ({self.max_steps}), so learningRate would never be "
+                "reached; lower it, or give it as a share of all steps, such as 0.1"
+            )
         if self.min_learning_rate >= self.learning_rate:
             raise ValueError(
                 f"minLearningRate ({self.min_learning_rate:g}) must be below learningRate ({self.learning_rate:g})"

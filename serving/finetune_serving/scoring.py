@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 
 from finetune_serving.conversation import NoChatTemplate, Turn, prompted_tokens
 from finetune_serving.loading import LoadedModel
@@ -41,8 +42,8 @@ class CompletionScorer:
             return {"input_ids": self._tokens(prompt, completion)}
         except NoChatTemplate as error:
             raise BadInput(index, PROMPT, str(error)) from error
-        except ValueError as error:
-            raise BadInput(index, COMPLETION, str(error)) from error
+        except (TemplateError, ValueError) as error:
+            raise BadInput(index, COMPLETION, f"the chat template refuses these turns: {error}") from error
 
     def start_of(self, prompt: str | list[Turn], completion: str) -> Encoding:
         """Prompt and completion as far as the model can read them. Raises ValueError as `prompted_tokens` does."""

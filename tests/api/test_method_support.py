@@ -211,6 +211,10 @@ def test_reinforcement_that_does_not_fit_its_algorithm_is_refused(reinforcement:
     ("task", "training", "field"),
     [
         ("Recommendation", {"labelSmoothing": 0.1}, "training.labelSmoothing"),
+        ("Recommendation", {"optimizer": "Muon"}, "training.optimizer Muon is for models with a stack of layers"),
+        ("Recommendation", {"compile": True}, "training.compile is for models with a stack of layers"),
+        ("Recommendation", {"gradientCheckpointing": True}, "training.gradientCheckpointing is for models"),
+        ("Recommendation", {"dropout": 0.1}, "training.dropout: the models of Recommendation have none"),
         ("ReinforcementLearning", {}, "training.reinforcement"),
         ("ReinforcementLearning", {"reinforcement": PPO}, "method.lora.dropout: probabilities are compared"),
         ("ReinforcementLearning", {"reinforcement": REWARDED}, "method.lora.dropout: probabilities are compared"),

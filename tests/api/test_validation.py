@@ -6,7 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from finetune_api import FineTuneJob, ModelDeployment, ModelVersion
+from finetune_api.dataset import COLUMNS_READ, Columns
 from finetune_api.errors import field_errors
+from finetune_api.metrics import TASKS
 
 
 def job(**changes: Any) -> dict[str, Any]:
@@ -76,6 +78,23 @@ GATE = {"metric": "f1", "operator": ">=", "value": 0.8}
             {"dataset": {"train": {"source": "s3://data/a"}, "split": {"stratifyBy": "label"}}},
             "stratifyBy has nothing to divide: set validation or test",
         ),
+        (
+            {"dataset": {"train": {"source": "s3://data/a"}, "split": {"groupBy": "customer"}}},
+            "groupBy has nothing to keep together: set validation or test",
+        ),
+        (
+            {"dataset": {"train": {"source": "s3://data/a"}}, "training": {"evaluateEverySteps": 5}},
+            "training.evaluateEverySteps: there is no validation data to evaluate on",
+        ),
+        (
+            {"task": "ImageClassification", "dataset": {"train": {"source": "s3://data/a"}, "maxLength": 64}},
+            "dataset.maxLength and overLength: the examples of ImageClassification have no length; remove them",
+        ),
+        (
+            {"dataset": {"train": {"source": "s3://data/a"}, "columns": {"text": "body", "image": "path"}}},
+            "dataset.columns.image: TextClassification reads no such column; remove it",
+        ),
+        ({"training": {"maxSteps": 10, "warmup": 500}}, "warmup (500) is longer than maxSteps (10)"),
         ({"method": {}}, "promptTuning, pTuning, prefixTuning, adalora; got none"),
         ({"method": {"lora": {}, "full": {}}}, "prefixTuning, adalora; got full, lora"),
         (
@@ -184,6 +203,11 @@ GATE = {"metric": "f1", "operator": ">=", "value": 0.8}
 )
 def test_bad_input_is_refused_with_the_field_and_the_mend(changes: dict[str, Any], expected: str) -> None:
     assert any(expected in error for error in errors_of(job(**changes))), errors_of(job(**changes))
+
+
+def test_every_column_is_read_by_some_task() -> None:
+    assert set(COLUMNS_READ) == set(TASKS) - {"MultiTask"}
+    assert set().union(*COLUMNS_READ.values()) == {field.alias or name for name, field in Columns.model_fields.items()}
 
 
 def test_held_out_data_must_leave_something_to_train_on() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from finetune_api.dataset import WITHOUT_LENGTH
 from finetune_api.method_support import refusal
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.errors import OutOfMemory, is_out_of_memory
@@ -97,12 +98,14 @@ def _for_activations(config: TrainerConfig) -> list[str]:
     steps = []
     if micro > 1:
         half = max(size for size in range(1, micro // 2 + 1) if (training.batch_size // world) % size == 0)
-        steps.append(f"set training.microBatchSize to {half} (it is {micro}; the result stays the same)")
+        # KTO takes the mean of each micro-batch for that of all completions.
+        same = "" if training.preference and training.preference.loss == "KTO" else "; the result stays the same"
+        steps.append(f"set training.microBatchSize to {half} (it is {micro}{same})")
     if not training.gradient_checkpointing and not refusal(config.method.name, "training.gradientCheckpointing"):
         steps.append("set training.gradientCheckpointing to true")
     if training.precision == "Float32":
         steps.append("set training.precision to BFloat16")
-    if config.max_length > 128:
+    if config.max_length > 128 and config.task not in WITHOUT_LENGTH:
         steps.append(f"lower dataset.maxLength (it is {config.max_length})")
     return steps
 
