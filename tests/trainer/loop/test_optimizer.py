@@ -172,3 +172,18 @@ def test_a_scale_that_falls_without_end_ends_the_run() -> None:
     watchdog.observe(2, torch.tensor(math.nan), torch.tensor(1.0))
     with pytest.raises(NotFiniteError, match="since at step 2"):
         watchdog.check(loss_scale=1024.0)
+
+
+@pytest.mark.parametrize("optimizer", EVERY)
+def test_a_weight_without_a_gradient_needs_no_state(optimizer: str, bert: Any) -> None:
+    """Such as the mask token of a vision model, which only pre-training uses."""
+    import torch
+
+    bert.mask_token = torch.nn.Parameter(torch.zeros(64))
+    first = updater(bert, optimizer=optimizer)
+    take_steps(bert, first, range(1))
+    saved = {name: tensor.clone() for name, tensor in first.state().items()}
+    assert not any(name.startswith("mask_token") for name in saved)
+    updater(bert, optimizer=optimizer).restore(saved)
+    with pytest.raises(ValueError, match=r"does not fit the model: .*stranger"):
+        updater(bert, optimizer=optimizer).restore({**saved, "stranger/exp_avg": torch.zeros(1)})

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -152,17 +152,26 @@ def optimizer_tensors(optimizer: Any, named: Named) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: Any, named: Named, saved: Mapping[str, Tensor]) -> None:
-    """Puts saved tensors in place of the optimizer's state; each parameter must have its own.
+    """Puts saved tensors in place of the optimizer's state.
 
     Raises:
         ValueError: The saved state is of other parameters.
     """
-    strangers = {key.rsplit("/", 1)[0] for key in saved} ^ set(named)
-    if saved and strangers:
-        raise ValueError(f"the optimizer state does not fit the model: {sorted(strangers)[:3]}")
+    check_state(named, (key.rsplit("/", 1)[0] for key in saved))
     for key, value in saved.items():
         name, part = key.rsplit("/", 1)
         optimizer.state[named[name]][part] = _in_place(value, part, named[name], optimizer)
+
+
+def check_state(expected: Iterable[str], saved: Iterable[str]) -> None:
+    """A weight without a gradient, such as the mask token of a vision model, or an expert that no token was sent to,
+    has no state yet.
+
+    Raises:
+        ValueError: There is state of other weights.
+    """
+    if strangers := set(saved) - set(expected):
+        raise ValueError(f"the optimizer state does not fit the model: {sorted(strangers)[:3]}")
 
 
 def _in_place(value: Tensor, part: str, parameter: nn.Parameter, optimizer: Any) -> Tensor | int:

@@ -330,15 +330,14 @@ class TrainingLoop:
                 log.info("the weights of step %d, the best, are restored", self.best.step)
 
     def _warm_up(self) -> None:
-        """One pass over the longest rows, without effect.
+        """Passes over the longest rows, without effect, where the strategy asks for them.
 
-        With it behind, the first step of a resumed run sums gradients exactly as the same step of an unbroken run.
-        It also finds out at once whether the memory of a GPU suffices.
+        With them behind, the first step of a resumed run sums gradients exactly as the same step of an unbroken run.
+        They also find out at once whether the memory of a GPU suffices.
         """
-        if not self.strategy.warms_up:
-            return
-        batch = self.feed.longest().to(self.device)
-        with precision_context(self.training.precision, self.device):
-            loss = self._loss_sum(batch)
-        self.strategy.backward(loss * 0.0)
-        self.strategy.clear_gradients()
+
+        def objective() -> Tensor:
+            with precision_context(self.training.precision, self.device):
+                return self._loss_sum(self.feed.longest().to(self.device)) * 0.0
+
+        self.strategy.warm_up(objective)

@@ -3,7 +3,7 @@
 https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -33,8 +33,12 @@ class FullySharded(Sharded):
         self._updater = Updater(model, training, device)
         self._named, self._state = self._updater.named, self._updater.optimizer.state
         self.model = self.module = model
-        self.warms_up = device.type == "cuda"
         super().__init__(shapes, device)
+
+    def warm_up(self, objective: Callable[[], Tensor]) -> None:
+        if self._device.type == "cuda":
+            self.backward(objective())
+            self.clear_gradients()
 
     def micro_batch(self, last: bool) -> AbstractContextManager[Any]:
         return self._synchronised(last)

@@ -1,6 +1,7 @@
 """A whole copy of the model in every process, by DistributedDataParallel; or the only copy there is."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -9,8 +10,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from finetune_api.training import Training
+from finetune_trainer.loop.process_group import sum_over_ranks
 from finetune_trainer.loop.updater import Updater
 from finetune_trainer.parallel.strategy import load_parameters
+
+log = logging.getLogger(__name__)
 
 
 class Replicated:
@@ -23,8 +27,25 @@ class Replicated:
         self._named = self._updater.named
         self.module = model
         self.model = model if world_size == 1 else _in_parallel(model, device)
-        # DDP settles the order in which it sums gradients after its first backward pass.
-        self.warms_up = world_size > 1 or device.type == "cuda"
+        self._device = device
+
+    def warm_up(self, objective: Callable[[], Tensor]) -> None:
+        """Finds out which weights get no gradient, of which DDP must know; and DDP settles the order in which it sums
+        gradients after its first backward pass."""
+        if isinstance(self.model, DistributedDataParallel):
+            with self.model.no_sync():
+                self.backward(objective())
+            unused = [name for name, parameter in self._named.items() if parameter.grad is None]
+            self.clear_gradients()
+            # Another batch, or another rank's, may reach them: such as an expert that no token was sent to.
+            if sum_over_ranks(torch.tensor(len(unused), device=self._device)):
+                log.info("%d weights had no gradient in the first pass: %s", len(unused), ", ".join(unused[:3]))
+                self.model = self.module  # the buckets of one before those of the next
+                self.model = _in_parallel(self.module, self._device, find_unused=True)
+        elif self._device.type != "cuda":
+            return
+        self.backward(objective())
+        self.clear_gradients()
 
     def micro_batch(self, last: bool) -> AbstractContextManager[Any]:
         if not last and isinstance(self.model, DistributedDataParallel):
@@ -71,11 +92,11 @@ class Replicated:
         self._updater.restore(saved)
 
 
-def _in_parallel(model: nn.Module, device: torch.device) -> DistributedDataParallel:
+def _in_parallel(model: nn.Module, device: torch.device, find_unused: bool = False) -> DistributedDataParallel:
     return DistributedDataParallel(
         model,
         device_ids=[device.index] if device.type == "cuda" else None,
         forward_sync_buffers=False,
         gradient_as_bucket_view=True,
-        find_unused_parameters=False,
+        find_unused_parameters=find_unused,
     )

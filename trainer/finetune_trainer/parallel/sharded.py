@@ -1,7 +1,7 @@
 """What strategies that shard the model have in common: saving whole tensors, a share from each rank."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from finetune_trainer.loop.optimizer import check_state
 from finetune_trainer.parallel.shares import Shapes, Shared, owners
 from finetune_trainer.parallel.strategy import check_names
 
@@ -19,12 +20,14 @@ class Sharded(ABC):
     sharded = True
     model: Any
     module: Any
-    warms_up: bool
 
     def __init__(self, shapes: Shapes, device: torch.device) -> None:
         self._device = device
         self._shapes = shapes
         self._owner = owners(shapes, dist.get_world_size())
+
+    @abstractmethod
+    def warm_up(self, objective: Callable[[], Tensor]) -> None: ...
 
     @abstractmethod
     def micro_batch(self, last: bool) -> AbstractContextManager[Any]: ...
@@ -94,8 +97,7 @@ class Sharded(ABC):
         for key in saved:
             name, part = key.rsplit("/", 1)
             parts.setdefault(name, []).append(part)
-        if saved:
-            check_names(self._shapes, parts)
+        check_state(self._shapes, parts)
         for name, keys in sorted(parts.items()):
             self._put_state(name, {key: saved[f"{name}/{key}"] for key in keys})
 

@@ -1,6 +1,6 @@
 """What the training loop asks of whatever spreads a model over processes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -19,8 +19,9 @@ class Strategy(Protocol):
     """An evaluation's forward pass goes through it."""
     sharded: bool
     """Whether `weights` and `optimizer_state` give each rank a share; else every rank all of them."""
-    warms_up: bool
-    """Whether the first pass settles something that a resumed run must find settled."""
+
+    def warm_up(self, objective: Callable[[], Tensor]) -> None:
+        """Settles what the first passes settle, and a resumed run must find settled; `objective` makes one, of 0."""
 
     def micro_batch(self, last: bool) -> AbstractContextManager[Any]:
         """Around forward and backward of one micro-batch; the `last` of a step brings the gradients together."""

@@ -5,7 +5,7 @@ goes into ours, tensor by tensor, so any number of ranks, and any other strategy
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -76,8 +76,6 @@ def shard_weights(model: Any, settings: dict[str, Any], device: torch.device, ra
 class Zero(Sharded):
     """Implements `Strategy`."""
 
-    warms_up = False
-
     def __init__(
         self,
         model: Any,
@@ -102,6 +100,9 @@ class Zero(Sharded):
         self.module = self.model
         self._zero = self.model.optimizer
         self._inner: torch.optim.Optimizer = self._zero.optimizer
+
+    def warm_up(self, objective: Callable[[], Tensor]) -> None:
+        """Nothing is settled in it."""
 
     def micro_batch(self, last: bool) -> AbstractContextManager[Any]:
         return self._counted(last)
@@ -157,7 +158,7 @@ class Zero(Sharded):
     def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
         if not saved:
             return
-        some = next(iter(self._named))
+        some = next(iter(saved)).rsplit("/", 1)[0]
         parts = {key.rsplit("/", 1)[1]: value for key, value in saved.items() if key.rsplit("/", 1)[0] == some}
         for flat in self._flat:
             for key, value in parts.items():
