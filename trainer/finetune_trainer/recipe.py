@@ -104,6 +104,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     with process_group(run.world_size, device, sharded), explained_memory(config, device) as memory:
         ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
         adaptation = loaded_once(ranks, load, empty, adapt) if (parted := comes_in_parts(config)) else make()
+        adaptation.agree(ranks)
         ready = _ready(memory.watched(adaptation.model), config, None if parted else device)
         head = faster_steps(ready, task, feed, config.training, torch.device("cpu") if parted else device, ranks)
         strategy = strategy_of(config, ready, plan, device, ranks)

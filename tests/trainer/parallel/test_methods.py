@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from exhaustive import some_of
@@ -11,6 +12,7 @@ from finetune_trainer.ranks import Ranks
 from trainer.gangs import gang
 from trainer.methods.method_runs import CASES
 from trainer.parallel.engine_runs import every_method, job_of, run, settings_of
+from trainer.parallel.pissa_runs import resumed
 
 pytestmark = pytest.mark.timeout(1200)  # one fixture runs every method
 FEATURE: dict[str, Feature | None] = {"ddp": None, "fsdp": "distributed.fsdp", "zero-3": "distributed.deepspeed"}
@@ -43,3 +45,13 @@ def test_the_losses_are_those_of_one_process(
         losses, measured = found[name, engine]
         assert losses == pytest.approx(alone, rel=1e-4), engine
         assert measured == pytest.approx(metrics, rel=1e-3), engine
+
+
+def test_pissa_goes_on_in_shards_from_what_another_machine_began_with() -> None:
+    """The frozen weights move along, in the shards and in the model that is exported."""
+    first, second = gang(resumed)
+    assert isinstance(first, dict), first
+    expected = pytest.approx(np.array(first["expected"]), abs=1e-5)
+    for engine in ("fsdp", "zero-3"):
+        assert [np.array(found) for found in first[engine]] == [expected, expected], engine
+        assert np.array(second[engine][0]) == expected, engine

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from finetune_trainer.ranks import Ranks
+
 
 class Adaptation:
     """Does nothing more: what most methods need. The training loop calls it on every rank at the same step."""
@@ -22,6 +24,9 @@ class Adaptation:
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint must hold besides the trained weights; the same on every rank."""
         return {}
+
+    def agree(self, ranks: Ranks) -> None:
+        """Takes from rank 0 what ranks may have computed differently; every rank calls it before the first step."""
 
     def restore(self, saved: dict[str, Tensor]) -> None:
         """Goes on from the state of a checkpoint."""

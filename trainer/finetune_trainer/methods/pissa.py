@@ -7,14 +7,17 @@ of twice the rank, so that it fits the base model as published.
 """
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from finetune_trainer.methods.adaptation import Adaptation
+from finetune_trainer.ranks import Ranks
 
 ADAPTER = "default"
 WEIGHTS = "adapter_model.safetensors"
@@ -36,14 +39,17 @@ class PissaAdaptation(Adaptation):
     def state(self) -> dict[str, Tensor]:
         return dict(self._initial)
 
+    def agree(self, ranks: Ranks) -> None:
+        """All take the weights of rank 0, which belong to what it began with."""
+        self._initial = ranks.broadcast(self._initial)
+
     def restore(self, saved: dict[str, Tensor]) -> None:
         if all(torch.equal(saved[name], own) for name, own in self._initial.items()):
             return
         for name, layer in self._layers.items():
             own, theirs = _product(self._initial, name), _product(saved, name)
-            weight = layer.get_base_layer().weight
-            difference = layer.scaling[ADAPTER] * (own - theirs).to(weight)
-            weight.data += difference.T if layer.fan_in_fan_out else difference
+            difference = layer.scaling[ADAPTER] * (own - theirs)
+            _add(layer.get_base_layer().weight, difference.T if layer.fan_in_fan_out else difference)
         self._initial = {name: tensor.clone() for name, tensor in saved.items()}
 
     def complete_export(self, folder: Path) -> None:
@@ -58,6 +64,25 @@ class PissaAdaptation(Adaptation):
         growth = 2**0.5 if config["use_rslora"] else 2
         config |= {"r": 2 * config["r"], "lora_alpha": growth * config["lora_alpha"], "init_lora_weights": True}
         (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))
+
+
+def _add(weight: Any, whole: Tensor) -> None:
+    """To a weight that is whole, or cut by FSDP2 or ZeRO-3; every rank calls it with the same."""
+    if isinstance(weight, DTensor):
+        placed = weight.device_mesh, weight.placements
+        weight.data += distribute_tensor(whole.to(weight.device, weight.dtype), *placed, src_data_rank=None)
+        return
+    with _gathered(weight):
+        weight.data += whole.to(weight.device, weight.dtype)
+
+
+def _gathered(weight: Any) -> AbstractContextManager[Any]:
+    if not hasattr(weight, "ds_id"):
+        return nullcontext()
+    import deepspeed
+
+    gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters([weight], modifier_rank=0)
+    return gathered
 
 
 def _product(tensors: dict[str, Tensor], name: str) -> Tensor:

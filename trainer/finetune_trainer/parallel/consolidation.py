@@ -12,8 +12,8 @@ from finetune_trainer.parallel.strategy import Strategy, load_parameters
 def whole_model(strategy: Strategy, trained: Adaptation, make: Callable[[], Adaptation], rank: int) -> Adaptation:
     """The trained model, whole, on rank 0; every rank calls it.
 
-    A sharded one is made anew on the host, as it was made before, and gets the trained weights: the frozen ones are
-    those of the base.
+    A sharded one is made anew on the host, as it was made before, and gets the trained weights and what the
+    method keeps: the frozen weights are those of the base, but for what the method has moved.
     """
     if not strategy.sharded:
         return trained
@@ -22,6 +22,7 @@ def whole_model(strategy: Strategy, trained: Adaptation, make: Callable[[], Adap
         return trained
     made = make()
     load_parameters(trained_parameters(made.model), weights)
+    made.restore(trained.state())
     buffers = dict(made.model.named_buffers())
     with torch.no_grad():
         for name, buffer in trained.model.named_buffers():
