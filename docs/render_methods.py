@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from finetune_api.engine_support import UNSHARDABLE
 from finetune_api.method import Method
 from finetune_api.method_support import FEATURES, SUPPORT, Feature, Support, refusal
 
 PAGE = Path(__file__).parent / "methods.md"
-HEADER = """<!-- Written by `make docs` from api/finetune_api/method.py and method_support.py: edit those. -->
+SHARDING = ("", "a whole copy in each process (DDP)", "FSDP2", "DeepSpeed ZeRO")
+HEADER = """<!-- Written by `make docs` from method.py, method_support.py and engine_support.py in api/: edit those. -->
 # Methods
 
 `spec.method` says how the weights change. Exactly one of these is set. What does not go together is refused when the
@@ -17,7 +19,7 @@ job is applied, or, where it depends on the model, before the data is read.
 
 def rendered() -> str:
     """The whole page."""
-    return "\n".join([HEADER, *table(), "", *reasons(), *fields()])
+    return "\n".join([HEADER, *table(), "", *reasons(), *engines(), *fields()])
 
 
 def table() -> list[str]:
@@ -40,6 +42,22 @@ def reasons() -> list[str]:
         "base: it is computed with every text; for qlora on a base model in the bits that it was trained on.",
         "",
         *(f"- {refusal(name, feature)}." for name, feature in refused),
+        "",
+    ]
+
+
+def engines() -> list[str]:
+    """What goes with shards."""
+    heads = [*SHARDING, "why not"]
+    rows = [_row([one.feature, "yes", "no", "no", one.refusal]) for one in UNSHARDABLE]
+    return [
+        "## Engines",
+        "",
+        "Whatever the method, besides what the table above says of it:",
+        "",
+        _row(heads),
+        _row(["---"] * len(heads)),
+        *rows,
         "",
     ]
 

@@ -1,9 +1,10 @@
 """What does not go with several processes or a sharded model, whatever the method.
 
-Validation and the CRD's rules are made from it.
+Validation, the CRD's rules and docs/methods.md are made from it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from finetune_api.base import rule
 from finetune_api.distributed import Distributed
@@ -24,22 +25,41 @@ WRITES = (
 SHARDS = "(has(self.distributed.fsdp) || self.distributed.engine == 'DeepSpeed' || has(self.distributed.deepspeed))"
 
 
+@dataclass(frozen=True)
+class Unshardable:
+    """Something that cannot be trained in shards: for Python, for a FineTuneJob's CEL rules, and for people."""
+
+    feature: str
+    asked: Callable[[Task, Training], bool]
+    cel: str
+    refusal: str
+    """Names the field, the reason and the mend."""
+
+
+UNSHARDABLE = (
+    Unshardable("Recommendation", lambda task, _: task == "Recommendation", "self.task == 'Recommendation'", TABLES),
+    Unshardable(" and ".join(WRITING), lambda task, _: task in WRITING, f"self.task in {list(WRITING)}", WRITES),
+    Unshardable(
+        "training.optimizer but AdamW",
+        lambda _, training: training.optimizer != "AdamW",
+        "self.training.optimizer != 'AdamW'",
+        OPTIMIZER,
+    ),
+    Unshardable(
+        "training.precision Float16",
+        lambda _, training: training.precision == "Float16",
+        "self.training.precision == 'Float16'",
+        FLOAT16,
+    ),
+    Unshardable("training.l1", lambda _, training: training.l1 > 0, "self.training.l1 > 0.0", L1),
+    Unshardable("training.compile", lambda _, training: training.compile, "self.training.compile", COMPILE),
+)
+
+
 def unshardable(task: Task, training: Training, distributed: Distributed) -> Iterator[str]:
-    """What cannot be trained in shards: each names the field, the reason and the mend."""
-    if not distributed.shards:
-        return
-    if task == "Recommendation":
-        yield TABLES
-    if task in WRITING:
-        yield WRITES
-    if training.optimizer != "AdamW":
-        yield OPTIMIZER
-    if training.precision == "Float16":
-        yield FLOAT16
-    if training.l1:
-        yield L1
-    if training.compile:
-        yield COMPILE
+    """Why the job cannot be trained in the shards that it asks for."""
+    if distributed.shards:
+        yield from (one.refusal for one in UNSHARDABLE if one.asked(task, training))
 
 
 def uneven_batch(training: Training, distributed: Distributed) -> Iterator[str]:
@@ -63,11 +83,4 @@ def is_even(training: Training, distributed: Distributed) -> bool:
 
 def shard_rules() -> list[dict[str, str]]:
     """The same as CEL rules of a FineTuneJob's spec."""
-    return [
-        rule(f"!({SHARDS} && self.task == 'Recommendation')", TABLES),
-        rule(f"!({SHARDS} && self.task in {list(WRITING)})", WRITES),
-        rule(f"!({SHARDS} && self.training.optimizer != 'AdamW')", OPTIMIZER),
-        rule(f"!({SHARDS} && self.training.precision == 'Float16')", FLOAT16),
-        rule(f"!({SHARDS} && self.training.l1 > 0.0)", L1),
-        rule(f"!({SHARDS} && self.training.compile)", COMPILE),
-    ]
+    return [rule(f"!({SHARDS} && {one.cel})", one.refusal) for one in UNSHARDABLE]
