@@ -1,5 +1,6 @@
 """Every manifest under examples/ is one that the operator would accept."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,9 +10,13 @@ from pydantic import BaseModel
 
 from finetune_api import ClusterTrainingRuntime, FineTuneJob, ModelDeployment, ModelVersion, TrainingRuntime
 from finetune_api.distributed import Distributed
+from finetune_api.fine_tune_job import FineTuneJobSpec
 from finetune_api.method import METHODS
 from finetune_api.metrics import TASKS
 from finetune_api.names import API_VERSION
+from finetune_api.preference import Preference
+from finetune_api.reinforcement import Reinforcement
+from finetune_api.training import Training
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MODELS: dict[str, type[BaseModel]] = {
@@ -63,6 +68,24 @@ def test_every_method_has_an_example() -> None:
 def test_every_task_has_an_example() -> None:
     jobs = [FineTuneJob.model_validate(documents(path)[0]) for path in EXAMPLES.rglob("*.yaml")]
     assert {job.spec.task for job in jobs} == set(TASKS)
+
+
+CHOICES: dict[str, Callable[[FineTuneJobSpec], Any]] = {
+    "Training.optimizer": lambda spec: spec.training.optimizer,
+    "Training.scheduler": lambda spec: spec.training.scheduler,
+    "Training.precision": lambda spec: spec.training.precision,
+    "Preference.loss": lambda spec: spec.training.preference and spec.training.preference.loss,
+    "Reinforcement.algorithm": lambda spec: spec.training.reinforcement and spec.training.reinforcement.algorithm,
+}
+
+
+@pytest.mark.parametrize("field", CHOICES)
+def test_every_choice_has_an_example(field: str) -> None:
+    jobs = [FineTuneJob.model_validate(documents(path)[0]) for path in EXAMPLES.rglob("*.yaml")]
+    model, _, name = field.partition(".")
+    choices = {"Training": Training, "Preference": Preference, "Reinforcement": Reinforcement}[model]
+    allowed = set(get_args(choices.model_fields[name].annotation))
+    assert {chosen for job in jobs if (chosen := CHOICES[field](job.spec))} == allowed
 
 
 def test_every_engine_has_an_example() -> None:
