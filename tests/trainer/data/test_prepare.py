@@ -190,3 +190,24 @@ def test_copies_join_the_training_data_alone(prepare: Any, tmp_path: Path) -> No
 def test_a_group_column_that_is_not_there_is_named(prepare: Any) -> None:
     with pytest.raises(DataError, match=r"no column 'customer'.*dataset\.split\.groupBy"):
         prepare(ROWS, split={"test": 0.4, "groupBy": "customer"})
+
+
+def test_groups_of_held_out_files_are_not_trained_on(prepare: Any) -> None:
+    def of(customer: str, *texts: str) -> list[dict[str, str]]:
+        return [{"text": text, "label": "a" if "a" in text else "b", "customer": customer} for text in texts]
+
+    split = {"validation": 0.3, "groupBy": "customer"}
+    rows = [
+        *of("one", "an apple", "an ant"),
+        *of("two", "a bee", "bread"),
+        *of("three", "an axe", "books", "box", "bus"),
+    ]
+    held_out = {"test": of("two", "butter", "a bat")}
+    data = prepare(rows, split=split, held_out=held_out)
+    assert len(data.test) == 2
+    assert len(data.train) + len(data.validation) == 6, "those of customer two are gone"
+    assert len(data.validation) == 2, "before the others were cut"
+    with pytest.raises(DataError, match="every group is also in validation or test"):
+        prepare(of("two", "a bee", "bread"), split=split, held_out=held_out)
+    with pytest.raises(DataError, match=r"no column 'customer'.*dataset\.split\.groupBy"):
+        prepare(rows, split=split, held_out={"test": ROWS[:1]})

@@ -3,9 +3,12 @@
 import hashlib
 from collections import Counter, defaultdict
 
+import numpy as np
+
 from finetune_api.dataset import Split
-from finetune_trainer.data.parts import PARTS
+from finetune_trainer.data.parts import PARTS, Parts
 from finetune_trainer.data.spool import Examples
+from finetune_trainer.errors import DataError
 
 
 def group_parts(examples: Examples, split: Split) -> dict[str, str]:
@@ -28,6 +31,26 @@ def group_parts(examples: Examples, split: Split) -> dict[str, str]:
         chosen[group] = best
         got[best] += strata[group]
     return chosen
+
+
+def without_held_out_groups(parts: Parts) -> Parts:
+    """Train without the groups of validation and test, validation without those of test: of data in files of its own.
+
+    Raises DataError when nothing is left to train on.
+    """
+    tested = _names(parts.test)
+    train = _outside(parts.train, tested | _names(parts.validation))
+    if not len(train):
+        raise DataError("dataset.train: every group is also in validation or test; use other groups for them")
+    return Parts(train, _outside(parts.validation, tested), parts.test)
+
+
+def _names(examples: Examples) -> set[str | None]:
+    return {example.group for example in examples}
+
+
+def _outside(examples: Examples, groups: set[str | None]) -> Examples:
+    return examples.chosen(np.array([example.group not in groups for example in examples], bool))
 
 
 def _cost(got: Counter[str], members: Counter[str], wanted: dict[str, float]) -> float:

@@ -21,6 +21,7 @@ from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.encoding import LengthLimit, encode_part
 from finetune_trainer.data.examples import BadFileError, EmptyTextError, Example, in_group, in_stratum
 from finetune_trainer.data.fingerprint import fingerprint, with_contents
+from finetune_trainer.data.group_split import without_held_out_groups
 from finetune_trainer.data.parts import PARTS, Parts
 from finetune_trainer.data.reading import Row, read_rows
 from finetune_trainer.data.report import part_report
@@ -141,7 +142,8 @@ def _read_parts(
     read = {}
     for part, source in sources.items():
         rows = read_rows(*source, part)
-        examples = _examples(rows, task, split if cutting and part == "train" else None, cleaner, tallies[part])
+        columns = split if cutting else None
+        examples = _examples(rows, task, columns, cleaner, tallies[part], in_strata=part == "train")
         read[part] = spool.add(examples)
         if not tallies[part].read:
             raise DataError(f"dataset.{part}: {source[0].name} has no examples")
@@ -150,13 +152,20 @@ def _read_parts(
     nothing = spool.add(iter(()))
     parts = Parts(read["train"], read.get("validation", nothing), read.get("test", nothing))
     if split is not None and cutting:
+        parts = parts if split.group_by is None else without_held_out_groups(parts)
         cut = split_examples(parts.train, split)
         parts = Parts(cut.train, parts.validation + cut.validation, parts.test + cut.test)
     return parts, {"cleaning": {part: tally.report() for part, tally in tallies.items()} if cleaning else {}}
 
 
 def _examples(
-    rows: Iterable[Row], task: DataTask, split: Split | None, cleaner: Cleaner | None, tally: Tally
+    rows: Iterable[Row],
+    task: DataTask,
+    split: Split | None,
+    cleaner: Cleaner | None,
+    tally: Tally,
+    *,
+    in_strata: bool = True,
 ) -> Iterator[Example]:
     """One after the other, those that a rule drops left out."""
     for row in rows:
@@ -168,7 +177,7 @@ def _examples(
                 raise
             tally.dropped[error.rule] += 1
             continue
-        if split and split.stratify_by:
+        if split and split.stratify_by and in_strata:
             example = in_stratum(example, row, split.stratify_by)
         if split and split.group_by:
             example = in_group(example, row, split.group_by)
