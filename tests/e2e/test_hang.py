@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from e2e.conftest import Installation
-from e2e.test_interruption import has_checkpoint, long_job
+from e2e.test_interruption import LONG, has_checkpoint, long_job
 from e2e.user import User, condition, finished
 from finetune_operator.kinds import FINE_TUNE_JOBS
 
@@ -27,7 +27,9 @@ def worker(installation: Installation, job: str, rank: int) -> psutil.Process:
 async def test_a_stopped_rank_is_found_shown_and_replaced(user: User, installation: Installation) -> None:
     if installation.process is None:
         pytest.skip("stops a local process: use kubectl exec on other clusters")
-    await user.apply(long_job("hung", failurePolicy={"hangTimeoutSeconds": 10, "backoffSeconds": 0}))
+    body = long_job("hung", failurePolicy={"hangTimeoutSeconds": 10, "backoffSeconds": 0})
+    body["spec"]["training"] = LONG | {"evaluateEverySteps": LONG["maxSteps"]}  # ten seconds are for steps alone
+    await user.apply(body)
     await user.until(FINE_TUNE_JOBS, "hung", has_checkpoint)
     worker(installation, "hung", 1).send_signal(signal.SIGSTOP)
     job = await user.until(FINE_TUNE_JOBS, "hung", finished)

@@ -17,7 +17,7 @@ MEDIANS = 10
 """Without a time-out of the job's own, a step that takes so many times the median is a hang."""
 LEAST_SECONDS = 300.0
 OTHER_SECONDS = 7200.0
-"""For what is no training step: downloads, data, evaluation, checkpoints, export."""
+"""For what is no training step: downloads, data, the first evaluation, checkpoints, export."""
 REMEMBERED_STEPS = 64
 
 
@@ -58,6 +58,8 @@ class Heartbeat:
         self._durations: deque[float] = deque(maxlen=REMEMBERED_STEPS)
         self._number = self._step = 0
         self._since: float | None = None
+        self._evaluation: float | None = None
+        """Seconds of the longest one so far."""
         self.rest()
 
     @classmethod
@@ -84,6 +86,20 @@ class Heartbeat:
         began = self._since
         self.rest()
         yield
+        self._go_on(began)
+
+    @contextmanager
+    def evaluation(self) -> Iterator[None]:
+        """Other work that is much the same each time: from the second one on it is known how long it may take."""
+        began, started = self._since, self._clock()
+        self.rest()
+        if self._evaluation is not None:
+            self._beat(max(self.patience, LEAST_SECONDS, MEDIANS * self._evaluation))
+        yield
+        self._evaluation = max(self._evaluation or 0.0, self._clock() - started)
+        self._go_on(began)
+
+    def _go_on(self, began: float | None) -> None:
         if began is not None:
             self._since = self._clock()
             self._beat(self.patience)

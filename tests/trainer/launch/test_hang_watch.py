@@ -79,6 +79,20 @@ def test_what_is_no_training_step_may_take_longer_and_is_none(tmp_path: Path, cl
     assert read_beat(heartbeat_file(tmp_path, 0)).due_in == OTHER_SECONDS
 
 
+def test_from_the_second_on_an_evaluation_may_take_ten_times_the_longest(tmp_path: Path, clock: Clock) -> None:
+    heart = beating(tmp_path, clock, timeout=30)
+
+    def evaluated(seconds: float) -> float:
+        with heart.evaluation():
+            due_in = read_beat(heartbeat_file(tmp_path, 0)).due_in
+            clock.now += seconds
+        return due_in
+
+    heart.step(1)
+    assert [evaluated(seconds) for seconds in (2, 100, 50, 1)] == [OTHER_SECONDS, LEAST_SECONDS, 1000, 1000]
+    assert read_beat(heartbeat_file(tmp_path, 0)).due_in == 30, "the next step"
+
+
 def test_a_pod_that_was_frozen_as_a_whole_is_not_blamed_for_it(tmp_path: Path, clock: Clock) -> None:
     beating(tmp_path, clock, timeout=30).step(1)
     watch = HangWatch(tmp_path, [0], clock)

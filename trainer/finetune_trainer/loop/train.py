@@ -231,7 +231,7 @@ class TrainingLoop:
 
     def _evaluate(self) -> None:
         assert self.evaluate is not None
-        with self.throughput.paused(), self.run.heartbeat.other_work():
+        with self.throughput.paused(), self.run.heartbeat.evaluation():
             self.watchdog.check()
             self.run.reporter.update(stage="Evaluating", step=self.step)
             evaluation = self.evaluate()
