@@ -101,6 +101,21 @@ class AttemptFacts:
         found = find_condition(conditions, "Failed") or find_condition(conditions, "FailureTarget") or {}
         return f"{found.get('reason', '')}: {found.get('message', '')}".strip(": ")
 
+    @property
+    def over_since(self) -> datetime | None:
+        """When the Job controller saw the end of the gang."""
+        conditions = (self.job or {}).get("status", {}).get("conditions")
+        found = (find_condition(conditions, kind) for kind in ("Complete", "FailureTarget", "Failed"))
+        return next((parse_time(one.get("lastTransitionTime")) for one in found if one), None)
+
+    @property
+    def pods_behind(self) -> bool:
+        """The Job's end is seen and not that of its pods, which another watch tells of."""
+        if self.complete:
+            return not any(pod.rank == 0 and pod.ended for pod in self.pods)
+        shown = (pod.ended or pod.exit_code is not None or pod.disruption or pod.deleting_at for pod in self.pods)
+        return self.failing and bool(self.pods) and not any(shown)
+
     def running(self, nodes: int) -> bool:
         """Every pod of the gang runs."""
         return sum(pod.running for pod in self.pods) >= nodes

@@ -27,14 +27,19 @@ from finetune_operator.plan.root_cause import find_ending
 from finetune_operator.plan.stacks import note_stacks
 from finetune_operator.plan.starting import find_hindrance, start_overdue
 from finetune_operator.plan.status_draft import StatusDraft
-from finetune_operator.plan.timestamps import parse_time
+from finetune_operator.plan.timestamps import parse_time, still_to_wait
 from finetune_operator.plan.world import Create, Resource
+
+UNSEEN_SECONDS = 30.0
+"""After which pods whose end nobody shows count as gone."""
 
 
 def attend(draft: StatusDraft, base: Basis) -> None:
     """The next step of the current attempt. A result that is there counts, whatever else was asked for."""
     facts = draft.world.facts(draft.attempt)
     _note_resumption(draft)
+    if _awaits_pods(draft, facts):
+        return
     if facts.complete:
         _completed(draft, base, facts)
     elif base.job.spec.suspend:
@@ -80,6 +85,16 @@ def _note_resumption(draft: StatusDraft) -> None:
         record.pop("resumedFromStep", None)
     else:
         record["resumedFromStep"] = step
+
+
+def _awaits_pods(draft: StatusDraft, facts: AttemptFacts) -> bool:
+    """Whether the pods' own end is still to be seen: after a cut their watch may come back later than the Job's."""
+    if not facts.pods_behind:
+        return False
+    wait = still_to_wait(facts.over_since, UNSEEN_SECONDS, draft.now)
+    if wait > 0:
+        draft.wake_after(wait)
+    return wait > 0
 
 
 def _known_ending(draft: StatusDraft, facts: AttemptFacts) -> Ending | None:
