@@ -154,16 +154,19 @@ class JobCaches:
         serving = around.deployment or self._serving(job)
         stable = ((serving or {}).get("status") or {}).get("stable")
         owned = self.jobs.by_index("owner", uid)
-        looking = [one for one in owned if one["metadata"]["name"] == preflight_name(name)]
+        looker = preflight_name(name)
+        looking = [one for one in owned if one["metadata"]["name"] == looker]
         jobs = [one for one in owned if _is_attempt(one, one["metadata"]["name"], name)]
-        pods = self._pods(namespace, name)
+        # By the Job that controls them: labels alone anyone may set.
+        made = self.pods.by_index("job", f"{namespace}/{name}")
+        pods = [pod for pod in made if _is_attempt(pod, _job_of(pod), name)]
         return World(
             job=job,
             now=now,
             settings=settings,
             attempts=observe_attempts(jobs, pods),
             room=observe_attempt(ROOM, jobs, pods),
-            preflight=observe_attempt(UNNUMBERED, looking, self._preflight_pods(namespace, name)),
+            preflight=observe_attempt(UNNUMBERED, looking, [pod for pod in made if _job_of(pod) == looker]),
             bound_claims=self._bound_claims(job),
             parts=(*self.services.by_index("owner", uid), *config_maps),
             snapshot=snapshot,
@@ -203,14 +206,6 @@ class JobCaches:
         model = next(iter(_publishing(job)), None)
         others = self.fine_tune_jobs.names_by_index("publishing", model) if model else ()
         return tuple(name for _, name in others if name != job["metadata"].get("name"))
-
-    def _pods(self, namespace: str, name: str) -> list[Resource]:
-        """Pods that a Job of the right name controls: labels alone anyone may set."""
-        return [pod for pod in self.pods.by_index("job", f"{namespace}/{name}") if _of_attempt(pod, name)]
-
-    def _preflight_pods(self, namespace: str, name: str) -> list[Resource]:
-        wanted = preflight_name(name)
-        return [pod for pod in self.pods.by_index("job", f"{namespace}/{name}") if _job_of(pod) == wanted]
 
     def _bound_claims(self, job: Resource) -> frozenset[str]:
         """Asked for only where a gang waits for its place."""
@@ -314,10 +309,6 @@ def _owner_uids(item: Resource) -> list[str]:
 def _pod_job(pod: Resource) -> list[str]:
     name = pod["metadata"].get("annotations", {}).get(ANNOTATION_JOB)
     return [f"{pod['metadata']['namespace']}/{name}"] if name else []
-
-
-def _of_attempt(pod: Resource, job: str) -> bool:
-    return _is_attempt(pod, _job_of(pod), job)
 
 
 def _job_of(pod: Resource) -> str | None:
