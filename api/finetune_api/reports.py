@@ -26,11 +26,16 @@ class ReportedCheckpoint(Schema):
 class ReportedData(Schema):
     """What became of the data, in numbers."""
 
+    model_config = ConfigDict(extra="ignore")
+
     train: int = Field(0, ge=0)
     validation: int = Field(0, ge=0)
     test: int = Field(0, ge=0)
     dropped: dict[str, int] = Field(default_factory=dict, max_length=32)
     truncated: int = Field(0, ge=0)
+    unscored: int = Field(
+        0, ge=0, description="Held-out examples of which maxLength leaves nothing to score; they count as wrong."
+    )
     redacted: int = Field(0, ge=0)
 
 

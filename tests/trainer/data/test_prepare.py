@@ -100,7 +100,7 @@ def test_dropped_and_truncated_examples_are_counted(prepare: Any) -> None:
     assert (dropped["kept"], dropped["dropped"]["overLength"]) == (4, 1)
     data = prepare([*ROWS, LONG], overLength="Truncate")
     cut = data.report["parts"]["train"]
-    assert (cut["kept"], cut["truncated"]) == (5, {"examples": 1, "tokens": 2})
+    assert (cut["kept"], cut["truncated"]) == (5, {"examples": 1, "tokens": 2, "targets": 0})
     assert data.train["input_ids"][4].tolist()[-1] == 3, "the closing [SEP] stays"
 
 

@@ -72,7 +72,7 @@ def test_a_long_recording_is_refused_or_cut_and_counted(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1000 milliseconds, but dataset\.maxLength is 600"):
         encode_part("train", found, TASK, EXTRACTOR, LengthLimit(600, "Error"), ["low"], tmp_path)
     encoded, losses = encode_part("train", found, TASK, EXTRACTOR, LengthLimit(600, "Truncate"), ["low"], tmp_path)
-    assert losses.report()["truncated"] == {"examples": 1, "tokens": 400}
+    assert losses.report()["truncated"] == {"examples": 1, "tokens": 400, "targets": 0}
     batch = TASK.collator(EXTRACTOR)(encoded, [[0], [1]])
     assert batch.inputs["input_values"].shape == (2, 9_600)
     assert batch.inputs["attention_mask"].sum(dim=1).tolist() == [9_600, 8_000]

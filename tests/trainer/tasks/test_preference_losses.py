@@ -140,15 +140,16 @@ def test_log_probabilities_do_not_depend_on_padding(models: tuple[Any, Any], tin
 
 
 def test_accuracy_counts_pairs_in_the_right_order() -> None:
-    metrics = pair_metrics([(1.0, 0.0), (0.5, 0.5), (0.0, 2.0), (3.0, 1.0)]).metrics
+    metrics = pair_metrics([(1.0, 0.0, True), (0.5, 0.5, True), (0.0, 2.0, True), (3.0, 1.0, True)]).metrics
     assert metrics["accuracy"] == 0.625
     assert metrics["margin"] == pytest.approx(0.25)
 
 
 def test_accuracy_of_judged_completions_is_of_all_pairs_of_good_and_bad() -> None:
     preference = Preference(loss="KTO", beta=0.5)
-    found = judged_metrics([(True, 2.0, 0.0), (True, 0.0, 0.4), (False, 0.0, 0.0), (False, -1.0, 0.0)], preference)
+    judged = [(True, 2.0, 0.0, True), (True, 0.0, 0.4, True), (False, 0.0, 0.0, True), (False, -1.0, 0.0, True)]
+    found = judged_metrics(judged, preference)
     assert found.metrics["accuracy"] == 0.875
     assert found.metrics["margin"] == pytest.approx(0.75)
     assert found.details["kl"] == pytest.approx(0.1)
-    assert "stratify the split" in judged_metrics([(True, 1.0, 0.0)], preference).not_computed["accuracy"]
+    assert "stratify the split" in judged_metrics([(True, 1.0, 0.0, True)], preference).not_computed["accuracy"]

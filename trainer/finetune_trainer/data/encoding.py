@@ -15,7 +15,7 @@ from finetune_trainer.tasks.task import DataTask
 AT_ONCE = 1024
 """Examples handed to the task together: a tokenizer works on them in parallel."""
 MOST_LOST = 0.5
-"""Share of the training examples that may be lost to the length limit before the run is refused."""
+"""Share of the examples that may be lost to the length limit before the run is refused."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,75 @@ class Losses:
 
     over_length: int = 0
     nothing_to_learn: int = 0
+    unscored: int = 0
+    """Held-out examples of which nothing is left to score: they stay, and count as wrong."""
     truncated_examples: int = 0
     truncated_tokens: int = 0
+    truncated_targets: int = 0
 
     def report(self) -> dict[str, Any]:
         """JSON of the data report."""
         return {
             "dropped": {"overLength": self.over_length, "nothingToLearn": self.nothing_to_learn},
-            "truncated": {"examples": self.truncated_examples, "tokens": self.truncated_tokens},
+            "truncated": {
+                "examples": self.truncated_examples,
+                "tokens": self.truncated_tokens,
+                "targets": self.truncated_targets,
+            },
+            "unscored": self.unscored,
         }
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Makes examples of one part fit, and counts what that costs.
+
+    No held-out example is left out: the metrics would be those of the short ones alone. One that is too long is cut,
+    whatever becomes of such a one in training, and what the cut took counts as wrong.
+    """
+
+    part: str
+    task: DataTask
+    processor: Any
+    limit: LengthLimit
+    labels: list[str]
+    losses: Losses
+
+    @property
+    def learns(self) -> bool:
+        """Whether this is training data."""
+        return self.part == "train"
+
+    def fitted(self, example: Example, features: Features) -> Features | None:
+        """The example as it is used; None when it is left out."""
+        length = features.length if features.longest is None else features.longest
+        if length > self.limit.max_length:
+            if self.limit.over_length == "Error":
+                raise DataError(
+                    f"{example.where}: {length} {self.task.unit}, but dataset.maxLength is {self.limit.max_length}; "
+                    "raise it, shorten the example, or set dataset.overLength to Drop or Truncate"
+                )
+            if self.limit.over_length == "Drop" and self.learns:
+                self.losses.over_length += 1
+                return None
+            features = self._truncated(example, features)
+        if features.targets:
+            return features
+        return self._without_targets(features)
+
+    def _truncated(self, example: Example, features: Features) -> Features:
+        shortened = self.task.truncate(example, features, self.processor, self.labels, self.limit.max_length)
+        self.losses.truncated_examples += 1
+        self.losses.truncated_tokens += features.length - shortened.length
+        self.losses.truncated_targets += features.targets - shortened.targets
+        return shortened
+
+    def _without_targets(self, features: Features) -> Features | None:
+        if self.learns:
+            self.losses.nothing_to_learn += 1
+            return None
+        self.losses.unscored += 1
+        return features
 
 
 def encode_part(
@@ -58,49 +118,21 @@ def encode_part(
         DataError: An example is too long and the policy is Error, or too much was lost.
     """
     losses, read = Losses(), 0
+    fitting = Fitting(part, task, processor, limit, labels, losses)
     writer = EncodedWriter(folder)
     for chunk in chunks(examples, AT_ONCE):
         read += len(chunk)
         features = zip(chunk, task.encode(chunk, processor, labels), strict=True)
-        fitting = (_fit(example, found, task, processor, limit, labels, losses) for example, found in features)
-        if kept := [one for one in fitting if one is not None]:
+        fitted = (fitting.fitted(example, found) for example, found in features)
+        if kept := [one for one in fitted if one is not None]:
             writer.add(encode(kept))
     encoded = writer.close()
-    _refuse_great_loss(part, read, len(encoded), losses, limit)
+    _refuse_great_loss(part, read, losses, limit)
     return encoded, losses
 
 
-def _fit(
-    example: Example,
-    features: Features,
-    task: DataTask,
-    processor: Any,
-    limit: LengthLimit,
-    labels: list[str],
-    losses: Losses,
-) -> Features | None:
-    length = features.length if features.longest is None else features.longest
-    if length > limit.max_length:
-        if limit.over_length == "Error":
-            raise DataError(
-                f"{example.where}: {length} {task.unit}, but dataset.maxLength is {limit.max_length}; "
-                "raise it, shorten the example, or set dataset.overLength to Drop or Truncate"
-            )
-        if limit.over_length == "Drop":
-            losses.over_length += 1
-            return None
-        shortened = task.truncate(example, features, processor, labels, limit.max_length)
-        losses.truncated_examples += 1
-        losses.truncated_tokens += features.length - shortened.length
-        features = shortened
-    if not features.targets:
-        losses.nothing_to_learn += 1
-        return None
-    return features
-
-
-def _refuse_great_loss(part: str, read: int, kept: int, losses: Losses, limit: LengthLimit) -> None:
-    lost = read - kept
+def _refuse_great_loss(part: str, read: int, losses: Losses, limit: LengthLimit) -> None:
+    lost = losses.over_length + losses.nothing_to_learn + losses.unscored
     if not read or lost <= MOST_LOST * read:
         return
     reasons = []
@@ -108,6 +140,8 @@ def _refuse_great_loss(part: str, read: int, kept: int, losses: Losses, limit: L
         reasons.append(f"{losses.over_length} longer than dataset.maxLength ({limit.max_length})")
     if losses.nothing_to_learn:
         reasons.append(f"{losses.nothing_to_learn} with nothing left to learn after cutting")
+    if losses.unscored:
+        reasons.append(f"{losses.unscored} with nothing left to score after cutting")
     raise DataError(
         f"dataset.{part}: {lost} of {read} examples would be lost: {' and '.join(reasons)}; raise dataset.maxLength, "
         "or shorten the examples"

@@ -31,7 +31,7 @@ from finetune_trainer.data.teacher import Teacher, agreement
 from finetune_trainer.errors import DataError, of_field
 from finetune_trainer.tasks.task import DataTask, Reporting
 
-FORM = 3
+FORM = 4
 """Raised when the cached files change their meaning."""
 
 Fetch = Callable[[str], Path]

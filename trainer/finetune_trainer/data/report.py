@@ -25,6 +25,7 @@ def part_report(
         "kept": len(encoded),
         "dropped": {"alsoHeldOut": leaked, **losses["dropped"]},
         "truncated": losses["truncated"],
+        "unscored": losses["unscored"],
         "duplicates": repeats["duplicate"],
         "contradictoryDuplicates": repeats["contradictory"],
         unit: int(encoded.lengths.sum()),
@@ -64,6 +65,8 @@ def summary(report: dict[str, Any]) -> list[str]:
         if numbers["truncated"]["examples"]:
             cut = numbers["truncated"]
             notes.append(f"{cut['examples']} truncated ({cut['tokens']} {unit} lost)")
+        if numbers["unscored"]:
+            notes.append(f"{numbers['unscored']} with nothing left to score, which count as wrong")
         if numbers["duplicates"]:
             notes.append(
                 f"{numbers['duplicates']} duplicates kept, {numbers['contradictoryDuplicates']} with another label"
@@ -88,6 +91,21 @@ def _cleaning_lines(report: dict[str, Any]) -> list[str]:
     return lines
 
 
+def held_out_report(report: dict[str, Any], part: str) -> dict[str, Any]:
+    """How much of the held-out data the metrics are of, for the evaluation report.
+
+    Losses, and perplexity with them, are means over `scoredTargets`: tokens, words, answers, classes or pairs.
+    """
+    numbers = report["parts"][part]
+    return {
+        "examples": numbers["kept"],
+        "truncated": numbers["truncated"]["examples"],
+        "unscored": numbers["unscored"],
+        "scoredTargets": numbers["targets"],
+        "cutTargets": numbers["truncated"]["targets"],
+    }
+
+
 def reported_data(report: dict[str, Any]) -> dict[str, Any]:
     """The same in a few numbers, for the job's status (`ReportedData`)."""
     dropped: Counter[str] = Counter()
@@ -97,5 +115,6 @@ def reported_data(report: dict[str, Any]) -> dict[str, Any]:
         **{part: numbers["kept"] for part, numbers in report["parts"].items()},
         "dropped": {rule: count for rule, count in sorted(dropped.items()) if count},
         "truncated": sum(numbers["truncated"]["examples"] for numbers in report["parts"].values()),
+        "unscored": sum(numbers["unscored"] for numbers in report["parts"].values()),
         "redacted": sum(sum(numbers["redacted"].values()) for numbers in report["cleaning"].values()),
     }

@@ -21,7 +21,7 @@ from finetune_trainer.tasks.task import DataTask
 
 OWN_FIELDS = re.compile(rf"\bdataset\.(?={'|'.join(Subtask.model_fields)})")
 """Fields that stand below a subtask; all are single words."""
-COUNTS = ("read", "kept", "duplicates", "contradictoryDuplicates", "tokens")
+COUNTS = ("read", "kept", "unscored", "duplicates", "contradictoryDuplicates", "tokens")
 
 
 def prepare_subtasks(

@@ -10,6 +10,7 @@ from finetune_api.artifact import ArtifactDescription
 from finetune_api.trainer_config import TrainerConfig
 from finetune_storage import open_storage
 from finetune_trainer.data.prepare import PreparedData
+from finetune_trainer.data.report import held_out_report
 from finetune_trainer.export.artifact import package_versions, seal, write_artifact
 from finetune_trainer.export.verification import verify_export
 from finetune_trainer.methods.adaptation import Adaptation
@@ -24,6 +25,14 @@ log = logging.getLogger(__name__)
 
 COMPARED = 4
 """Examples that the exported model must answer as the trained one does."""
+
+
+def evaluated_on(data: PreparedData) -> dict[str, Any]:
+    """What an evaluation report says of its data."""
+    if not data.held_out:
+        return {"evaluatedOn": "none"}
+    part = data.held_out[0]
+    return {"evaluatedOn": part, "heldOut": held_out_report(data.report, part)}
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ class Exporter:
     ) -> dict[str, Any]:
         return {
             "task": self.config.task,
-            "evaluatedOn": data.held_out[0] if data.held_out else "none",
+            **evaluated_on(data),
             "metrics": evaluation.metrics,
             "baselineMetrics": baseline,
             **evaluation.details,

@@ -15,12 +15,16 @@ from finetune_trainer.metrics.scores import Evaluation
 
 SHOWN = 5
 """So many answers are shown in the report."""
-Answered = tuple[int, str, list[str], float]
-"""Row, answer, right answers, loss."""
+Answered = tuple[int, str, list[str], float | None]
+"""Row, answer, right answers, and the loss of the right one where it was not cut off."""
 
 
 class AnswerScores:
-    """Keeps where each answer begins and ends."""
+    """Keeps where each answer begins and ends.
+
+    A question whose answer was cut off with the end of its context is asked like any other: what is found in the rest
+    is compared with the right answers. It has no loss.
+    """
 
     def __init__(self, encoded: Encoded) -> None:
         self._encoded = encoded
@@ -35,21 +39,25 @@ class AnswerScores:
         for rows, spans, losses in self._parts:
             for row, span, loss in zip(rows.tolist(), spans.tolist(), losses.tolist(), strict=True):
                 right = orjson.loads(self._encoded["answers"][row].tobytes())
-                shares.append((row, self._text(row, *span), right, loss))
+                known = loss if self._encoded.targets[row] else None
+                shares.append((row, self._text(row, *span), right, known))
         return shares
 
     def _text(self, row: int, first: int, last: int) -> str:
+        if not self._encoded["within"][row][first]:  # nothing of the context had room
+            return ""
         offsets = self._encoded["offsets"][row]
         context = self._encoded["context"][row].tobytes().decode()
         return context[offsets[2 * first] : offsets[2 * last + 1]]
 
     def result(self, shares: list[Any]) -> Evaluation:
-        answers = sorted(answer for share in shares for answer in share)
+        answers = sorted((answer for share in shares for answer in share), key=lambda answer: answer[0])
+        losses = [loss for *_, loss in answers if loss is not None]
         count = max(1, len(answers))
         metrics = {
             "exactMatch": sum(max(float(normal(a) == normal(r)) for r in right) for _, a, right, _ in answers) / count,
             "f1": sum(max(word_f1(a, r) for r in right) for _, a, right, _ in answers) / count,
-            "loss": sum(answer[3] for answer in answers) / count,
+            "loss": sum(losses) / max(1, len(losses)),
         }
         shown = [{"answer": answer, "right": right} for _, answer, right, _ in answers[:SHOWN]]
         return Evaluation(metrics, {"questions": len(answers), "samples": shown})

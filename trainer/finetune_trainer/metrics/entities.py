@@ -1,6 +1,7 @@
 """Entity precision, recall and F1, as seqeval and the CoNLL script count them: type and both ends must be right."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,20 @@ Span = tuple[int, int, str]
 """First word, word after the last, type."""
 
 
+CUT = "cut_tags"
+"""The column of the tags of words that had no room."""
+Tag = str | None
+"""None: of a word that was cut off, nothing is found."""
+
+
 class EntityScores:
     """Keeps the tag of every word, never the logits."""
 
-    def __init__(self, tags: list[str], encoded: Encoded) -> None:
+    def __init__(self, tags: list[str], encoded: Encoded, cut_before: bool = False) -> None:
+        """`cut_before`: what had no room stood before the words that had."""
         self._tags = tags
         self._encoded = encoded
+        self._cut_before = cut_before
         self._rows: list[np.ndarray] = []
         self._parts: list[tuple[Tensor, Tensor]] = []
 
@@ -30,8 +39,8 @@ class EntityScores:
         self._rows.append(rows)
         self._parts.append((predictions.argmax(dim=-1), losses.double()))
 
-    def share(self) -> list[tuple[int, list[int], list[int], float]]:
-        """Row, its true tags, its predicted tags, the sum of its losses."""
+    def share(self) -> list[tuple[int, list[int], list[int], list[int], float]]:
+        """Row, its true tags, its predicted tags, the true ones that were cut off, the sum of its losses."""
         shares = []
         for rows, (tags, losses) in zip(self._rows, self._parts, strict=True):
             found, costs, start = tags.cpu().numpy(), losses.cpu().numpy(), 0
@@ -39,19 +48,29 @@ class EntityScores:
                 truth = self._encoded[LABEL][row]
                 truth = truth[truth != NO_LABEL]
                 end = start + len(truth)
-                shares.append((row, truth.tolist(), found[start:end].tolist(), float(costs[start:end].sum())))
+                cut = self._encoded[CUT][row].tolist()
+                shares.append((row, truth.tolist(), found[start:end].tolist(), cut, float(costs[start:end].sum())))
                 start = end
         return shares
 
     def result(self, shares: list[Any]) -> Evaluation:
         rows = sorted(row for share in shares for row in share)
-        truth = [[self._tags[tag] for tag in row[1]] for row in rows]
-        found = [[self._tags[tag] for tag in row[2]] for row in rows]
-        return entity_metrics(truth, found, sum(row[3] for row in rows))
+        truth = [self._named(self._whole(row[1], row[3])) for row in rows]
+        found = [self._whole(self._named(row[2]), [None] * len(row[3])) for row in rows]
+        return entity_metrics(truth, found, sum(row[4] for row in rows))
+
+    def _named(self, tags: list[int]) -> list[str]:
+        return [self._tags[tag] for tag in tags]
+
+    def _whole(self, kept: list[Any], cut: list[Any]) -> list[Any]:
+        return [*cut, *kept] if self._cut_before else [*kept, *cut]
 
 
-def entity_metrics(truth: list[list[str]], found: list[list[str]], loss_sum: float) -> Evaluation:
-    """Micro averages over all entities; `accuracy` is of words, most of which are in none."""
+def entity_metrics(truth: list[list[str]], found: Sequence[Sequence[Tag]], loss_sum: float) -> Evaluation:
+    """Micro averages over all entities; `accuracy` is of words, most of which are in none.
+
+    Words that were cut off count as wrong. `loss` is of the others.
+    """
     right, expected, predicted = Counter[str](), Counter[str](), Counter[str]()
     for true_tags, found_tags in zip(truth, found, strict=True):
         true_spans, found_spans = set(spans(true_tags)), set(spans(found_tags))
@@ -59,25 +78,28 @@ def entity_metrics(truth: list[list[str]], found: list[list[str]], loss_sum: flo
         predicted.update(span[2] for span in found_spans)
         right.update(span[2] for span in true_spans & found_spans)
     words = sum(map(len, truth))
+    cut = sum(tag is None for row in found for tag in row)
     same = sum(a == b for row in zip(truth, found, strict=True) for a, b in zip(*row, strict=True))
     metrics = {
         **_ratios(right.total(), predicted.total(), expected.total()),
         "accuracy": same / max(1, words),
-        "loss": loss_sum / max(1, words),
+        "loss": loss_sum / max(1, words - cut),
     }
     kinds = {kind: _ratios(right[kind], predicted[kind], expected[kind]) for kind in sorted(expected | predicted)}
     details = {
         "words": words,
+        "cutWords": cut,
         "perType": {kind: {**ratios, "entities": expected[kind]} for kind, ratios in kinds.items()},
     }
     return Evaluation(metrics, details)
 
 
-def spans(tags: list[str]) -> list[Span]:
+def spans(tags: Sequence[Tag]) -> list[Span]:
     """Entities in IOB2 tags; an I- that continues nothing begins one."""
     found: list[Span] = []
     previous = "O"
-    for place, tag in enumerate(tags):
+    for place, known in enumerate(tags):
+        tag = known or "O"
         if tag != "O":
             if tag.startswith("I-") and previous[2:] == tag[2:]:
                 start, _, kind = found[-1]

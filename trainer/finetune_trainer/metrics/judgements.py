@@ -8,28 +8,30 @@ from torch import Tensor
 
 from finetune_api.preference import Preference
 from finetune_trainer.data.batches import Batch
+from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.metrics.scores import Evaluation
 
-Judged = tuple[bool, float, float]
-"""Whether it is good, its log-ratio, and the log-ratio of another completion of its prompt."""
+Judged = tuple[bool, float, float, bool]
+"""Whether it is good, its log-ratio, that of another completion of its prompt, and whether a cut left some of it."""
 
 
 class JudgedScores:
     """Keeps two log-ratios an example."""
 
-    def __init__(self, preference: Preference) -> None:
+    def __init__(self, preference: Preference, encoded: Encoded) -> None:
         self._preference = preference
-        self._parts: list[tuple[Tensor, Tensor]] = []
+        self._encoded = encoded
+        self._parts: list[tuple[np.ndarray, Tensor, Tensor]] = []
 
     def add(self, predictions: Tensor, batch: Batch, rows: np.ndarray) -> None:
         """`predictions` are log-ratios, (2 × examples): of the completions, then of others' completions."""
-        self._parts.append((batch.extras["good"], predictions.double().view(2, -1)))
+        self._parts.append((rows, batch.extras["good"], predictions.double().view(2, -1)))
 
     def share(self) -> list[Judged]:
         return [
-            (good, own, other)
-            for marks, ratios in self._parts
-            for good, (own, other) in zip(marks.tolist(), ratios.T.tolist(), strict=True)
+            (good, own, other, bool(self._encoded.targets[row]))
+            for rows, marks, ratios in self._parts
+            for row, good, (own, other) in zip(rows, marks.tolist(), ratios.T.tolist(), strict=True)
         ]
 
     def result(self, shares: list[Any]) -> Evaluation:
@@ -37,28 +39,39 @@ class JudgedScores:
 
 
 def judged_metrics(judged: list[Judged], preference: Preference) -> Evaluation:
-    """`accuracy` is of all pairs of a good and a bad completion: the area under the ROC curve."""
-    moved = max(0.0, _mean([other for _, _, other in judged]))
+    """`accuracy` is of all pairs of a good and a bad completion: the area under the ROC curve.
+
+    Pairs with a completion of which a cut left nothing count as wrong; the other metrics are of the others.
+    """
+    scored = [(is_good, own, other) for is_good, own, other, left in judged if left]
+    moved = max(0.0, _mean([other for _, _, other in scored]))
     losses = [
         _weight(good, preference) * (1 - _sigmoid(preference.beta * (own - moved if good else moved - own)))
-        for good, own, _ in judged
+        for good, own, _ in scored
     ]
-    good = [preference.beta * own for is_good, own, _ in judged if is_good]
-    bad = [preference.beta * own for is_good, own, _ in judged if not is_good]
+    good = [preference.beta * own for is_good, own, _ in scored if is_good]
+    bad = [preference.beta * own for is_good, own, _ in scored if not is_good]
     metrics = {"loss": _mean(losses)}
-    details = {"completions": len(judged), "goodReward": _mean(good), "badReward": _mean(bad), "kl": moved}
+    details = {
+        "completions": len(judged),
+        "scoredCompletions": len(scored),
+        "goodReward": _mean(good),
+        "badReward": _mean(bad),
+        "kl": moved,
+    }
     if not good or not bad:
         why = f"the held-out data has no {'bad' if good else 'good'} completion; stratify the split by the label"
         return Evaluation(metrics, details, {"accuracy": why, "margin": why})
-    metrics |= {"accuracy": _area(good, bad), "margin": _mean(good) - _mean(bad)}
-    return Evaluation(metrics, details)
+    all_good = sum(one[0] for one in judged)
+    right = _pairs_in_order(good, bad) / (all_good * (len(judged) - all_good))
+    return Evaluation(metrics | {"accuracy": right, "margin": _mean(good) - _mean(bad)}, details)
 
 
-def _area(good: list[float], bad: list[float]) -> float:
-    """Share of pairs in the right order; equal ones count half."""
+def _pairs_in_order(good: list[float], bad: list[float]) -> float:
+    """How many pairs are in the right order; equal ones count half."""
     ranked = np.sort(bad)
     below = np.searchsorted(ranked, good, "left").sum() + np.searchsorted(ranked, good, "right").sum()
-    return float(below) / (2 * len(good) * len(bad))
+    return float(below) / 2
 
 
 def _weight(good: bool, preference: Preference) -> float:

@@ -16,7 +16,7 @@ from finetune_storage import open_storage
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.data.prepare import PreparedData
 from finetune_trainer.export.artifact import seal
-from finetune_trainer.export.publish import Exporter
+from finetune_trainer.export.publish import Exporter, evaluated_on
 from finetune_trainer.loop.evaluation import Evaluator
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.postprocess.members import Member
@@ -161,7 +161,7 @@ class Postprocessing:
         return {
             "task": self.exporter.config.task,
             "step": step.title,
-            "evaluatedOn": self.data.held_out[0] if self.data.held_out else "none",
+            **evaluated_on(self.data),
             "metrics": evaluation.metrics,
             "trainedMetrics": self.trained.metrics,
             "modelBytes": model_bytes(made.folder),

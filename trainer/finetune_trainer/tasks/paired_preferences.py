@@ -63,7 +63,7 @@ class PairedPreferences(PreferenceTask):
         return self._beta * self.log_ratios(model, batch)
 
     def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> PairScores:
-        return PairScores()
+        return PairScores(encoded)
 
 
 def dpo_losses(log_ratios: Tensor, beta: float, label_smoothing: float = 0.0) -> Tensor:

@@ -63,13 +63,12 @@ class QuestionAnswering(TextTask):
     def truncate(
         self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
     ) -> Features:
-        """Cuts the end of the context; an example that loses its answer has nothing left to learn."""
-        taken = features.length - sum(features.columns["within"])
-        if taken >= max_length:
-            raise DataError(
-                f"{example.where}: the question alone takes {taken} tokens of dataset.maxLength ({max_length}); raise "
-                "it or shorten the question"
-            )
+        """Cuts the end of the context; an example that loses its answer has nothing left to learn.
+
+        Where the question alone has no room, it is cut too, and nothing of the context is left.
+        """
+        if features.length - sum(features.columns["within"]) >= max_length:
+            return _without_context(features, max_length)
         return _with_places([example], processor, truncation="only_second", max_length=max_length)[0]
 
     def collator(self, processor: Any) -> Collate:
@@ -129,9 +128,9 @@ def checked_answers(context: str, answers: Any, row: Row, name: str) -> list[tup
 def likeliest_spans(logits: Tensor) -> Tensor:
     """First and last token of the best answer of at most LONGEST_ANSWER tokens, (rows, 2); `logits` (rows, tokens, 2).
 
-    What is not context has logits of minus infinity.
+    What is not context has logits of minus infinity. Where nothing is context, both are 0.
     """
-    starts, ends = torch.log_softmax(logits, dim=1).unbind(-1)
+    starts, ends = torch.log_softmax(logits, dim=1).nan_to_num(-torch.inf).unbind(-1)
     together = starts.unsqueeze(2) + ends.unsqueeze(1)
     allowed = torch.ones_like(together[0], dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
     best = together.masked_fill(~allowed, -torch.inf).flatten(1).argmax(dim=1)
@@ -188,6 +187,20 @@ def _with_places(examples: list[Example], tokenizer: Any, **options: Any) -> lis
             columns["token_type_ids"] = encoded["token_type_ids"][number]
         features.append(Features(columns, len(ids), int(span is not None)))
     return features
+
+
+def _without_context(features: Features, max_length: int) -> Features:
+    """What has as many numbers as there are tokens loses the end."""
+    columns = {
+        **features.columns,
+        "span": [0, 0],
+        "within": [False] * max_length,
+        "offsets": features.columns["offsets"][: 2 * max_length],
+    }
+    for name in ("input_ids", "token_type_ids"):
+        if name in columns:
+            columns[name] = columns[name][:max_length]
+    return Features(columns, max_length, targets=0)
 
 
 def _span(answer: tuple[int, str], offsets: list[tuple[int, int]], within: list[bool]) -> tuple[int, int] | None:

@@ -78,7 +78,7 @@ class RewardModeling(TextTask):
         return self.outputs(model, batch)
 
     def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> PairScores:
-        return PairScores()
+        return PairScores(encoded)
 
 
 def _features(texts: list[list[int]]) -> Features:

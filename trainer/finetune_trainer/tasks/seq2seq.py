@@ -23,6 +23,8 @@ from finetune_trainer.tasks.text_task import TextTask, require_end
 
 WRITTEN = "target_ids"
 """The column of the tokens to write, the end token last."""
+EXPECTED = "expected"
+"""The column of the text to write, whole and as it stands in the data, whatever had room and the tokenizer knows."""
 
 
 class Seq2Seq(CrossEntropy, TextTask):
@@ -59,7 +61,7 @@ class Seq2Seq(CrossEntropy, TextTask):
         read = processor([e.content[0] for e in examples], verbose=False)["input_ids"]
         written = processor(text_target=[e.content[1] for e in examples], verbose=False)["input_ids"]
         eos = processor.eos_token_id
-        return [_features(ids, _ended(target, eos)) for ids, target in zip(read, written, strict=True)]
+        return [_features(ids, _ended(to, eos), e) for ids, to, e in zip(read, written, examples, strict=True)]
 
     def truncate(
         self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
@@ -68,7 +70,7 @@ class Seq2Seq(CrossEntropy, TextTask):
         target = list(features.columns[WRITTEN])
         room = max(max_length - len(target), max_length // 2)
         ids = processor(example.content[0], truncation=True, max_length=room)["input_ids"]
-        return _features(ids, target[: max_length - len(ids)])
+        return _features(ids, target[: max_length - len(ids)], example)
 
     def collator(self, processor: Any) -> Collate:
         def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
@@ -99,12 +101,13 @@ class Seq2Seq(CrossEntropy, TextTask):
 
     def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> WrittenTextScores:
         decode = partial(processor.batch_decode, skip_special_tokens=True)
-        return WrittenTextScores(lambda rows: decode([encoded[WRITTEN][row] for row in rows]), decode)
+        return WrittenTextScores(lambda rows: [encoded[EXPECTED][row].tobytes().decode() for row in rows], decode)
 
 
 def _ended(target: list[int], eos: int) -> list[int]:
     return target if target and target[-1] == eos else [*target, eos]
 
 
-def _features(ids: list[int], target: list[int]) -> Features:
-    return Features({"input_ids": ids, WRITTEN: target}, len(ids) + len(target), len(target))
+def _features(ids: list[int], target: list[int], example: Example) -> Features:
+    columns = {"input_ids": ids, WRITTEN: target, EXPECTED: example.content[1].encode()}
+    return Features(columns, len(ids) + len(target), len(target))

@@ -1,6 +1,7 @@
 """A tag for each word of a text: named entities."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from peft import TaskType
@@ -16,7 +17,7 @@ from finetune_trainer.data.parts import Parts
 from finetune_trainer.data.reading import Row
 from finetune_trainer.data.rows import RowOfExamples
 from finetune_trainer.errors import ConfigurationError, DataError
-from finetune_trainer.metrics.entities import EntityScores
+from finetune_trainer.metrics.entities import CUT, EntityScores
 from finetune_trainer.tasks.classes import CLASSIFIER_HEADS, name_classes
 from finetune_trainer.tasks.cross_entropy import CrossEntropy
 from finetune_trainer.tasks.text_task import TextTask
@@ -87,8 +88,11 @@ class TokenClassification(CrossEntropy, TextTask):
     def truncate(
         self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
     ) -> Features:
-        """By the tokenizer, which keeps its closing special token."""
-        return _tagged_tokens([example], processor, labels, truncation=True, max_length=max_length)[0]
+        """By the tokenizer, which keeps its closing special token. The tags of words that are cut off are kept."""
+        short = _tagged_tokens([example], processor, labels, truncation=True, max_length=max_length)[0]
+        tags = [tag for tag in features.columns[LABEL] if tag != NO_LABEL]
+        cut = tags[: -short.targets or None] if _cuts_before(processor) else tags[short.targets :]
+        return replace(short, columns={**short.columns, CUT: cut})
 
     def collator(self, processor: Any) -> Collate:
         def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
@@ -101,7 +105,11 @@ class TokenClassification(CrossEntropy, TextTask):
         return collate
 
     def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> EntityScores:
-        return EntityScores(labels, encoded)
+        return EntityScores(labels, encoded, _cuts_before(processor))
+
+
+def _cuts_before(tokenizer: Any) -> bool:
+    return bool(tokenizer.truncation_side == "left")
 
 
 def _tagged_tokens(examples: list[Example], tokenizer: Any, labels: list[str], **options: Any) -> list[Features]:
@@ -115,7 +123,7 @@ def _tagged_tokens(examples: list[Example], tokenizer: Any, labels: list[str], *
         tags = [NO_LABEL] * len(ids)
         for place, tag in tagged.items():
             tags[place] = places[tag]
-        features.append(Features({"input_ids": ids, LABEL: tags}, len(ids), len(tagged)))
+        features.append(Features({"input_ids": ids, LABEL: tags, CUT: []}, len(ids), len(tagged)))
     return features
 
 

@@ -63,7 +63,7 @@ class UnpairedPreferences(PreferenceTask):
         return self.log_ratios(model, batch)
 
     def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> JudgedScores:
-        return JudgedScores(self._preference)
+        return JudgedScores(self._preference, encoded)
 
 
 def kto_losses(log_ratios: Tensor, good: Tensor, preference: Preference) -> Tensor:
