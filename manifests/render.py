@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "finetune-operator"
 BASE = ROOT / "manifests" / "base"
 LOCAL = ROOT / "operator" / "finetune_operator" / "cli" / "installed"
-LOCAL_TEMPLATES = ("namespace", "serviceaccount", "clusterrole", "role", "leader-election", "webhooks")
+LOCAL_TEMPLATES = ("namespace", "serviceaccount", "clusterrole", "role", "leader-election", "certificate", "webhooks")
 LOCAL_VALUES: dict[str, dict[str, object]] = {
     "cluster-wide.yaml": {},
     "namespaced.yaml": {"watch": {"namespaces": ["watched-namespace"]}},

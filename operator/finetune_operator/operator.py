@@ -4,7 +4,7 @@ import os
 import socket
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from finetune_operator.controllers import fine_tune_job, model_deployment, model_version
@@ -16,19 +16,19 @@ from finetune_operator.kube.client import HttpKubeApi, KubeApi
 from finetune_operator.kube.controller import Controller
 from finetune_operator.kube.events import EventRecorder
 from finetune_operator.kube.informer import Informer
-from finetune_operator.kube.leader_election import LeaseElector, LeaseTiming
+from finetune_operator.kube.leader_election import LeaseElector
 from finetune_operator.kube.metrics import REGISTRY
 from finetune_operator.kube.probes import metrics_app
 from finetune_operator.kube.runtime import Runtime
 from finetune_operator.kube.servers import Server
+from finetune_operator.options import Options
 from finetune_operator.plan.settings import Settings
 from finetune_operator.web.admission import AdmissionWebhooks
-from finetune_operator.web.certificate import ServerCertificate
+from finetune_operator.web.certificates import Certificates
 from finetune_operator.web.metrics import JobMetrics
 from finetune_operator.web.progress import ProgressReceiver
 from finetune_operator.web.progress_token import TokenReviewer
 from finetune_operator.web.progress_writer import ProgressWriter
-from finetune_operator.web.webhook_trust import TrustOptions, WebhookTrust
 
 COMPONENT = "finetune-operator"
 LEASE = "finetune-operator"
@@ -37,72 +37,35 @@ INFORMERS = 20
 POD_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-@dataclass(frozen=True)
-class Options:
-    """What `finetune-operator run` is told."""
-
-    kubeconfig: str | None = None
-    """None: $KUBECONFIG, the pod's service account, or ~/.kube/config."""
-    namespaces: tuple[str, ...] = ()
-    """Empty: all of them."""
-    leader_elect: bool = True
-    leader_election_namespace: str = ""
-    """Empty: the pod's own, else `default`."""
-    leader_elect_lease_duration: float = LeaseTiming.lease_duration
-    """Seconds, see LeaseTiming."""
-    leader_elect_renew_deadline: float = LeaseTiming.renew_deadline
-    leader_elect_retry_period: float = LeaseTiming.retry_period
-    bind_address: str = "0.0.0.0"
-    metrics_port: int = 8080
-    probe_port: int = 8081
-    progress_port: int = 8443
-    progress_url: str = ""
-    """Base URL of the receiver as training pods reach it. Empty: they report nothing."""
-    progress_tls_cert: str | None = None
-    """PEM file. None: plain HTTP, for a mesh that encrypts, or for one machine."""
-    progress_tls_key: str | None = None
-    progress_tls_ca: str | None = None
-    """PEM file of the authority that the pods trust; default: the certificate file itself."""
-    webhook_port: int = 0
-    """0: no webhooks; the reconciler gives the same verdicts later."""
-    webhook_tls_cert: str | None = None
-    """PEM file, e.g. by cert-manager. None: the operator keeps a certificate of its own in `webhook_secret`."""
-    webhook_tls_key: str | None = None
-    webhook_secret: str = ""
-    """NAMESPACE/NAME of a Secret that exists, for the operator's own certificate."""
-    webhook_configuration: str = ""
-    """Name of the WebhookConfigurations whose caBundle is kept up to date for it."""
-    webhook_names: tuple[str, ...] = ()
-    """DNS names and addresses by which the API server reaches the webhooks."""
-    trainer_image: str = "ghcr.io/finetune-operator/trainer:0.1.0"
-    serving_image: str = "ghcr.io/finetune-operator/serving:0.1.0"
-    workers: int = 16
-
-
 def build_runtime(api: HttpKubeApi, options: Options) -> Runtime:
     """Everything wired, nothing started."""
     jobs, servings = build_caches(api, options.namespaces)
     recorder = EventRecorder(api, COMPONENT)
     elector = _elector(api, options)
     writer = ProgressWriter(api, jobs)
-    certificate = _certificate(options)
+    certificates = Certificates.of(api, options)
     JobMetrics(
         [cache.fine_tune_jobs for cache in jobs],
         REGISTRY,
         lambda: elector is None or elector.leading,
         pods_report=bool(options.progress_url),
     )
+    writing = api.fenced(elector.check) if elector else api
     runtime = Runtime(
-        controllers=_controllers(api.fenced(elector.check) if elector else api, jobs, servings, recorder, options),
+        controllers=_controllers(writing, jobs, servings, recorder, options, certificates),
         elector=elector,
         recorder=recorder,
-        servers=_receivers(api, jobs, writer, certificate, options),
+        servers=[
+            *_receivers(api, jobs, writer, certificates, options),
+            *_webhooks(jobs, certificates, options),
+            Server(metrics_app(), options.metrics_port, options.bind_address),
+        ],
         probe_port=options.probe_port,
         probe_host=options.bind_address,
-        background=[writer.run, jobs[0].api_groups.run, *([certificate.run] if certificate else [])],
+        background=[writer.run, jobs[0].api_groups.run, *certificates.background()],
     )
-    runtime.servers.append(Server(metrics_app(), options.metrics_port, options.bind_address))
-    _add_webhooks(runtime, api, jobs, options)
+    for name, check in certificates.ready_checks().items():
+        runtime.probes.add_ready_check(name, check)
     return runtime
 
 
@@ -129,23 +92,23 @@ def _controllers(
     servings: list[ServingCaches],
     recorder: EventRecorder,
     options: Options,
+    certificates: Certificates,
 ) -> list[Controller]:
     versions = [cache.versions for cache in jobs]
+    settings = Settings(options.trainer_image, options.progress_url or None, progress_port=options.progress_port)
     return [
-        fine_tune_job.build_controller(api, jobs, recorder, _settings(options), workers=options.workers),
+        fine_tune_job.build_controller(
+            api,
+            jobs,
+            recorder,
+            # An authority may be followed by another while we run.
+            lambda: replace(settings, progress_ca=certificates.progress_authority()),
+            workers=options.workers,
+            prepare=[certificates.loaded],
+        ),
         model_version.build_controller(api, versions, recorder),
         model_deployment.build_controller(api, servings, recorder, options.serving_image),
     ]
-
-
-def _settings(options: Options) -> Settings:
-    authority = options.progress_tls_ca or options.progress_tls_cert
-    return Settings(
-        trainer_image=options.trainer_image,
-        progress_url=options.progress_url or None,
-        progress_port=options.progress_port,
-        progress_ca=Path(authority).read_text() if authority else None,
-    )
 
 
 def _elector(api: KubeApi, options: Options) -> LeaseElector | None:
@@ -174,38 +137,23 @@ def _receivers(
     api: KubeApi,
     caches: list[JobCaches],
     writer: ProgressWriter,
-    certificate: ServerCertificate | None,
+    certificates: Certificates,
     options: Options,
 ) -> list[Server]:
     """On every replica: the Service that the pods post to picks any of them."""
     if not options.progress_url:
         return []
     app = ProgressReceiver(caches, TokenReviewer(api), writer).app()
-    tls = certificate.context if certificate else None
+    tls = certificates.progress.context if certificates.progress else None
     return [Server(app, options.progress_port, options.bind_address, tls)]
 
 
-def _add_webhooks(runtime: Runtime, api: KubeApi, caches: list[JobCaches], options: Options) -> None:
+def _webhooks(caches: list[JobCaches], certificates: Certificates, options: Options) -> list[Server]:
     """On every replica, as the Service picks any of them."""
-    if not options.webhook_port:
-        return
-    if options.webhook_tls_cert:
-        files = ServerCertificate(options.webhook_tls_cert, options.webhook_tls_key)
-        context, keep = files.context, files.run
-    else:
-        namespace, _, name = options.webhook_secret.partition("/")
-        trust = WebhookTrust(api, TrustOptions(namespace, name, options.webhook_configuration, options.webhook_names))
-        context, keep = trust.context, trust.run
-        runtime.probes.add_ready_check("webhook-certificate", trust.problem)
-    runtime.background.append(keep)
+    if certificates.webhooks is None:
+        return []
     app = AdmissionWebhooks(caches).app()
-    runtime.servers.append(Server(app, options.webhook_port, options.bind_address, context))
-
-
-def _certificate(options: Options) -> ServerCertificate | None:
-    if options.progress_tls_cert is None:
-        return None
-    return ServerCertificate(options.progress_tls_cert, options.progress_tls_key)
+    return [Server(app, options.webhook_port, options.bind_address, certificates.webhooks.context)]
 
 
 async def run_operator(options: Options) -> int:

@@ -16,7 +16,7 @@ from finetune_operator.kinds import FINE_TUNE_JOBS
 
 PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 0.5
 DISTURBANCES_A_ROUND = 5
-OPTIONS = ("--no-leader-elect", "--progress-url=http://operator.invalid")
+OPTIONS = ("--no-leader-elect", "--progress-url=http://operator.invalid", "--no-progress-tls")
 """With a receiver; the simulated pods do not look for it, the disturbances report in their place."""
 BUDGET = {"user": 1, "outOfMemory": 1, "infrastructure": 3, "preemption": 5}
 

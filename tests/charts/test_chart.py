@@ -10,12 +10,17 @@ from helm_python.errors import HelmRenderError, HelmValuesError
 from charts.conftest import ALL_VALUES, CHART, NAMESPACE, ROOT, Render, values_file
 from finetune_api import ClusterTrainingRuntime
 from finetune_api.crds import CUSTOM_RESOURCES
-from finetune_operator.cli.run import check_webhook_options, run
+from finetune_operator.cli.certificate_options import check_certificates
+from finetune_operator.cli.run import listed, run
 from finetune_operator.operator import LEASE
+from finetune_operator.options import Options
 
 INFO = 1
-TLS_MOUNT = "/etc/finetune-operator/progress-tls"
-WEBHOOK_TLS_MOUNT = "/etc/finetune-operator/webhook-tls"
+TLS_MOUNT = "/etc/finetune-operator/tls"
+PROGRESS_TLS_MOUNT = "/etc/finetune-operator/progress-tls"
+PROGRESS_HOST = f"finetune-operator-progress.{NAMESPACE}.svc"
+WEBHOOK_HOST = f"finetune-operator-webhooks.{NAMESPACE}.svc"
+CERT_MANAGER = {"tls": {"certManager": {"enabled": True}}}
 
 
 def options(arguments: list[str]) -> dict[str, Any]:
@@ -77,6 +82,7 @@ def test_values_that_make_no_sense_are_refused_by_name(render: Render, values: d
     [
         ({"leaderElection": {"enabled": False}}, "set replicaCount to 1"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
+        ({"progress": {"url": "http://operator.example.com"}}, "progress.url is plain http"),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused(render: Render, values: dict[str, Any], complaint: str) -> None:
@@ -90,7 +96,7 @@ def test_the_operator_understands_the_arguments_that_it_is_given(render: Render,
     assert container["command"] == ["finetune-operator", "run"]
     for key in ("tls.crt", "tls.key", "ca.crt"):
         (tmp_path / key).touch()
-    mounted = "\n".join(container["args"]).replace(TLS_MOUNT, str(tmp_path)).replace(WEBHOOK_TLS_MOUNT, str(tmp_path))
+    mounted = "\n".join(container["args"]).replace(TLS_MOUNT, str(tmp_path)).replace(PROGRESS_TLS_MOUNT, str(tmp_path))
     parsed = options(mounted.splitlines())
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {
@@ -99,7 +105,8 @@ def test_the_operator_understands_the_arguments_that_it_is_given(render: Render,
         "progress": parsed["progress_port"],
         "webhooks": parsed["webhook_port"],
     }
-    check_webhook_options(parsed, parsed["webhook_names"])
+    chosen = {name: parsed[name] for name in Options.__dataclass_fields__ if name in parsed}
+    check_certificates(Options(**chosen | {"tls_names": listed(parsed["tls_names"])}))
 
 
 def test_defaults_are_two_replicas_that_elect_a_leader(render: Render) -> None:
@@ -109,7 +116,7 @@ def test_defaults_are_two_replicas_that_elect_a_leader(render: Render) -> None:
     assert parsed["leader_elect"] is True
     assert parsed["leader_election_namespace"] == NAMESPACE
     assert parsed["namespaces"] == ""
-    assert parsed["progress_url"] == f"http://finetune-operator-progress.{NAMESPACE}.svc"
+    assert parsed["progress_url"] == f"https://{PROGRESS_HOST}"
     assert rendered.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
     role = rendered.one("Role", "finetune-operator-leader")
     assert role["rules"][0]["resourceNames"] == [LEASE]
@@ -130,19 +137,61 @@ def test_selectors_pick_the_operators_pods(render: Render, name: str) -> None:
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
 
 
-def test_the_progress_url_names_the_service_and_its_port(render: Render) -> None:
-    plain, tls = render(), render({"progress": {"tls": {"secretName": "certificate"}}})
-    for rendered, scheme, port in ((plain, "http", 80), (tls, "https", 443)):
+def test_progress_comes_over_https_unless_that_is_switched_off(render: Render) -> None:
+    for values, scheme, port in (({}, "https", 443), ({"progress": {"tls": {"enabled": False}}}, "http", 80)):
+        rendered = render(values)
         service = rendered.one("Service", "finetune-operator-progress")
         assert [p["port"] for p in service["spec"]["ports"]] == [port]
-        url = f"--progress-url={scheme}://{service['metadata']['name']}.{NAMESPACE}.svc"
-        assert url in rendered.container["args"]
-    mounts = {mount["name"]: mount["mountPath"] for mount in tls.container["volumeMounts"]}
-    files = [a.split("=", 1)[1] for a in tls.container["args"] if a.startswith("--progress-tls-")]
-    assert len(files) == 3
-    assert mounts["progress-tls"] == TLS_MOUNT
-    assert all(path.startswith(TLS_MOUNT) for path in files)
-    assert {"name": "progress-tls", "secret": {"secretName": "certificate"}} in tls.pod["spec"]["volumes"]
+        assert f"--progress-url={scheme}://{PROGRESS_HOST}" in rendered.container["args"]
+        assert ("--no-progress-tls" in rendered.container["args"]) is (scheme == "http")
+        assert ("as safe as the network" in rendered.notes) is (scheme == "http")
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({}, [WEBHOOK_HOST, PROGRESS_HOST]),
+        ({"webhooks": {"enabled": False}}, [PROGRESS_HOST]),
+        ({"progress": {"url": "https://tuner.example.com:8443/base"}}, [WEBHOOK_HOST, "tuner.example.com"]),
+        ({"progress": {"tls": {"secretName": "mine"}}}, [WEBHOOK_HOST]),
+        ({"progress": {"tls": {"enabled": False}}}, [WEBHOOK_HOST]),
+        ({"progress": {"tls": {"enabled": False}}, "webhooks": {"enabled": False}}, []),
+    ],
+)
+@pytest.mark.parametrize("cert_manager", [False, True])
+def test_one_certificate_has_the_names_of_all_that_shows_it(
+    render: Render, values: dict[str, Any], names: list[str], cert_manager: bool
+) -> None:
+    rendered = render(values | {"tls": {"certManager": {"enabled": cert_manager}}})
+    shown = [argument for argument in rendered.container["args"] if argument.startswith("--tls-names=")]
+    certificates = [one for one in rendered.of("Certificate") if not one["spec"].get("isCA")]
+    assert shown == ([f"--tls-names={','.join(names)}"] if names and not cert_manager else [])
+    assert [one["spec"]["dnsNames"] for one in certificates] == ([names] if names and cert_manager else [])
+    assert len(rendered.of("Secret")) == (names != [] and not cert_manager)
+
+
+def test_an_authority_of_cert_manager_keeps_its_key_so_that_running_pods_go_on_trusting_it(render: Render) -> None:
+    certificates = {one["metadata"]["name"]: one["spec"] for one in render(CERT_MANAGER).of("Certificate")}
+    leaf, authority = certificates["finetune-operator-tls"], certificates["finetune-operator-tls-authority"]
+    issuers = {one["metadata"]["name"]: one["spec"] for one in render(CERT_MANAGER).of("Issuer")}
+    assert issuers[leaf["issuerRef"]["name"]] == {"ca": {"secretName": authority["secretName"]}}
+    assert issuers[authority["issuerRef"]["name"]] == {"selfSigned": {}}
+    assert (authority["isCA"], authority["privateKey"]["rotationPolicy"]) == (True, "Never")
+
+
+@pytest.mark.parametrize(
+    ("values", "secret", "mount"),
+    [
+        ({"progress": {"tls": {"secretName": "mine"}}}, "mine", PROGRESS_TLS_MOUNT),
+        (CERT_MANAGER, "finetune-operator-tls", TLS_MOUNT),
+    ],
+)
+def test_certificates_of_others_are_mounted(render: Render, values: dict[str, Any], secret: str, mount: str) -> None:
+    rendered = render(values)
+    mounts = {one["mountPath"]: one["name"] for one in rendered.container["volumeMounts"]}
+    files = [a.split("=", 1)[1] for a in rendered.container["args"] if a.startswith("--progress-tls-")]
+    assert files == [f"{mount}/{name}" for name in ("tls.crt", "tls.key", "ca.crt")]
+    assert {"name": mounts[mount], "secret": {"secretName": secret}} in rendered.pod["spec"]["volumes"]
 
 
 @pytest.mark.parametrize("name", ALL_VALUES)

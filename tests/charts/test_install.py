@@ -34,7 +34,8 @@ TEAM = "team-a"
 PROGRESS_HOST = f"{RELEASE}-progress.{NAMESPACE}.svc"
 WITHOUT_OTHER_CRDS = {
     "metrics": {"dashboard": {"enabled": True}},
-    "webhooks": {"failurePolicy": "Fail", "certManager": {"enabled": False}},
+    "webhooks": {"failurePolicy": "Fail"},
+    "tls": {"certManager": {"enabled": False}},
 }
 SECONDS = 90
 

@@ -19,7 +19,7 @@ CLUSTER_SCOPED = {("finetune-operator.io", "clustertrainingruntimes", verb) for 
     ("authentication.k8s.io", "tokenreviews", "create"),
     ("", "nodes", "get"),
 }
-WEBHOOKS = f"{RELEASE}-webhooks"
+WEBHOOKS, CERTIFICATE = f"{RELEASE}-webhooks", f"{RELEASE}-tls"
 OWN_CONFIGURATIONS = {
     ("admissionregistration.k8s.io", f"{kind}webhookconfigurations", verb)
     for kind in ("validating", "mutating")
@@ -52,7 +52,9 @@ def right(kind: Kind, verb: str, subresource: str = "") -> Right:
 @pytest.mark.parametrize("name", ALL_VALUES)
 def test_no_wildcard_no_secret_no_way_to_more_rights(render: Render, name: str) -> None:
     rendered = render(values_file(name))
-    roles = [role for role in rendered.of("ClusterRole") + rendered.of("Role") if role["metadata"]["name"] != WEBHOOKS]
+    roles = [
+        role for role in rendered.of("ClusterRole") + rendered.of("Role") if role["metadata"]["name"] != CERTIFICATE
+    ]
     for group, resource, verb in rights(*roles):
         assert "*" not in (group, resource, verb)
         assert resource not in SENSITIVE or (resource, verb) == ("nodes", "get")  # whether a pod was lost with it
@@ -62,13 +64,13 @@ def test_no_wildcard_no_secret_no_way_to_more_rights(render: Render, name: str) 
 
 def test_the_only_secret_it_may_read_is_its_own_certificate(render: Render) -> None:
     rendered = render()
-    assert rendered.one("Secret")["metadata"]["name"] == WEBHOOKS
+    assert rendered.one("Secret")["metadata"]["name"] == CERTIFICATE
     assert not {"data", "stringData"} & set(rendered.one("Secret"))
-    (rule,) = rendered.one("Role", WEBHOOKS)["rules"]
+    (rule,) = rendered.one("Role", CERTIFICATE)["rules"]
     assert rule == {
         "apiGroups": [""],
         "resources": ["secrets"],
-        "resourceNames": [WEBHOOKS],
+        "resourceNames": [CERTIFICATE],
         "verbs": ["get", "update"],
     }
     named = [
@@ -78,15 +80,12 @@ def test_the_only_secret_it_may_read_is_its_own_certificate(render: Render) -> N
 
 
 def test_with_cert_manager_it_reads_no_secret_and_changes_no_configuration(render: Render) -> None:
-    rendered = render({"webhooks": {"certManager": {"enabled": True}}})
+    rendered = render({"tls": {"certManager": {"enabled": True}}})
     assert not rendered.of("Secret")
     assert not rights(*operator_roles(rendered)) & OWN_CONFIGURATIONS
-    certificate = rendered.one("Certificate")
-    assert certificate["spec"]["dnsNames"] == [f"{WEBHOOKS}.{NAMESPACE}.svc"]
-    assert certificate["spec"]["issuerRef"] == {"name": rendered.one("Issuer")["metadata"]["name"], "kind": "Issuer"}
     for kind in ("Validating", "Mutating"):
         annotations = rendered.one(f"{kind}WebhookConfiguration")["metadata"]["annotations"]
-        assert annotations == {"cert-manager.io/inject-ca-from": f"{NAMESPACE}/{certificate['metadata']['name']}"}
+        assert annotations == {"cert-manager.io/inject-ca-from": f"{NAMESPACE}/{CERTIFICATE}"}
 
 
 @pytest.mark.parametrize("name", ["default", "namespaced"])

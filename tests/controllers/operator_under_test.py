@@ -63,7 +63,9 @@ class OperatorUnderTest:
         self.api = CountingApi(http, self._die_after)
         self.caches = JobCaches.build(http, None)
         recorder = EventRecorder(http, "finetune-operator")
-        self.controller = controller = build_controller(self.api, [self.caches], recorder, self._settings, workers=4)  # type: ignore[arg-type]
+        self.controller = controller = build_controller(
+            self.api, [self.caches], recorder, lambda: self._settings, workers=4
+        )  # type: ignore[arg-type]
         for work in (*(i.run() for i in self.informers), recorder.run(), controller.run()):
             self._tasks.append(asyncio.create_task(work))
         for informer in self.informers:

@@ -12,15 +12,18 @@ from typing import Any
 
 import aiohttp
 import pytest
+from click.testing import CliRunner
 
 from controllers.cluster_user import NAMESPACE, ClusterUser, eventually
 from finetune_local.apiserver.auth.certificates import ensure_pki
 from finetune_local.cluster import Cluster
 from finetune_operator.cli.ports import free_port
+from finetune_operator.cli.run import run
 from finetune_operator.kinds import MODEL_VERSIONS
 from finetune_operator.kube.client import HttpKubeApi
 from finetune_operator.kube.resources import DEPLOYMENTS, LEASES
-from finetune_operator.operator import Options, build_caches, build_runtime
+from finetune_operator.operator import build_caches, build_runtime
+from finetune_operator.options import Options
 
 START_SECONDS = 60
 
@@ -145,6 +148,23 @@ async def test_the_receiver_speaks_tls(tmp_path: Path, user: ClusterUser, replic
             assert answer.status == 404
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await session.post(url)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--progress-url=http://operator"], "would send their tokens in the clear"),
+        (["--progress-url=https://operator"], "--tls-secret NAMESPACE/NAME and --tls-names"),
+        (["--progress-url=https://operator", "--tls-secret=ns/name"], "--tls-names"),
+        (["--progress-url=http://operator", "--no-progress-tls", "--progress-tls-ca=/dev/null"], "contradict"),
+        (["--webhook-port=9443", "--tls-secret=ns/name", "--tls-names=x"], "also --webhook-configuration"),
+        (["--webhook-port=9443"], "--webhook-port needs"),
+    ],
+)
+def test_no_server_starts_without_a_certificate_by_an_oversight(options: list[str], complaint: str) -> None:
+    result = CliRunner().invoke(run, ["--kubeconfig=/nowhere", *options])
+    assert result.exit_code == 2
+    assert complaint in " ".join(result.output.split())
 
 
 async def test_every_cache_that_a_reconcile_reads_is_kept_up_to_date(cluster: Cluster) -> None:

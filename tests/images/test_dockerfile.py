@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from finetune_api.names import CONFIG_FILE, METRICS_PORT, SERVING_PORT
-from finetune_operator.operator import Options
+from finetune_operator.options import Options
 from images.dockerfile import DOCKERFILE, ROOT, Stage, exec_form, inherited, lineage, stages
 
 TARGETS = {"operator": "finetune-operator", "trainer": "finetune-trainer", "serving": "finetune-serving"}

@@ -128,20 +128,31 @@ def test_without_a_receiver_pods_get_no_token() -> None:
     assert "FINETUNE_PROGRESS_URL" not in environment(template["containers"][0])
 
 
+def config_sources(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of the volume with the pod's configuration."""
+    (volume,) = [v["projected"] for v in pod["volumes"] if v["name"] == "config"]
+    return [source["configMap"] for source in volume["sources"]]
+
+
+def shown(source: dict[str, Any]) -> list[str]:
+    return [item["key"] for item in source["items"]]
+
+
 def test_the_receivers_authority_travels_with_the_configuration() -> None:
     config_map, _, batch_job = objects(Settings("trainer:test", "https://r", "PEM"))
     template = batch_job["spec"]["template"]["spec"]
-    (config,) = [v["configMap"] for v in template["volumes"] if v["name"] == "config"]
+    config, authority = config_sources(template)
     assert config_map["data"]["ca.crt"] == "PEM"
-    assert {item["key"] for item in config["items"]} == {"job.json", "ca.crt"}
+    assert (shown(config), shown(authority)) == (["job.json"], ["ca.crt"])
+    assert authority["optional"] is True  # an operator without one may have made the ConfigMap: no pod waits for it
     assert environment(template["containers"][0])["FINETUNE_PROGRESS_CA_FILE"] == "/etc/finetune/ca.crt"
 
 
 def test_the_snapshot_is_kept_but_not_shown_to_the_pods() -> None:
     config_map, _, batch_job = objects()
     assert json.loads(config_map["data"]["snapshot.json"])["spec"] == job()["spec"]
-    (config,) = [v["configMap"] for v in batch_job["spec"]["template"]["spec"]["volumes"] if v["name"] == "config"]
-    assert [item["key"] for item in config["items"]] == ["job.json"]
+    (config,) = config_sources(batch_job["spec"]["template"]["spec"])
+    assert shown(config) == ["job.json"]
 
 
 def test_credentials_become_environment() -> None:

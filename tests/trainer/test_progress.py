@@ -24,6 +24,8 @@ class Inbox:
     tokens: list[str | None] = field(default_factory=list)
     arrived: threading.Condition = field(default_factory=threading.Condition)
     url: str = ""
+    connections: int = 0
+    hang_up: bool = False
 
     def await_reports(self, count: int) -> None:
         with self.arrived:
@@ -35,6 +37,12 @@ def inbox() -> Iterator[Inbox]:
     received = Inbox()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            received.connections += 1
+            super().setup()
+
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with received.arrived:
@@ -45,6 +53,7 @@ def inbox() -> Iterator[Inbox]:
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
+            self.close_connection, received.hang_up = self.close_connection or received.hang_up, False
 
         def log_message(self, *arguments: object) -> None:
             return
@@ -113,6 +122,24 @@ def test_the_token_is_read_anew_for_every_report(inbox: Inbox, tmp_path: Path) -
     reporter.close()
 
     assert inbox.tokens == ["Bearer first", "Bearer second"]
+
+
+def test_reports_share_a_connection_until_the_other_side_closes_it(inbox: Inbox) -> None:
+    reporter = Reporter(Receiver(inbox.url), interval=0.01)
+    for step in (1, 2, 3):
+        reporter.update(step=step)
+        inbox.await_reports(step)
+    assert inbox.connections == 1
+
+    inbox.hang_up = True  # after the next answer, without a word of warning
+    reporter.update(step=4)
+    inbox.await_reports(4)
+    reporter.update(step=5)
+    inbox.await_reports(5)
+    reporter.close()
+
+    assert [body["step"] for body in inbox.bodies] == [1, 2, 3, 4, 5]
+    assert inbox.connections == 2
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -14,14 +14,16 @@ from controllers.cluster_user import ClusterUser
 from controllers.operator_under_test import OperatorUnderTest
 from finetune_local.cluster import Cluster
 from finetune_operator.cli import local_installation, local_webhooks
+from finetune_operator.cli.ports import LOOPBACK
 from finetune_operator.kube.errors import ApiError
 from finetune_operator.kube.resources import MUTATING_WEBHOOK_CONFIGURATIONS, SECRETS, VALIDATING_WEBHOOK_CONFIGURATIONS
 from finetune_operator.kube.servers import Server
 from finetune_operator.web.admission import MAX_REVIEW_BYTES, AdmissionWebhooks
+from finetune_operator.web.own_certificate import OwnCertificate, TrustOptions
 from finetune_operator.web.serving_certificate import SERVER_LIFETIME
-from finetune_operator.web.webhook_trust import TrustOptions, WebhookTrust
 
-HOST, NAME, SECRET_NAMESPACE = local_webhooks.HOST, local_webhooks.NAME, local_installation.NAMESPACE
+HOST, NAME, SECRET_NAMESPACE = LOOPBACK, local_webhooks.NAME, local_installation.NAMESPACE
+SECRET = local_installation.CERTIFICATE
 
 
 @dataclass
@@ -42,9 +44,9 @@ class Webhooks:
         self.server = Server(app, int(arguments[1]), HOST, self.trust.context)
         await self.server.start()
 
-    def replica(self) -> WebhookTrust:
-        options = TrustOptions(SECRET_NAMESPACE, NAME, NAME, (HOST,))
-        return WebhookTrust(self.operator.api, options, lambda: self.now)  # type: ignore[arg-type]
+    def replica(self) -> OwnCertificate:
+        options = TrustOptions(SECRET_NAMESPACE, SECRET, (HOST,), NAME)
+        return OwnCertificate(self.operator.api, options, lambda: self.now)  # type: ignore[arg-type]
 
     async def insist(self) -> None:
         """failurePolicy Fail: a call that does not work cannot go unnoticed."""
@@ -58,7 +60,7 @@ class Webhooks:
         return str(found["webhooks"][0]["clientConfig"]["caBundle"])
 
     async def secret(self) -> dict[str, str]:
-        return dict((await self.cluster.api.get(SECRETS, NAME, SECRET_NAMESPACE))["data"])
+        return dict((await self.cluster.api.get(SECRETS, SECRET, SECRET_NAMESPACE))["data"])
 
     async def post(self, body: bytes, path: str = "validate") -> tuple[int, str]:
         trust = ssl.create_default_context(cadata=base64.b64decode(await self.bundle()).decode())
@@ -106,7 +108,7 @@ async def test_the_certificate_is_renewed_under_a_running_server(webhooks: Webho
 
 
 async def test_two_replicas_agree_on_one_certificate(webhooks: Webhooks, cluster: Cluster) -> None:
-    await cluster.api.patch(SECRETS, NAME, {"data": None}, SECRET_NAMESPACE)
+    await cluster.api.patch(SECRETS, SECRET, {"data": None}, SECRET_NAMESPACE)
     replicas = [webhooks.replica(), webhooks.replica()]
     outcomes = await asyncio.gather(*(one.step() for one in replicas), return_exceptions=True)
     lost = [one for one in outcomes if isinstance(one, ApiError)]

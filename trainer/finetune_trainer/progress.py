@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,13 +27,14 @@ FLUSH_SECONDS = 5.0
 BACKOFF_LIMIT_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Receiver:
-    """Where reports go and how we prove who we are."""
+    """Where reports go and how we prove who we are. One connection serves many reports: a TLS handshake is dear."""
 
     url: str
     token_file: Path | None = None
     ca_file: Path | None = None
+    _open: http.client.HTTPConnection | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Receiver | None":
@@ -47,6 +48,11 @@ class Receiver:
         )
         return cls(url, Path(token) if token else None, Path(authority) if authority else None)
 
+    @property
+    def host(self) -> str:
+        """Name and port of the receiver."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
     def post(self, body: bytes, timeout: float) -> int:
         """Send one report and return the HTTP status.
 
@@ -58,15 +64,27 @@ class Receiver:
         headers = {"Content-Type": "application/json"}
         if self.token_file:
             headers["Authorization"] = f"Bearer {self.token_file.read_text().strip()}"
-        connection = self._connection(timeout)
+        if self._open is not None:
+            try:
+                return self._exchange(body, headers, timeout)
+            except (ConnectionError, http.client.RemoteDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                log.debug("%s has closed an idle connection", self.host)
+        return self._exchange(body, headers, timeout)
+
+    def _exchange(self, body: bytes, headers: Mapping[str, str], timeout: float) -> int:
+        connection, self._open = self._open or self._connection(timeout), None
+        kept = False
         try:
-            parts = urlsplit(self.url)
-            connection.request("POST", parts.path or "/", body, headers)
+            connection.request("POST", urlsplit(self.url).path or "/", body, dict(headers))
             response = connection.getresponse()
             response.read(4096)
+            kept = response.isclosed() and not response.will_close
             return response.status
         finally:
-            connection.close()
+            if kept:
+                self._open = connection
+            else:
+                connection.close()
 
     def _connection(self, timeout: float) -> http.client.HTTPConnection:
         parts = urlsplit(self.url)
@@ -160,6 +178,9 @@ class Reporter:
             return
         try:
             status = self._receiver.post(body, self._timeout)
+        except ssl.SSLCertVerificationError as error:  # before anything was sent, the token among it
+            self._failed(f"{self._receiver.host} shows a certificate that is not trusted: {error.verify_message}")
+            return
         except Exception as error:  # a report is never worth the run
             self._failed(f"{type(error).__name__}: {error}")
             return

@@ -51,11 +51,35 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end -}}
 
 {{- define "finetune-operator.progressUrl" -}}
-{{- if .Values.progress.url -}}
-{{- .Values.progress.url -}}
-{{- else -}}
-{{- ternary "https" "http" (not (empty .Values.progress.tls.secretName)) }}://{{ include "finetune-operator.progressHost" . }}
+{{- $tls := .Values.progress.tls.enabled -}}
+{{- if and $tls (hasPrefix "http://" .Values.progress.url) -}}
+{{- fail "progress.url is plain http: write https://, or set progress.tls.enabled to false" -}}
 {{- end -}}
+{{- default (printf "%s://%s" (ternary "https" "http" $tls) (include "finetune-operator.progressHost" .)) .Values.progress.url -}}
+{{- end -}}
+
+{{- define "finetune-operator.certificateName" -}}
+{{ include "finetune-operator.fullname" . }}-tls
+{{- end -}}
+
+{{/* Whether progress reports come over TLS with the certificate of this chart. */}}
+{{- define "finetune-operator.progressCertificate" -}}
+{{- if and .Values.progress.tls.enabled (not .Values.progress.tls.secretName) }}true{{ end -}}
+{{- end -}}
+
+{{/* Whether anything shows the certificate of this chart. */}}
+{{- define "finetune-operator.needsCertificate" -}}
+{{- if or .Values.webhooks.enabled (include "finetune-operator.progressCertificate" .) }}true{{ end -}}
+{{- end -}}
+
+{{/* By which API server and training pods reach the operator. */}}
+{{- define "finetune-operator.certificateNames" -}}
+{{- if .Values.webhooks.enabled }}
+- {{ include "finetune-operator.webhooksName" . }}.{{ .Release.Namespace }}.svc
+{{- end }}
+{{- if include "finetune-operator.progressCertificate" . }}
+- {{ (urlParse (include "finetune-operator.progressUrl" .)).hostname }}
+{{- end }}
 {{- end -}}
 
 {{- define "finetune-operator.webhooksName" -}}

@@ -13,10 +13,10 @@ from pathlib import Path
 import aiohttp
 import click
 
-from finetune_operator.cli.local_installation import install
+from finetune_operator.cli.local_installation import CERTIFICATE, NAMESPACE, install
 from finetune_operator.cli.local_webhooks import register_webhooks
 from finetune_operator.cli.mendable import PORT, told_in_one_line
-from finetune_operator.cli.ports import free_port
+from finetune_operator.cli.ports import LOOPBACK, free_port
 from finetune_operator.cli.run import configure_logging, listed
 
 log = logging.getLogger("finetune_operator.local")
@@ -107,13 +107,14 @@ async def running_operator(kubeconfig: Path, metrics_port: int = 0, options: Seq
     probe_port, progress_port = free_port(), free_port()
     command = [
         sys.executable, "-m", "finetune_operator.cli", "run",
-        "--kubeconfig", str(kubeconfig), "--no-leader-elect", "--bind-address", "127.0.0.1",
+        "--kubeconfig", str(kubeconfig), "--no-leader-elect", "--bind-address", LOOPBACK,
         "--metrics-port", str(metrics_port or free_port()), "--probe-port", str(probe_port),
-        "--progress-port", str(progress_port), "--progress-url", f"http://127.0.0.1:{progress_port}", *options,
+        "--progress-port", str(progress_port), "--progress-url", f"https://{LOOPBACK}:{progress_port}",
+        "--tls-secret", f"{NAMESPACE}/{CERTIFICATE}", "--tls-names", LOOPBACK, *options,
     ]  # fmt: skip
     supervisor = asyncio.create_task(_supervise(command))
     try:
-        await _until_ready(f"http://127.0.0.1:{probe_port}/readyz", supervisor)
+        await _until_ready(f"http://{LOOPBACK}:{probe_port}/readyz", supervisor)
         yield
     finally:
         supervisor.cancel()

@@ -30,12 +30,15 @@ MANIFESTS = Path(__file__).with_name("installed")
 WATCHED = "watched-namespace"
 """Stands in the manifests for each of the chosen namespaces."""
 NAMESPACE, ACCOUNT = "finetune-system", "finetune-operator"
+CERTIFICATE = "finetune-operator-tls"
+"""The Secret in which the operator keeps its own."""
 MANAGER = "finetune-operator-local"
 RBAC = "rbac.authorization.k8s.io/v1"
 RIGHTS: dict[str, Kind] = {
     kind.kind: kind
     for kind in (
         NAMESPACES,
+        SECRETS,
         SERVICE_ACCOUNTS,
         Kind(RBAC, "ClusterRole", "clusterroles", namespaced=False),
         Kind(RBAC, "ClusterRoleBinding", "clusterrolebindings", namespaced=False),
@@ -44,7 +47,7 @@ RIGHTS: dict[str, Kind] = {
     )
 }
 WEBHOOKS: dict[str, Kind] = {
-    kind.kind: kind for kind in (SECRETS, VALIDATING_WEBHOOK_CONFIGURATIONS, MUTATING_WEBHOOK_CONFIGURATIONS)
+    kind.kind: kind for kind in (VALIDATING_WEBHOOK_CONFIGURATIONS, MUTATING_WEBHOOK_CONFIGURATIONS)
 }
 
 

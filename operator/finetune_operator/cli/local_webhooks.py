@@ -3,30 +3,26 @@
 from collections.abc import Sequence
 from typing import Any
 
-from finetune_operator.cli.local_installation import MANAGER, NAMESPACE, WATCHED, WEBHOOKS, manifests
-from finetune_operator.cli.ports import free_port
+from finetune_operator.cli.local_installation import MANAGER, WATCHED, WEBHOOKS, manifests
+from finetune_operator.cli.ports import LOOPBACK, free_port
 from finetune_operator.kube.client import KubeApi
 
-HOST = "127.0.0.1"
 NAME = "finetune-operator-webhooks"
 
 
 async def register_webhooks(api: KubeApi, namespaces: Sequence[str] = ()) -> list[str]:
     """Makes the objects that the chart makes; returns the options for `finetune-operator run`."""
-    port = free_port(HOST)
+    port = free_port()
     for body in manifests(WEBHOOKS, namespaces):
         hooks = [_hook(hook, port, namespaces) for hook in body.get("webhooks", ())]
         changed = body | ({"webhooks": hooks} if hooks else {})
         await api.apply(WEBHOOKS[body["kind"]], changed, field_manager=MANAGER)
-    return [
-        "--webhook-port", str(port), "--webhook-secret", f"{NAMESPACE}/{NAME}",
-        "--webhook-configuration", NAME, "--webhook-names", HOST,
-    ]  # fmt: skip
+    return ["--webhook-port", str(port), "--webhook-configuration", NAME]
 
 
 def _hook(hook: dict[str, Any], port: int, namespaces: Sequence[str]) -> dict[str, Any]:
     path = hook["clientConfig"]["service"]["path"]
-    changes: dict[str, Any] = {"clientConfig": {"url": f"https://{HOST}:{port}{path}"}}
+    changes: dict[str, Any] = {"clientConfig": {"url": f"https://{LOOPBACK}:{port}{path}"}}
     if selector := hook.get("namespaceSelector"):
         chosen = [
             one | {"values": list(namespaces)} for one in selector["matchExpressions"] if WATCHED in one["values"]

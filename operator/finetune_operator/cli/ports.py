@@ -3,6 +3,7 @@
 import random
 import socket
 
+LOOPBACK = "127.0.0.1"
 LISTENED_ON = range(20_000, 30_000)
 """Below Kubernetes' node ports and those that Linux gives to connections: nobody else is given one by the way."""
 TRIES = 100
@@ -10,7 +11,7 @@ DRAW = random.SystemRandom()
 """Processes that were seeded alike would try the same ports."""
 
 
-def free_port(host: str = "127.0.0.1") -> int:
+def free_port(host: str = LOOPBACK) -> int:
     """A port that nobody listens on at this moment.
 
     Raises:

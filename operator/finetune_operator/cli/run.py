@@ -37,7 +37,12 @@ def configure_logging(verbose: bool) -> None:
 @click.option("--probe-port", type=PORT, default=8081, show_default=True)
 @click.option("--progress-port", type=PORT, default=8443, show_default=True)
 @click.option("--progress-url", default="", help="Where training pods reach the progress receiver.")
-@click.option("--progress-tls-cert", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--progress-tls/--no-progress-tls",
+    default=True,
+    help="Without: plain HTTP, for where something else encrypts what the pods send.",
+)
+@click.option("--progress-tls-cert", type=click.Path(exists=True, dir_okay=False), help="E.g. by cert-manager.")
 @click.option("--progress-tls-key", type=click.Path(exists=True, dir_okay=False))
 @click.option(
     "--progress-tls-ca",
@@ -47,22 +52,24 @@ def configure_logging(verbose: bool) -> None:
 @click.option("--webhook-port", type=PORT, default=0, help="Of the admission webhooks; default: none are served.")
 @click.option("--webhook-tls-cert", type=click.Path(exists=True, dir_okay=False), help="E.g. by cert-manager.")
 @click.option("--webhook-tls-key", type=click.Path(exists=True, dir_okay=False))
-@click.option("--webhook-secret", default="", metavar="NAMESPACE/NAME", help="Keep a certificate of our own here.")
-@click.option("--webhook-configuration", default="", help="WebhookConfigurations that shall trust it.")
-@click.option("--webhook-names", default="", help="Comma-separated names and addresses in it.")
+@click.option("--webhook-configuration", default="", help="WebhookConfigurations that shall trust our own certificate.")
+@click.option("--tls-secret", default="", metavar="NAMESPACE/NAME", help="Keep a certificate of our own here.")
+@click.option("--tls-names", default="", help="Comma-separated names and addresses in it.")
 @click.option("--trainer-image", default=DEFAULT_TRAINER_IMAGE, show_default=True)
 @click.option("--serving-image", default=DEFAULT_SERVING_IMAGE, show_default=True)
 @click.option("--verbose", is_flag=True, help="Log at debug level.")
-def run(verbose: bool, namespaces: str, webhook_names: str, **options: Any) -> None:
+def run(verbose: bool, namespaces: str, tls_names: str, **options: Any) -> None:
     """Run the operator until it is told to stop (SIGTERM) or loses its lease (exit 1)."""
+    from finetune_operator.cli.certificate_options import check_certificates
     from finetune_operator.kube import event_loop
     from finetune_operator.kube.credentials import KubeConfigError
-    from finetune_operator.operator import Options, run_operator
+    from finetune_operator.operator import run_operator
+    from finetune_operator.options import Options
 
     configure_logging(verbose)
     _check_lease(options)
-    check_webhook_options(options, webhook_names)
-    chosen = Options(namespaces=listed(namespaces), webhook_names=listed(webhook_names), **options)
+    chosen = Options(namespaces=listed(namespaces), tls_names=listed(tls_names), **options)
+    check_certificates(chosen)
     with told_in_one_line(KubeConfigError):
         code = event_loop.run(run_operator(chosen))
     sys.exit(code)
@@ -81,15 +88,3 @@ def _check_lease(options: dict[str, Any]) -> None:
 def listed(text: str) -> tuple[str, ...]:
     """The parts of a comma-separated option."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def check_webhook_options(options: dict[str, Any], names: str) -> None:
-    """Webhooks need a certificate: files, or a Secret with all that belongs to it."""
-    if not options["webhook_port"] or (options["webhook_tls_cert"] and options["webhook_tls_key"]):
-        return
-    secret = str(options["webhook_secret"])
-    if secret.count("/") != 1 or not options["webhook_configuration"] or not listed(names):
-        raise click.UsageError(
-            "--webhook-port needs --webhook-tls-cert and --webhook-tls-key, or --webhook-secret NAMESPACE/NAME, "
-            "--webhook-configuration and --webhook-names"
-        )

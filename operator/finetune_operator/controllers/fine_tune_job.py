@@ -1,6 +1,6 @@
 """The FineTuneJob controller: read the caches, plan, carry out."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -39,7 +39,7 @@ class FineTuneJobReconciler:
         caches: Sequence[JobCaches],
         carrier: PlanCarrier,
         expectations: Expectations,
-        settings: Settings,
+        settings: Callable[[], Settings],
         evidence: EvidenceReader,
         clock: Clock = utc_now,
     ) -> None:
@@ -61,7 +61,7 @@ class FineTuneJobReconciler:
             return None  # its children go by their owner references
         if managed_elsewhere(job):
             return None
-        world = await self._evidence.with_evidence(cache.world(job, self._settings, self._clock()))
+        world = await self._evidence.with_evidence(cache.world(job, self._settings(), self._clock()))
         try:
             plan = plan_job(world)
         except Exception as fault:  # one job that we cannot handle must not be silent
@@ -95,12 +95,13 @@ def build_controller(
     api: KubeApi,
     caches: Sequence[JobCaches],
     recorder: EventRecorder,
-    settings: Settings,
+    settings: Callable[[], Settings],
     *,
     workers: int = 16,
     clock: Clock = utc_now,
+    prepare: Sequence[Callable[[], Awaitable[object]]] = (),
 ) -> Controller:
-    """The controller with all its watches."""
+    """The controller with all its watches; `settings` may be asked once all of `prepare` is done."""
     expectations = Expectations()
     for cache in caches:
         for informer in cache.all():
@@ -108,7 +109,7 @@ def build_controller(
     carrier = PlanCarrier(api, expectations, recorder)
     reconciler = FineTuneJobReconciler(caches, carrier, expectations, settings, EvidenceReader(api), clock)
     controller = Controller("finetunejob", reconciler.reconcile, workers=workers, expectations=expectations)
-    controller.prepare = OutdatedPolicies(api, caches).remove
+    controller.prepare += [*prepare, OutdatedPolicies(api, caches).remove]
     for cache in caches:
         _watch(controller, cache)
     return controller

@@ -82,8 +82,8 @@ class Controller:
         self.informers: list[Informer] = []
         self.gate: Callable[[], None] | None = None
         """Called before each reconcile; raises when this process may not act (any more), which ends it."""
-        self.prepare: Callable[[], Awaitable[None]] | None = None
-        """Done once, with full caches, before the first reconcile."""
+        self.prepare: list[Callable[[], Awaitable[object]]] = []
+        """Done once, one after the other, with full caches, before the first reconcile."""
         self._reconcile = reconcile
         self._workers = workers
         self._resync = resync
@@ -130,8 +130,8 @@ class Controller:
         """Waits for the caches, prepares, then works until `stop` or cancellation."""
         for informer in self.informers:
             await informer.synced.wait()
-        if self.prepare:
-            await self.prepare()
+        for step in self.prepare:
+            await step()
         async with asyncio.TaskGroup() as tasks:
             resync = tasks.create_task(self._resync_forever(), name=f"{self.name}-resync")
             workers = [tasks.create_task(self._work(), name=f"{self.name}-{number}") for number in range(self._workers)]

@@ -11,6 +11,6 @@ class Settings:
     progress_url: str | None = None
     """Base URL of the progress receiver as the pods see it; None: nobody listens."""
     progress_ca: str | None = None
-    """PEM of the authority that signed the receiver's certificate, when it is HTTPS."""
+    """PEM of the authorities that the pods shall trust; None: plain HTTP, or those of the trainer's image."""
     progress_port: int = 8443
     """Where the receiver listens in its pods, behind the Service that `progress_url` may name."""

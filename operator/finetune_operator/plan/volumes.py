@@ -35,9 +35,12 @@ def claims_read(job: ResolvedJob) -> list[str]:
 
 def pod_volumes(job: ResolvedJob, attempt: str, *, progress: bool, with_ca: bool) -> list[dict[str, Any]]:
     """The volumes of one attempt's pods."""
-    keys = [CONFIG_KEY, *([CA_KEY] if with_ca else [])]
+    config = [_keyed(attempt, CONFIG_KEY)]
+    if with_ca:
+        # Another operator, which spoke plain HTTP, may have made the ConfigMap: then reports fail, but no pod waits.
+        config.append(_keyed(attempt, CA_KEY) | {"optional": True})
     volumes: list[dict[str, Any]] = [
-        {"name": "config", "configMap": {"name": attempt, "items": [{"key": k, "path": k} for k in keys]}},
+        {"name": "config", "projected": {"sources": [{"configMap": source} for source in config]}},
         {"name": "scratch", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
@@ -48,6 +51,10 @@ def pod_volumes(job: ResolvedJob, attempt: str, *, progress: bool, with_ca: bool
         source = {"claimName": claim, **({"readOnly": True} if read_only else {})}
         volumes.append({"name": claim_volume(claim), "persistentVolumeClaim": source})
     return volumes
+
+
+def _keyed(config_map: str, key: str) -> dict[str, Any]:
+    return {"name": config_map, "items": [{"key": key, "path": key}]}
 
 
 def volume_mounts(job: ResolvedJob, *, progress: bool) -> list[dict[str, Any]]:

@@ -11,12 +11,21 @@ log = logging.getLogger(__name__)
 class ServerCertificate:
     """The context of a TLS server. New handshakes use the newest files; open connections go on."""
 
-    def __init__(self, certificate: str, key: str | None, *, period: float = 30.0) -> None:
+    def __init__(
+        self, certificate: str, key: str | None, authority: str | None = None, *, period: float = 30.0
+    ) -> None:
         self._files = (certificate, key)
+        self._authority_file = authority or certificate
         self._period = period
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.context.load_cert_chain(*self._files)
         self._loaded = self._stamps()
+        self._authority = Path(self._authority_file).read_text()
+
+    @property
+    def authority(self) -> str:
+        """PEM of what clients shall trust: a file of its own, or the certificate itself."""
+        return self._authority
 
     async def run(self) -> None:
         """Looks at the files now and then, until cancelled."""
@@ -31,6 +40,7 @@ class ServerCertificate:
             if stamps == self._loaded:
                 return False
             self.context.load_cert_chain(*self._files)
+            self._authority = Path(self._authority_file).read_text()
         except (OSError, ssl.SSLError) as error:
             log.warning("the certificate %s was not loaded: %s", self._files[0], error)
             return False
@@ -39,5 +49,5 @@ class ServerCertificate:
         return True
 
     def _stamps(self) -> list[tuple[int, int]]:
-        found = [Path(name).stat() for name in self._files if name]
+        found = [Path(name).stat() for name in (*self._files, self._authority_file) if name]
         return [(stat.st_mtime_ns, stat.st_ino) for stat in found]

@@ -1,8 +1,9 @@
-"""A certificate authority of our own for the webhooks: made, renewed and rotated as a pure function of the time.
+"""A certificate authority of our own: made, renewed and rotated as a pure function of the time.
 
 The Secret holds `ca.crt` (the newest authority first, the ones before it after it), `ca.key` (of the newest), `tls.crt`
-and `tls.key`. An authority signs only once it has been trusted for an hour: until then every API server may still
-know the old one alone.
+and `tls.key`. A new authority is also signed by the one before it, and that signature is served with each certificate
+(RFC 4158, cross-certification): who knows the old authority alone, as pods that are older than the new one, goes on
+trusting the server for as long as the old one is valid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 AUTHORITY_LIFETIME = timedelta(days=5 * 365)
 SERVER_LIFETIME = timedelta(days=90)
-TRUSTED_BEFORE_USE = timedelta(hours=1)
 BACKDATED = timedelta(minutes=5)
-"""Clocks of API servers may be behind ours."""
+"""Clocks of those that verify may be behind ours."""
 CA, CA_KEY, CERTIFICATE, KEY = "ca.crt", "ca.key", "tls.crt", "tls.key"
 Files = Mapping[str, bytes]
 
@@ -29,12 +29,9 @@ def renewed(files: Files, names: Sequence[str], now: datetime) -> dict[str, byte
     authorities = _authorities(files, now)
     if not authorities or _is_old(authorities[0], now):
         return _with_new_authority(files, authorities, names, now)
-    server = _server(files)
-    newest = authorities[0]
-    usable = now - newest.not_valid_before_utc >= TRUSTED_BEFORE_USE or len(authorities) == 1
-    stale = server is None or _is_old(server, now) or not _signed_by(server, newest) or _names_of(server) != set(names)
-    if stale and usable:
-        return dict(files) | _issue(newest, _key(files[CA_KEY]), names, now)
+    server, newest = _server(files), authorities[0]
+    if server is None or _is_old(server, now) or not _signed_by(server, newest) or _names_of(server) != set(names):
+        return dict(files) | _issue(newest, _key(files[CA_KEY]), names, now, _links(files, newest, now))
     return None
 
 
@@ -43,10 +40,18 @@ def _with_new_authority(
 ) -> dict[str, bytes]:
     key = ec.generate_private_key(ec.SECP256R1())
     authority = _make_authority(key, now)
+    links = [_cross_signed(authority, before[0], _key(files[CA_KEY]), now)] if before else []
     made = {CA: b"".join(map(_pem, (authority, *before))), CA_KEY: _private_pem(key)}
-    if before and _server(files) is not None:
-        return dict(files) | made
-    return made | _issue(authority, key, names, now)
+    return made | _issue(authority, key, names, now, links)
+
+
+def _links(files: Files, authority: x509.Certificate, now: datetime) -> list[x509.Certificate]:
+    """Signatures of older authorities under this one, as they are served with the certificate until now."""
+    try:
+        served = x509.load_pem_x509_certificates(files[CERTIFICATE])[1:]
+    except (KeyError, ValueError):
+        return []
+    return [one for one in served if one.subject == authority.subject and one.not_valid_after_utc > now]
 
 
 def _authorities(files: Files, now: datetime) -> list[x509.Certificate]:
@@ -90,18 +95,35 @@ def _names_of(certificate: x509.Certificate) -> set[str]:
 
 def _make_authority(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
     # The serial keeps one authority's name apart from the next one's, by which verifiers look for the issuer.
-    name = _name(f"finetune-operator webhooks {x509.random_serial_number():x}"[:64])
+    name = _name(f"finetune-operator {x509.random_serial_number():x}"[:64])
+    # Room for one authority below it: the one that comes after it.
+    return _authority(_builder(name, name, key.public_key(), now, AUTHORITY_LIFETIME), 1).sign(key, hashes.SHA256())
+
+
+def _cross_signed(
+    authority: x509.Certificate, signer: x509.Certificate, key: ec.EllipticCurvePrivateKey, now: datetime
+) -> x509.Certificate:
+    """The new authority's name and key, under the signature of the one before it."""
+    public_key = authority.public_key()
+    assert isinstance(public_key, ec.EllipticCurvePublicKey)
+    builder = _builder(authority.subject, signer.subject, public_key, now, signer.not_valid_after_utc - now)
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    return _authority(builder, 0).add_extension(identifier, critical=False).sign(key, hashes.SHA256())
+
+
+def _authority(builder: x509.CertificateBuilder, path_length: int) -> x509.CertificateBuilder:
     usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-    return (
-        _builder(name, name, key.public_key(), now, AUTHORITY_LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .sign(key, hashes.SHA256())
+    return builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True).add_extension(
+        usage, critical=True
     )
 
 
 def _issue(
-    authority: x509.Certificate, authority_key: ec.EllipticCurvePrivateKey, names: Sequence[str], now: datetime
+    authority: x509.Certificate,
+    authority_key: ec.EllipticCurvePrivateKey,
+    names: Sequence[str],
+    now: datetime,
+    links: Sequence[x509.Certificate],
 ) -> dict[str, bytes]:
     key = ec.generate_private_key(ec.SECP256R1())
     lifetime = min(SERVER_LIFETIME, authority.not_valid_after_utc - now)
@@ -116,7 +138,7 @@ def _issue(
         .add_extension(identifier, critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    return {CERTIFICATE: _pem(certificate), KEY: _private_pem(key)}
+    return {CERTIFICATE: b"".join(map(_pem, (certificate, *links))), KEY: _private_pem(key)}
 
 
 def _builder(

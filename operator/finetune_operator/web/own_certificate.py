@@ -1,6 +1,7 @@
-"""Keeps the webhooks' certificate in a Secret, this replica's TLS context, and the API server's trust in step.
+"""Keeps the certificate of our own in a Secret, this replica's TLS context, and the API server's trust in step.
 
 Every replica does so: whoever comes first writes, by compare-and-swap, and the others read. Nothing is restarted.
+Webhooks and progress receiver serve the same certificate, with the names of both.
 """
 
 import asyncio
@@ -35,14 +36,14 @@ class TrustOptions:
 
     namespace: str
     secret: str
-    configuration: str
-    """Name of both WebhookConfigurations."""
     names: Sequence[str]
-    """DNS names and addresses by which the API server reaches us."""
+    """DNS names and addresses by which API server and training pods reach us."""
+    configuration: str = ""
+    """Name of both WebhookConfigurations; empty: there are none."""
 
 
-class WebhookTrust:
-    """`context` serves TLS from the moment on that `problem()` is None."""
+class OwnCertificate:
+    """`context` serves TLS, and `authority` is what clients shall trust, from the moment on that `loaded` is set."""
 
     def __init__(
         self, api: KubeApi, options: TrustOptions, now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -50,12 +51,22 @@ class WebhookTrust:
         self._api = api
         self._options = options
         self._now = now
-        self._loaded: tuple[bytes, bytes] | None = None
+        self._served: tuple[bytes, bytes] | None = None
+        self._authority = ""
+        self.loaded = asyncio.Event()
+        self._told = False
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
 
     def problem(self) -> str | None:
         """For the readiness probe."""
-        return None if self._loaded else "no certificate yet"
+        if not self.loaded.is_set():
+            return "no certificate yet"
+        return None if self._told else "the API server does not know the certificate's authority yet"
+
+    @property
+    def authority(self) -> str:
+        """PEM of the authorities, the newest first."""
+        return self._authority
 
     async def run(self) -> None:
         """Looks every minute, until cancelled; after an error, a write of another replica among them, soon again."""
@@ -66,7 +77,9 @@ class WebhookTrust:
             except ApiError as error:
                 wait = RETRY_SECONDS
                 level = logging.DEBUG if error.conflict else logging.WARNING
-                log.log(level, "the webhooks' certificate: %s", error)
+                log.log(
+                    level, "the certificate in Secret %s/%s: %s", self._options.namespace, self._options.secret, error
+                )
             await asyncio.sleep(wait)
 
     async def step(self) -> None:
@@ -78,12 +91,17 @@ class WebhookTrust:
         if due is not None:
             data = {name: base64.b64encode(content).decode() for name, content in due.items()}
             await self._api.replace(SECRETS, secret | {"data": data})
-            log.info("renewed the webhooks' certificate in Secret %s/%s", options.namespace, options.secret)
+            log.info("renewed the certificate in Secret %s/%s", options.namespace, options.secret)
             files = due
-        await self._publish(base64.b64encode(files[CA]).decode())
         self._load(files[CERTIFICATE], files[KEY])
+        self._authority = files[CA].decode()
+        self.loaded.set()
+        await self._publish(base64.b64encode(files[CA]).decode())
+        self._told = True
 
     async def _publish(self, bundle: str) -> None:
+        if not self._options.configuration:
+            return
         for kind in CONFIGURATIONS:
             configuration = await self._api.get(kind, self._options.configuration)
             hooks = configuration.get("webhooks") or []
@@ -93,11 +111,11 @@ class WebhookTrust:
 
     def _load(self, certificate: bytes, key: bytes) -> None:
         """New handshakes use it. OpenSSL reads files only: they live for this moment, for our eyes alone."""
-        if self._loaded == (certificate, key):
+        if self._served == (certificate, key):
             return
-        with tempfile.TemporaryDirectory(prefix="finetune-webhook-") as folder:
+        with tempfile.TemporaryDirectory(prefix="finetune-certificate-") as folder:
             paths = [Path(folder) / name for name in (CERTIFICATE, KEY)]
             for path, content in zip(paths, (certificate, key), strict=True):
                 path.write_bytes(content)
             self.context.load_cert_chain(str(paths[0]), str(paths[1]))
-        self._loaded = (certificate, key)
+        self._served = (certificate, key)
