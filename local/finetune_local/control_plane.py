@@ -96,6 +96,7 @@ class ControlPlane:
         self.garbage = GarbageCollector(api, options.kinds)
         self.binder = ClaimBinder(api, self.claims, self.claim_folders)
         self.kubelet: Kubelet | None = None
+        self.stubbed_pods = StubbedPods(api, self.pods, knobs) if options.pods == "stubbed" else None
         self._tasks: list[asyncio.Task[Any]] = []
 
     def _pod_informer(self) -> Informer:
@@ -135,8 +136,8 @@ class ControlPlane:
             namespace.controller,
             self.binder.controller,
         ]
-        if self.options.pods == "stubbed":
-            made.append(StubbedPods(api, self.pods, knobs).controller)
+        if self.stubbed_pods is not None:
+            made.append(self.stubbed_pods.controller)
         return made
 
     async def start(self) -> None:

@@ -28,6 +28,9 @@ class Knobs:
     job_backoff_limit: float = 600.0
     volume_sync_period: float = 30.0
     """How often mounted ConfigMaps, Secrets and tokens are brought up to date."""
+    flush_delay: float = 0.0
+    """How much longer each flush of a file takes (fsync, of Python programs), as on busy network storage. A pod's own
+    variable FINETUNE_LOCAL_FLUSH_DELAY goes before this."""
     heartbeat_period: float = 10.0
     node_monitor_grace: float = 40.0
     """A node that was silent for this long becomes NotReady."""
@@ -36,8 +39,10 @@ class Knobs:
     stubbed_start: float = 0.0
     """With stubbed pods: from bound to Running."""
     stubbed_run: float | None = None
-    """With stubbed pods: from Running to Succeeded; None means for ever."""
-
+    """With stubbed pods: from Running to Succeeded; None means for ever, as for pods that are restarted anyway."""
+    stubbed_save: float | None = None
+    """With stubbed pods: from being told to stop until a checkpoint is saved and the pod ends with exit code 75, or is
+    killed because its grace period is over; None: they are killed at once."""
     stubbed_message: str = ""
     """With stubbed pods: the termination message of every container that succeeded."""
 

@@ -8,17 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from chaos.rank_zero import report
+from chaos.pod_faults import PodFaults
 from chaos.replicas import Replicas
 from controllers.cluster_user import NAMESPACE, ClusterUser
-from finetune_api.names import LABEL_JOB
 from finetune_local.apiserver.cluster import Refuse
 from finetune_local.apiserver.status_error import StatusError, conflict, too_many_requests
 from finetune_local.cluster import Cluster
 from finetune_operator.kinds import FINE_TUNE_JOBS
 from finetune_operator.kube.errors import ApiError
-from finetune_operator.kube.resources import PODS
-from plan.builders import last_words
 
 Resource = dict[str, Any]
 TIMED_OUT = StatusError(500, "InternalError", "etcdserver: request timed out")
@@ -38,8 +35,8 @@ class Disturbances:
         self._user = user
         self._replicas = replicas
         self._chance = chance
+        self.pods = PodFaults(cluster, user, replicas, chance)
         self.done: Counter[str] = Counter()
-        self._steps: Counter[str] = Counter()
         self._kinds: list[Callable[[], Awaitable[None]]] = [
             self.kill_an_operator,
             self.storm_of_conflicts,
@@ -50,9 +47,13 @@ class Disturbances:
             self.cut_watches,
             self.compact,
             self.jump_the_clock,
-            self.crash_a_pod,
-            self.evict_a_pod,
-            self.delete_a_pod,
+            self.pods.crash_a_pod,
+            self.pods.evict_a_pod,
+            self.pods.delete_a_pod,
+            self.pods.fill_the_disk,
+            self.pods.slow_storage,
+            self.pods.end_by_its_own_fault,
+            self.end_by_its_own_fault_in_a_storm,
             self.save_a_checkpoint,
             self.save_a_checkpoint,
             self.suspend_or_resume,
@@ -130,43 +131,18 @@ class Disturbances:
 
     # Pods
 
-    async def crash_a_pod(self) -> None:
-        if pod := await self._running_pod():
-            await self._user.end_pod(pod, 1, last_words("Crash", "chaos", 0))
-
-    async def evict_a_pod(self) -> None:
-        if pod := await self._running_pod():
-            condition = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
-            pod["status"]["conditions"] = [*pod["status"].get("conditions", []), condition]
-            await self._user.end_pod(pod, 143)
-
-    async def delete_a_pod(self) -> None:
-        if pod := await self._running_pod():
-            await self._user.api.delete(PODS, pod["metadata"]["name"], NAMESPACE)
-
-    async def _running_pod(self) -> Resource | None:
-        items = (await self._user.api.list(PODS, NAMESPACE, label_selector=LABEL_JOB, limit=0))["items"]
-        running = [
-            pod
-            for pod in items
-            if pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
-        ]
-        return self._chance.choice(running) if running else None
-
-    # Jobs
+    async def end_by_its_own_fault_in_a_storm(self) -> None:
+        """The operator learns of it, and tells of it, while its requests fail; it may be killed besides."""
+        error, after = self._chance.choice([(TIMED_OUT, False), (TIMED_OUT, True), (too_many_requests(1), False)])
+        async with self._storm(error, ("GET", "POST", "PATCH", "DELETE"), after=after):
+            await self.pods.end_by_its_own_fault()
+            if self._chance.random() < 0.5:
+                await self.kill_an_operator()
 
     async def save_a_checkpoint(self) -> None:
-        """Rank 0 tells the receiver; then what it said before arrives late, and once more when that was written."""
-        job = await self._job(lambda status: status.get("phase") == "Running")
-        pods = await self._user.pods(job["status"]["attempt"], job["metadata"]["name"]) if job else []
-        if not job or not pods:
-            return
-        name = job["metadata"]["name"]
-        self._steps[name] += self._chance.randint(2, 100)
-        for step, pause in ((self._steps[name], 0.0), (self._steps[name] - 1, WRITTEN_SECONDS), (1, 0.0)):
-            code = await report(self._user.api, self._replicas.all[0].progress_url, job, pods[0], step)
-            self.done[f"report answered {code}"] += 1
-            await asyncio.sleep(pause)
+        await self.pods.save_a_checkpoint(WRITTEN_SECONDS)
+
+    # Jobs
 
     async def suspend_or_resume(self) -> None:
         if job := await self._job(lambda status: not status.get("completionTime")):

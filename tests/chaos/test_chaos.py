@@ -3,22 +3,38 @@
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
+from chaos.belongings import RULES
 from chaos.conftest import Size
 from chaos.disturbances import Disturbances
 from chaos.ledger import Ledger
+from chaos.pod_faults import GRACE_SECONDS
 from chaos.replicas import Replicas
 from controllers.cluster_user import NAMESPACE, ClusterUser
+from controllers.pod_groups import DEFINITION
 from finetune_local.cluster import Cluster
-from finetune_operator.kinds import FINE_TUNE_JOBS
+from finetune_operator.kinds import FINE_TUNE_JOBS, MODEL_DEPLOYMENTS, TRAINING_RUNTIMES
+from finetune_operator.kube.resources import CUSTOM_RESOURCE_DEFINITIONS
 
+Resource = dict[str, Any]
 PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 0.5
 DISTURBANCES_A_ROUND = 5
 OPTIONS = ("--no-leader-elect", "--progress-url=http://operator.invalid", "--no-progress-tls")
 """With a receiver; the simulated pods do not look for it, the disturbances report in their place."""
-BUDGET = {"user": 1, "outOfMemory": 1, "infrastructure": 3, "preemption": 5}
+BUDGET = {"user": 1, "outOfMemory": 2, "infrastructure": 3, "preemption": 5}
+GANGS = "gangs"
+"""The runtime whose gangs have a PodGroup."""
+SHAPES: tuple[Resource, ...] = (
+    {},
+    {"distributed": {"nodes": 1}},
+    {"runtimeRef": {"name": GANGS, "kind": "TrainingRuntime"}},
+)
+POLICIES: tuple[Resource, ...] = ({"maxRestarts": BUDGET}, {})
+"""One with a budget for the user's own errors, and the default, with which they fail at once."""
 
 
 async def apply_jobs(user: ClusterUser, numbers: range) -> None:
@@ -26,8 +42,22 @@ async def apply_jobs(user: ClusterUser, numbers: range) -> None:
         await user.apply(
             f"job-{number:03}",
             publish={"modelName": "tickets"},
-            failurePolicy={"backoffSeconds": 0.2, "maxRestarts": BUDGET},
+            deploy={"name": "tickets"},
+            podTemplate={"spec": {"terminationGracePeriodSeconds": GRACE_SECONDS}},
+            failurePolicy={"backoffSeconds": 0.2} | POLICIES[number % len(POLICIES)],
+            **SHAPES[number % len(SHAPES)],
         )
+
+
+async def serve_pod_groups(user: ClusterUser) -> None:
+    await user.api.create(CUSTOM_RESOURCE_DEFINITIONS, DEFINITION)
+    runtime = {
+        "apiVersion": TRAINING_RUNTIMES.api_version,
+        "kind": "TrainingRuntime",
+        "metadata": {"name": GANGS, "namespace": NAMESPACE},
+        "spec": {"scheduler": "Native"},
+    }
+    await user.api.create(TRAINING_RUNTIMES, runtime, NAMESPACE)
 
 
 async def until(
@@ -46,6 +76,7 @@ async def test_nothing_forbidden_happens_whatever_goes_wrong(
     cluster: Cluster, user: ClusterUser, size: Size, chance: random.Random, tmp_path: Path
 ) -> None:
     ledger = Ledger(cluster.server.cluster.store)
+    await serve_pod_groups(user)
     async with Replicas(cluster, tmp_path, OPTIONS, size=1) as replicas:
         disturbances = Disturbances(cluster, user, replicas, chance)
         await until(replicas.all_ready, replicas.logs)
@@ -63,17 +94,23 @@ async def test_nothing_forbidden_happens_whatever_goes_wrong(
             return ledger.seen["finetunejobs"]
 
         await until(all_finished, lambda: f"jobs do not come to an end\n{replicas.logs()}", moves)
-        phases = {job["metadata"]["name"]: job["status"]["phase"] for job in await disturbances.jobs()}
-        told = ledger.seen["reports"]
-        print(f"chaos: {dict(disturbances.done)}, {told} reports written")
-        print(f"chaos: {len(phases)} jobs left: {sorted(phases.values())}")
-        for name in phases:
-            await user.api.delete(FINE_TUNE_JOBS, name, NAMESPACE)
+        jobs = await disturbances.jobs()
+        causes = Counter(one["cause"] for job in jobs for one in job["status"]["attempts"])
+        print(f"chaos: {dict(disturbances.done)}, the receiver answered {dict(disturbances.pods.answers)}")
+        print(f"chaos: {ledger.seen['reports']} reports written, {len(jobs)} jobs left, attempts {dict(causes)}")
+        for job in jobs:
+            await user.api.delete(FINE_TUNE_JOBS, job["metadata"]["name"], NAMESPACE)
+        for deployment in (await user.api.list(MODEL_DEPLOYMENTS, NAMESPACE))["items"]:
+            await user.api.delete(MODEL_DEPLOYMENTS, deployment["metadata"]["name"], NAMESPACE)
 
         async def nothing_left() -> bool:
             return not ledger.left()
 
         await until(nothing_left, lambda: f"left behind: {ledger.left()}", lambda: len(ledger.left()))
     assert ledger.violations == []
-    assert set(phases.values()) <= {"Succeeded", "Failed"}
+    assert {job["status"]["phase"] for job in jobs} <= {"Succeeded", "Failed"}
+    assert disturbances.pods.misjudged(jobs) == []
     assert ledger.seen["finetunejobs"] > size.jobs * 4, "the ledger saw the writes"
+    assert {plural for _, plural in RULES} - ledger.seen.keys() == {"leases"}, (
+        "and every kind; one replica elects nobody"
+    )

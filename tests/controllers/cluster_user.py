@@ -82,7 +82,7 @@ class ClusterUser:
         items = (await self.api.list(PODS, NAMESPACE, label_selector=selector))["items"]
         return sorted(items, key=lambda pod: pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"])
 
-    async def end_pod(self, pod: Resource, exit_code: int, words: str = "") -> None:
+    async def end_pod(self, pod: Resource, exit_code: int, words: str = "", *, only_if_unchanged: bool = False) -> None:
         """As the kubelet reports the end of the trainer."""
         status = copy.deepcopy(pod["status"])
         status["phase"] = "Succeeded" if exit_code == 0 else "Failed"
@@ -103,7 +103,9 @@ class ClusterUser:
         for condition in status.get("conditions", []):
             if condition["type"] in ("Ready", "ContainersReady"):
                 condition |= {"status": "False", "reason": "PodCompleted" if exit_code == 0 else "PodFailed"}
-        await self.api.patch(PODS, pod["metadata"]["name"], {"status": status}, NAMESPACE, subresource="status")
+        version = {"resourceVersion": pod["metadata"]["resourceVersion"]} if only_if_unchanged else {}
+        body = {"metadata": version, "status": status}
+        await self.api.patch(PODS, pod["metadata"]["name"], body, NAMESPACE, subresource="status")
 
     async def finish_gang(self, attempt: int = 1, name: str = "tickets", **result: Any) -> None:
         """Every rank ends well; rank 0 tells of the result."""

@@ -2,44 +2,10 @@
 
 from controllers.cluster_user import NAMESPACE, ClusterUser, eventually
 from controllers.operator_under_test import OperatorUnderTest
+from controllers.pod_groups import DEFINITION, POD_GROUP
 from finetune_api.names import API_VERSION
-from finetune_operator.controllers.carry_out import POD_GROUPS
 from finetune_operator.kinds import TRAINING_RUNTIMES
 from finetune_operator.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, JOBS
-
-POD_GROUP = POD_GROUPS["scheduling.k8s.io/v1beta1"]
-DEFINITION = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {
-        "name": "podgroups.scheduling.k8s.io",
-        "annotations": {"api-approved.kubernetes.io": "unapproved, stands in for the built-in one"},
-    },
-    "spec": {
-        "group": "scheduling.k8s.io",
-        "scope": "Namespaced",
-        "names": {"kind": "PodGroup", "plural": "podgroups", "singular": "podgroup"},
-        "versions": [
-            {
-                "name": "v1beta1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "properties": {
-                            "spec": {
-                                "type": "object",
-                                "required": ["schedulingPolicy"],
-                                "x-kubernetes-preserve-unknown-fields": True,
-                            }
-                        },
-                    }
-                },
-            }
-        ],
-    },
-}
 
 
 async def test_a_gang_waits_for_the_api_and_is_then_placed_as_a_group(

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from e2e.conftest import Installation
-from e2e.user import User, condition, fine_tune_job, finished
+from e2e.user import CLAIM, User, condition, fine_tune_job, finished
 from finetune_operator.kinds import FINE_TUNE_JOBS
 from finetune_operator.kube.resources import CONFIG_MAPS, JOBS, PODS, SERVICES
 
@@ -47,6 +47,40 @@ async def test_suspending_saves_and_resuming_goes_on_from_there(user: User) -> N
     job = await user.until(FINE_TUNE_JOBS, "paused", finished)
     assert condition(job, "Succeeded").get("status") == "True", job["status"]
     assert job["status"]["attempts"][-1]["resumedFromStep"] >= 10
+    assert job["status"]["restarts"]["total"] == 0
+
+
+LIST = """
+import os
+names = os.listdir("/mnt/pvc/e2e/slow")
+open("/dev/termination-log", "w").write(" ".join(names + os.listdir(f"/mnt/pvc/e2e/slow/{names[0]}")))
+"""
+
+
+async def test_a_save_that_outlasts_the_grace_period_costs_no_more_than_itself(
+    user: User, installation: Installation
+) -> None:
+    """On slow storage: the pods are killed in the middle of a checkpoint, and the job goes on from the one before."""
+    if installation.process is None:
+        pytest.skip("local mode alone has storage that can be slowed down")
+    container = {"name": "trainer", "env": [{"name": "FINETUNE_LOCAL_FLUSH_DELAY", "value": "0.5"}]}
+    job = fine_tune_job(
+        "slow-storage",
+        distributed={"nodes": 1},
+        training=LONG | {"maxSteps": 60},
+        checkpoint={"storage": f"pvc://{CLAIM}/slow", "everySteps": 20},
+        podTemplate={"spec": {"terminationGracePeriodSeconds": 1, "containers": [container]}},
+    )
+    await user.apply(job)
+    saved = await user.until(FINE_TUNE_JOBS, "slow-storage", has_checkpoint)
+    await user.api.patch(FINE_TUNE_JOBS, "slow-storage", {"spec": {"suspend": True}}, user.namespace)
+    await user.until_gone(PODS, "finetune-operator.io/job=slow-storage")
+    assert "tmp-step" in await user.run("list-slow-storage", LIST), "it was killed while it saved"
+    await user.api.patch(FINE_TUNE_JOBS, "slow-storage", {"spec": {"suspend": False}}, user.namespace)
+    job = await user.until(FINE_TUNE_JOBS, "slow-storage", finished)
+    assert condition(job, "Succeeded").get("status") == "True", job["status"]
+    known = saved["status"]["lastCheckpoint"]["step"]
+    assert job["status"]["attempts"][-1]["resumedFromStep"] == known, job["status"]
     assert job["status"]["restarts"]["total"] == 0
 
 

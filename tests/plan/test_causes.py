@@ -86,6 +86,17 @@ def test_a_pod_that_was_killed_when_the_gang_was_stopped_is_not_the_root() -> No
     assert (found.cause, found.pod.rank) == (Cause.CRASH, 1)
 
 
+def test_a_pod_that_was_killed_at_the_end_of_its_grace_period_did_not_crash() -> None:
+    """Its checkpoint took longer than that: of the gang of a deleted pod, it and its peers end so."""
+    deleted = failed_pod(0, 137, deleting=NOW)
+    assert ending([deleted, pod(1)]).cause == Cause.POD_LOST
+    told = ending([deleted, failed_pod(1, 137, deleting=NOW)], FailureTarget="PodFailurePolicy: exit code 137")
+    assert told.cause == Cause.PREEMPTED
+    assert "it had not ended within its grace period" in told.reason
+    memory = failed_pod(1, 137, deleting=NOW, terminated={"exitCode": 137, "reason": "OOMKilled"})
+    assert ending([deleted, memory]).cause == Cause.HOST_OUT_OF_MEMORY
+
+
 def test_a_lost_node_outweighs_the_crash_that_it_causes() -> None:
     lost = pod(1, disruption="DeletionByTaintManager", deleting=NOW)
     assert ending([failed_pod(0, 1, "NCCL error"), lost]).cause == Cause.NODE_LOST

@@ -51,6 +51,7 @@ async def build_spec(settings: KubeletSettings, pod: Object, container: Object, 
     own |= _server_variables(settings)
     environment = full_environment(base_environment(pod_hostname(pod), str(CONFINEMENT)), own)
     environment["FINETUNE_LOCAL_POD_IP"] = ip
+    environment.setdefault("FINETUNE_LOCAL_FLUSH_DELAY", f"{settings.knobs.flush_delay:g}")
     folder = settings.pod_folder(pod["metadata"]["uid"]) / "containers" / container["name"]
     root = folder / "root"
     root.mkdir(parents=True, exist_ok=True)

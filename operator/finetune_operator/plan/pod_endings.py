@@ -35,6 +35,8 @@ REFUSALS = re.compile(
     r"|PodOSNotSupported|PodOSSelectorNodeLabelDoesNotMatch|PodLevelResources\w*|AppArmor|Seccomp|Sysctl\w*)"
 )
 """The kubelet's own admission: a device plugin without healthy devices, a node that is full after all."""
+KILLED = 137
+"""Of a pod that is being deleted: by the kubelet, when its grace period is over, as one that saves to slow storage."""
 EVENT_CAUSES = {
     "Preempted": Cause.PREEMPTED,
     "TaintManagerEviction": Cause.NODE_LOST,
@@ -117,6 +119,9 @@ def _own_end(pod: PodFacts, around: Evidence) -> Ending:
         return Ending(Cause.NODE_LOST, lost, pod)
     if pod.exit_code is None:
         return _without_a_word(pod, around)
+    if pod.exit_code == KILLED and pod.deleting_at and not pod.message:
+        text = f"{exit_words(pod.exit_code)}: told to stop, it had not ended within its grace period"
+        return Ending(Cause.PREEMPTED, text, pod)
     return Ending(cause_of_words(pod), _sentence(exit_words(pod.exit_code), telling_line(pod)), pod)
 
 

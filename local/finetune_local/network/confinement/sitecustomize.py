@@ -2,7 +2,7 @@
 
 All pods share one machine's network; without this, two pods could not both serve port 8080. Standard library only.
 Names under .svc and .cluster.local that /etc/hosts does not have are refused at once, instead of after the time-outs
-of a resolver that can't know them.
+of a resolver that can't know them. And flushing a file takes as long as the knob for slow storage says.
 """
 
 import importlib.machinery
@@ -10,9 +10,11 @@ import importlib.util
 import os
 import socket
 import sys
+import time
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _ADDRESS = os.environ.get("FINETUNE_LOCAL_POD_IP", "")
+_FLUSH_DELAY = float(os.environ.get("FINETUNE_LOCAL_FLUSH_DELAY") or 0)
 _OWN_HOSTS = os.environ.get("FINETUNE_LOCAL_HOSTS_FILE", "")
 """Set where the pod's hosts file could not be mounted over /etc/hosts."""
 _HOSTS = _OWN_HOSTS or "/etc/hosts"
@@ -46,6 +48,16 @@ def _confine() -> None:
         socket.gethostbyname = lambda host: gethostbyname(_known(host))
 
 
+def _slow_down() -> None:
+    fsync = os.fsync
+
+    def slow_fsync(file):
+        time.sleep(_FLUSH_DELAY)
+        return fsync(file)
+
+    os.fsync = slow_fsync
+
+
 def _known(host: str) -> str:
     """The address of a name of the cluster; any other name as it is."""
     name = host.rstrip(".")
@@ -77,4 +89,6 @@ def _load_next() -> None:
 
 if _ADDRESS:
     _confine()
+if _FLUSH_DELAY:
+    _slow_down()
 _load_next()
