@@ -7,17 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from api.verdicts import by_the_crd, by_the_model
 from finetune_api import FineTuneJob
-from finetune_api.crds import custom_resource_definitions
-from finetune_api.errors import field_errors
 from finetune_api.method import METHODS, Lora, Method
 from finetune_api.method_support import CEL, FEATURES, SUPPORT, Feature
 from finetune_api.metrics import TASKS, Task
 from finetune_api.objectives import objective_problems
 from finetune_api.training import Training
-from finetune_local.apiserver.cel_rules import check_rules, compile_rules
-from finetune_local.apiserver.defaulting import apply_defaults
-from finetune_local.apiserver.schema import SchemaCompiler
 
 ROOT = Path(__file__).parents[2]
 SUBTASK = {"train": {"source": "s3://data/train.jsonl"}, "split": {"validation": 0.1, "test": 0.1}}
@@ -58,27 +54,6 @@ def job(method: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**kind, "spec": spec | changes}
 
 
-def by_the_model(body: dict[str, Any]) -> list[str]:
-    try:
-        FineTuneJob.model_validate(body)
-    except ValidationError as error:
-        return [str(problem) for problem in field_errors(error, FineTuneJob)]
-    return []
-
-
-@pytest.fixture(scope="module")
-def schema() -> Any:
-    definition = next(d for d in custom_resource_definitions() if d["spec"]["names"]["kind"] == "FineTuneJob")
-    parsed = SchemaCompiler().compile(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
-    compile_rules(parsed)
-    return parsed
-
-
-def by_the_crd(schema: Any, body: dict[str, Any]) -> list[str]:
-    apply_defaults(schema, body)
-    return [cause.message for cause in check_rules(schema, body)]
-
-
 def test_every_method_has_a_row() -> None:
     assert list(SUPPORT) == list(METHODS)
     assert {field.alias or name for name, field in Method.model_fields.items()} == set(METHODS)
@@ -87,12 +62,10 @@ def test_every_method_has_a_row() -> None:
 
 @pytest.mark.parametrize("feature", ASKING_FOR)
 @pytest.mark.parametrize("method", METHODS)
-def test_what_the_table_refuses_is_refused_with_its_reason_and_nothing_else_is(
-    schema: Any, method: str, feature: Feature
-) -> None:
+def test_what_the_table_refuses_is_refused_with_its_reason_and_nothing_else_is(method: str, feature: Feature) -> None:
     body = job({method: {}}, **ASKING_FOR[feature])
     reason = SUPPORT[method].refused.get(feature)
-    for verdict in (by_the_model(body), by_the_crd(schema, body)):
+    for verdict in (by_the_model(FineTuneJob, body), by_the_crd(body)):
         assert len(verdict) == bool(reason), verdict
         assert all(f"method.{method} does not go with {feature}: {reason}" in line for line in verdict)
 
@@ -108,8 +81,8 @@ def test_what_the_table_refuses_is_refused_with_its_reason_and_nothing_else_is(
         ({"adalora": {"initialRank": 4, "targetRank": 4}}, "targetRank"),
     ],
 )
-def test_the_crd_refuses_what_the_model_refuses(schema: Any, method: dict[str, Any], message: str) -> None:
-    for verdict in (by_the_model(job(method)), by_the_crd(schema, job(method))):
+def test_the_crd_refuses_what_the_model_refuses(method: dict[str, Any], message: str) -> None:
+    for verdict in (by_the_model(FineTuneJob, job(method)), by_the_crd(job(method))):
         assert len(verdict) == 1, verdict
         assert message in verdict[0]
 
@@ -124,11 +97,9 @@ def test_the_crd_refuses_what_the_model_refuses(schema: Any, method: dict[str, A
         ("task", {"task": "Seq2Seq"}),
     ],
 )
-def test_what_cannot_be_sharded_is_refused(
-    schema: Any, field: str, changes: dict[str, Any], distributed: dict[str, Any]
-) -> None:
+def test_what_cannot_be_sharded_is_refused(field: str, changes: dict[str, Any], distributed: dict[str, Any]) -> None:
     body = job({"full": {}}, distributed=distributed, **changes)
-    for verdict in (by_the_model(body), by_the_crd(schema, body)):
+    for verdict in (by_the_model(FineTuneJob, body), by_the_crd(body)):
         assert len(verdict) == 1, verdict
         assert f"{field}: " in verdict[0]
 
@@ -141,11 +112,9 @@ def test_what_cannot_be_sharded_is_refused(
         ({"engine": "DeepSpeed", "deepspeed": {"zeroStage": 2, "offloadParameters": True}}, "zeroStage 3"),
     ],
 )
-def test_ways_to_shard_that_do_not_go_together_are_refused(
-    schema: Any, distributed: dict[str, Any], message: str
-) -> None:
+def test_ways_to_shard_that_do_not_go_together_are_refused(distributed: dict[str, Any], message: str) -> None:
     body = job({"full": {}}, distributed=distributed)
-    for verdict in (by_the_model(body), by_the_crd(schema, body)):
+    for verdict in (by_the_model(FineTuneJob, body), by_the_crd(body)):
         assert len(verdict) == 1, verdict
         assert message in verdict[0]
 

@@ -3,16 +3,11 @@
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
-from finetune_api.crds import custom_resource_definitions
+from api.verdicts import by_the_crd, by_the_model
 from finetune_api.dataset import MAX_SUBTASKS
-from finetune_api.errors import field_errors
 from finetune_api.fine_tune_job import FineTuneJobSpec
 from finetune_api.metrics import better, is_ratio, metrics_of
-from finetune_local.apiserver.cel_rules import check_rules, compile_rules
-from finetune_local.apiserver.defaulting import apply_defaults
-from finetune_local.apiserver.schema import SchemaCompiler
 
 INTENT: dict[str, Any] = {
     "name": "intent",
@@ -39,11 +34,7 @@ def spec(*subtasks: dict[str, Any], dataset: dict[str, Any] | None = None, **cha
 
 
 def problems(body: dict[str, Any]) -> list[str]:
-    try:
-        FineTuneJobSpec.model_validate(body)
-    except ValidationError as error:
-        return [str(one) for one in field_errors(error, FineTuneJobSpec)]
-    return []
+    return by_the_model(FineTuneJobSpec, body)
 
 
 def test_metrics_of_subtasks_can_be_gated_and_watched() -> None:
@@ -150,25 +141,14 @@ BY_THE_CRD = ("a task that writes", "no subtasks", "subtasks of another task", "
 
 
 @pytest.mark.parametrize("case", BY_THE_CRD)
-def test_the_api_server_refuses_it_without_the_webhook(schema: Any, case: str) -> None:
+def test_the_api_server_refuses_it_without_the_webhook(case: str) -> None:
     body = {"kind": "FineTuneJob", "spec": REFUSED[case][0]}
     body["spec"]["dataset"] = {name: value for name, value in body["spec"]["dataset"].items() if value is not None}
-    apply_defaults(schema, body)
-    assert list(check_rules(schema, body))
+    assert by_the_crd(body)
 
 
-def test_the_api_server_takes_what_the_model_takes(schema: Any) -> None:
-    body = {"kind": "FineTuneJob", "spec": spec()}
-    apply_defaults(schema, body)
-    assert not list(check_rules(schema, body))
-
-
-@pytest.fixture(scope="module")
-def schema() -> Any:
-    definition = next(d for d in custom_resource_definitions() if d["spec"]["names"]["kind"] == "FineTuneJob")
-    parsed = SchemaCompiler().compile(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
-    compile_rules(parsed)
-    return parsed
+def test_the_api_server_takes_what_the_model_takes() -> None:
+    assert by_the_crd({"kind": "FineTuneJob", "spec": spec()}) == []
 
 
 @pytest.mark.parametrize("case", REFUSED)

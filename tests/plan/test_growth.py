@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from finetune_operator.plan.lifecycle import plan_job
-from finetune_operator.plan.observation import ROOM
+from finetune_operator.plan.observation import NO_ATTEMPT
 from finetune_operator.plan.world import Create, Plan
 from plan.builders import (
     condition,
@@ -46,7 +46,7 @@ def running(there: int = 2) -> tuple[list[Body], list[Body]]:
 
 def with_room(pods: list[Body], there: int = 2, **conditions: str) -> tuple[list[Body], list[Body]]:
     jobs, gang_pods = running(there)
-    return [*jobs, indexed_job(ROOM, **conditions)], [*gang_pods, *pods]
+    return [*jobs, indexed_job(NO_ATTEMPT, **conditions)], [*gang_pods, *pods]
 
 
 def asking(there: int = 2, **changes: Any) -> Body:
@@ -84,13 +84,13 @@ def test_the_pods_that_hold_room_are_placed_like_the_gangs_and_do_nothing() -> N
 
 def test_once_all_of_them_run_the_gang_makes_way_for_a_whole_one() -> None:
     item = asking()
-    plan = step(item, *with_room([placed(0, ROOM), placed(1, ROOM)]), after=700)
+    plan = step(item, *with_room([placed(0, NO_ATTEMPT), placed(1, NO_ATTEMPT)]), after=700)
     assert deleted(plan) == ["Job/tickets-2", "Service/tickets-2", "ConfigMap/tickets-2"]
     assert plan.status["attempts"][-1]["cause"] == "Resized"
     assert "2 more pods found nodes: the next attempt has 4" in message(plan, "Running")
     assert plan.status["restarts"] == {"total": 0, "byCause": {}}
     item = follow(item, plan)
-    room = [indexed_job(ROOM)], [placed(0, ROOM), placed(1, ROOM)]
+    room = [indexed_job(NO_ATTEMPT)], [placed(0, NO_ATTEMPT), placed(1, NO_ATTEMPT)]
     still = step(item, [*running()[0], *room[0]], [*running()[1], *room[1]], after=705)
     assert "Job/tickets-0" not in deleted(still)
     begun = step(item, *room, after=710)
@@ -101,15 +101,15 @@ def test_once_all_of_them_run_the_gang_makes_way_for_a_whole_one() -> None:
 
 def test_the_gang_trains_on_while_they_wait() -> None:
     item = asking()
-    waits = without_a_node(1, ROOM)
-    for pods in ([], [without_a_node(0, ROOM), waits], [placed(0, ROOM, after=680), waits]):
+    waits = without_a_node(1, NO_ATTEMPT)
+    for pods in ([], [without_a_node(0, NO_ATTEMPT), waits], [placed(0, NO_ATTEMPT, after=680), waits]):
         plan = step(item, *with_room(pods), after=739)
         assert deleted(plan) == []
         assert plan.status["phase"] == "Running"
 
 
 def test_after_waiting_for_the_rest_the_gang_grows_by_what_there_is() -> None:
-    plan = step(asking(), *with_room([placed(0, ROOM, after=680), without_a_node(1, ROOM)]), after=741)
+    plan = step(asking(), *with_room([placed(0, NO_ATTEMPT, after=680), without_a_node(1, NO_ATTEMPT)]), after=741)
     assert plan.status["nodes"] == 3
     assert "RoomFound" in reasons(plan)
 
@@ -124,7 +124,7 @@ def test_nodes_that_make_no_larger_gang_are_given_back_and_sought_later() -> Non
     item["status"]["progress"] = {"attempt": 2, "stage": "Training"}
     item = follow(item, step(item, *running(4), after=70))
     item = follow(item, step(item, *running(4), after=671))
-    plan = step(item, *with_room([placed(0, ROOM, after=680), without_a_node(1, ROOM)], there=4), after=741)
+    plan = step(item, *with_room([placed(0, NO_ATTEMPT, after=680), without_a_node(1, NO_ATTEMPT)], there=4), after=741)
     assert deleted(plan) == ["Job/tickets-0"]
     assert condition(plan, "Growing") == ("False", "RoomReleased")
     item = follow(item, plan)
@@ -152,8 +152,8 @@ def test_room_is_given_back_when_the_gang_ends(ends: dict[str, Any]) -> None:
     item, pods = asking(), ends.pop("pods")
     if ends.pop("suspend", False):
         item["spec"]["suspend"] = True
-    jobs = [indexed_job(2, **ends), indexed_job(ROOM)]
-    plan = step(item, jobs, [*pods, placed(0, ROOM), without_a_node(1, ROOM)], after=690)
+    jobs = [indexed_job(2, **ends), indexed_job(NO_ATTEMPT)]
+    plan = step(item, jobs, [*pods, placed(0, NO_ATTEMPT), without_a_node(1, NO_ATTEMPT)], after=690)
     assert "Job/tickets-0" in deleted(plan)
     assert condition(plan, "Growing") == ("False", "RoomReleased")
 
@@ -162,7 +162,7 @@ def test_room_is_given_back_when_the_gang_ends(ends: dict[str, Any]) -> None:
 def test_only_a_gang_that_trains_makes_way(attempt: int, stage: str) -> None:
     item = asking()
     item["status"]["progress"] = {"attempt": attempt, "stage": stage}
-    plan = step(item, *with_room([placed(0, ROOM), placed(1, ROOM)]), after=700)
+    plan = step(item, *with_room([placed(0, NO_ATTEMPT), placed(1, NO_ATTEMPT)]), after=700)
     assert deleted(plan) == []
 
 

@@ -9,7 +9,7 @@ from finetune_api.names import ENV_MEMORY_LIMIT, ENV_PROGRESS_URL, LABEL_ATTEMPT
 from finetune_operator.plan.basis import basis
 from finetune_operator.plan.lifecycle import plan_job
 from finetune_operator.plan.network_policy import network_policy_spec
-from finetune_operator.plan.observation import UNNUMBERED, observe_attempt
+from finetune_operator.plan.observation import NO_ATTEMPT, observe_attempt
 from finetune_operator.plan.preflight import PATIENCE
 from finetune_operator.plan.preflight_pod import preflight_job
 from finetune_operator.plan.world import Create, Delete, Plan, World
@@ -65,7 +65,7 @@ def looking(*, reported: Resource | None = None, **job_conditions: str) -> dict[
         pods = [pod(-1, phase="Succeeded", terminated={"exitCode": 0, "message": words})]
     for one in pods:
         one["metadata"]["labels"].pop(LABEL_ATTEMPT)
-    return {"preflight": observe_attempt(UNNUMBERED, [batch_job], pods)}
+    return {"preflight": observe_attempt(NO_ATTEMPT, [batch_job], pods)}
 
 
 def built(**changes: Any) -> Resource:

@@ -40,7 +40,7 @@ from finetune_operator.kube.resources import (
 from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot, digest_of
 from finetune_operator.plan.conditions import find_condition, is_true
 from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name, preflight_name
-from finetune_operator.plan.observation import ROOM, UNNUMBERED, observe_attempt, observe_attempts
+from finetune_operator.plan.observation import NO_ATTEMPT, observe_attempt, observe_attempts
 from finetune_operator.plan.places import named_versions
 from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
@@ -165,8 +165,8 @@ class JobCaches:
             now=now,
             settings=settings,
             attempts=observe_attempts(jobs, pods),
-            room=observe_attempt(ROOM, jobs, pods),
-            preflight=observe_attempt(UNNUMBERED, looking, [pod for pod in made if _job_of(pod) == looker]),
+            room=observe_attempt(NO_ATTEMPT, jobs, pods),
+            preflight=observe_attempt(NO_ATTEMPT, looking, [pod for pod in made if _job_of(pod) == looker]),
             bound_claims=self._bound_claims(job),
             parts=(*self.services.by_index("owner", uid), *config_maps),
             snapshot=snapshot,

@@ -14,7 +14,7 @@ from finetune_operator.plan.basis import Basis
 from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.elastic import fits
 from finetune_operator.plan.endings import release_room, stop_gang
-from finetune_operator.plan.observation import ROOM, AttemptFacts
+from finetune_operator.plan.observation import NO_ATTEMPT, AttemptFacts
 from finetune_operator.plan.pod_shape import CONTAINER
 from finetune_operator.plan.pod_template import pod_template
 from finetune_operator.plan.reasons import Reason
@@ -93,10 +93,10 @@ def room_job(base: Basis, number: int, settings: Settings) -> dict[str, Any]:
     """
     job = base.job
     missing = base.asked.nodes - job.spec.distributed.nodes
-    template = pod_template(job, gang_of(job, number), ROOM, settings)
+    template = pod_template(job, gang_of(job, number), NO_ATTEMPT, settings)
     trainer = next(one for one in template["spec"]["containers"] if one["name"] == CONTAINER)
     idle = {field: trainer[field] for field in ("name", "image", "resources", "securityContext") if field in trainer}
     template["spec"] |= {"containers": [idle | {"command": ["sleep", "infinity"]}], "terminationGracePeriodSeconds": 1}
     template["spec"].pop("initContainers", None)
     spec = {"completions": missing, "parallelism": missing, "backoffLimit": 0, "template": template}
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": owned_metadata(job, ROOM), "spec": spec}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": owned_metadata(job, NO_ATTEMPT), "spec": spec}

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from finetune_operator.plan.attempt import Snapshot
 from finetune_operator.plan.evidence import Evidence
-from finetune_operator.plan.observation import ROOM, UNNUMBERED, AttemptFacts
+from finetune_operator.plan.observation import NO_ATTEMPT, AttemptFacts
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
@@ -23,9 +23,9 @@ class World:
     now: datetime
     settings: Settings
     attempts: Mapping[int, AttemptFacts] = field(default_factory=dict)
-    room: AttemptFacts = field(default_factory=lambda: AttemptFacts(ROOM))
+    room: AttemptFacts = field(default_factory=lambda: AttemptFacts(NO_ATTEMPT))
     """What holds room for a larger gang."""
-    preflight: AttemptFacts = field(default_factory=lambda: AttemptFacts(UNNUMBERED))
+    preflight: AttemptFacts = field(default_factory=lambda: AttemptFacts(NO_ATTEMPT))
     """The pod that looks while the first gang waits for its place."""
     bound_claims: frozenset[str] = frozenset()
     """PersistentVolumeClaims that have a volume, while the job waits."""
