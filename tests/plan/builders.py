@@ -9,7 +9,7 @@ from typing import Any
 from finetune_api.names import API_VERSION, LABEL_ATTEMPT, LABEL_JOB
 from finetune_operator.plan.attempt import Snapshot
 from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name
-from finetune_operator.plan.observation import ROOM, observe_attempt, observe_attempts
+from finetune_operator.plan.observation import NO_ATTEMPT, observe_attempt, observe_attempts
 from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.status_draft import REPORTED
@@ -79,6 +79,7 @@ def indexed_job(number: int = 1, name: str = "tickets", **conditions: str) -> Re
             "labels": {LABEL_JOB: name, LABEL_ATTEMPT: str(number)},
             "creationTimestamp": rfc3339(NOW),
         },
+        "spec": {"completions": 2},
         "status": {
             "conditions": [
                 {
@@ -174,7 +175,7 @@ def world(
         now=NOW + timedelta(seconds=after),
         settings=SETTINGS,
         attempts=observe_attempts(jobs or [], pods or []),
-        room=observe_attempt(ROOM, jobs or [], pods or []),
+        room=observe_attempt(NO_ATTEMPT, jobs or [], pods or []),
         around=Surroundings(**around),
         **({"has_account": True} | more),
     )

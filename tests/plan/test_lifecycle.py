@@ -250,6 +250,14 @@ def test_a_failed_job_keeps_its_pods_for_their_logs() -> None:
     assert deleted(step(running(), [ended], [pod(0), failed_pod(1, 3)])) == []
 
 
+def test_it_keeps_them_too_when_their_end_is_seen_before_that_of_the_job() -> None:
+    plan = step(running(), [indexed_job()], [failed_pod(0, 3), failed_pod(1, 3)])
+    assert plan.status["phase"] == "Failed"
+    assert deleted(plan) == []
+    late = step(running(), [indexed_job()], [failed_pod(1, 3)])
+    assert deleted(late) == ["Job/tickets-1"], "its other pod may still come"
+
+
 def test_a_failed_job_stops_a_gang_that_would_run_on() -> None:
     assert deleted(step(running(), [indexed_job()], [pod(0), failed_pod(1, 3)])) == ["Job/tickets-1"]
 

@@ -131,7 +131,7 @@ def release_room(draft: StatusDraft, why: str = "") -> None:
 def stop_active(draft: StatusDraft) -> None:
     """Deletes Jobs that would go on running; a Job that has ended stays, for its logs."""
     for facts in draft.world.attempts.values():
-        if not (facts.complete or facts.failing):
+        if not (facts.complete or facts.failing or facts.ended_by_itself):
             _stop_job(draft, facts)
     release_room(draft)
 

@@ -15,10 +15,8 @@ from finetune_operator.plan.timestamps import parse_time
 Resource = dict[str, Any]
 POD_CONDITIONS = ("PodScheduled", "DisruptionTarget")
 """The ones that are read here."""
-ROOM = 0
-"""Instead of an attempt's number: pods that hold room for a larger gang, and no gang."""
-UNNUMBERED = 0
-"""Pods of no attempt: what looks while a gang waits."""
+NO_ATTEMPT = 0
+"""Instead of an attempt's number: pods that are no gang, but hold room for a larger one, or look while one waits."""
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 
 
@@ -95,6 +93,13 @@ class AttemptFacts:
         return self._is("FailureTarget") or self.failed
 
     @property
+    def ended_by_itself(self) -> bool:
+        """No pod runs and one has failed: with `backoffLimit: 0` the Job controller will give it up, if it has not."""
+        size = ((self.job or {}).get("spec") or {}).get("completions") or 1
+        ended = all(pod.ended and pod.deleting_at is None for pod in self.pods)
+        return len(self.pods) >= size and ended and any(pod.failed for pod in self.pods)
+
+    @property
     def failure(self) -> str:
         """The Job controller's own words."""
         conditions = (self.job or {}).get("status", {}).get("conditions")
@@ -135,7 +140,7 @@ class AttemptFacts:
 def observe_attempts(jobs: list[Resource], pods: list[Resource]) -> dict[int, AttemptFacts]:
     """Facts by attempt number, of the Jobs and pods that belong to one FineTuneJob."""
     numbers = {_number(item) for item in (*jobs, *pods)}
-    return {number: observe_attempt(number, jobs, pods) for number in sorted(numbers - {ROOM})}
+    return {number: observe_attempt(number, jobs, pods) for number in sorted(numbers - {NO_ATTEMPT})}
 
 
 def observe_attempt(number: int, jobs: list[Resource], pods: list[Resource]) -> AttemptFacts:
