@@ -58,6 +58,8 @@ def test_every_picture_is_drawn_that_there_is_data_for(tmp_path: Path) -> None:
         picture = pixels(tmp_path / name)
         assert min(picture.shape[:2]) > 300
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10, f"{name} is blank"
+        edges = [picture[:2], picture[-2:], picture[:, :2], picture[:, -2:]]
+        assert all((edge == 1).all() for edge in edges), f"{name} is cut off"
     assert write_plots(tmp_path, {"metrics": {}}, {"training": HISTORY["training"], "validation": []}) == drawn[:2]
 
 
@@ -70,11 +72,17 @@ def test_a_hundred_classes_still_make_a_picture(tmp_path: Path) -> None:
     assert "plots/confusion_matrix.png" in write_plots(tmp_path, evaluation(classes=100))
 
 
-@pytest.mark.parametrize(("losses", "lowest"), [([2.0, 1.0], 0.0), ([0.5, -3.0], -3.0)])
+@pytest.mark.parametrize(("losses", "lowest"), [([2.0, 0.4], 0.0), ([0.5, -3.0], -3.0)])
 def test_negative_losses_are_in_the_picture(losses: list[float], lowest: float) -> None:
     axes = Figure().add_subplot()
     draw_loss(axes, {"training": [{"step": step, "loss": loss} for step, loss in enumerate(losses)], "validation": []})
     assert axes.get_ylim()[0] <= lowest
+
+
+def test_losses_that_change_little_fill_the_picture() -> None:
+    axes = Figure().add_subplot()
+    draw_loss(axes, {"training": [{"step": 1, "loss": 7.4}, {"step": 2, "loss": 7.3}], "validation": []})
+    assert 7.2 < axes.get_ylim()[0] < 7.3 < 7.4 < axes.get_ylim()[1] < 7.5
 
 
 def test_a_mean_goes_through_the_middle_of_a_noisy_curve() -> None:

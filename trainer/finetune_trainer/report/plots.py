@@ -76,7 +76,7 @@ def _save(draw: Callable[[Any, Any], None], data: Any, path: Path) -> None:
     with warnings.catch_warnings():
         # Labels in a script that the font lacks show as boxes; the numbers are in the report.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
-        figure.savefig(path, dpi=DPI)
+        figure.savefig(path, dpi=DPI, bbox_inches="tight")  # legends beside the axes are no part of the layout
 
 
 def draw_loss(axes: Any, history: Report) -> None:
@@ -93,8 +93,14 @@ def draw_loss(axes: Any, history: Report) -> None:
     if many or validation:
         axes.legend(frameon=False)
     _dress(axes, "Loss", "step", "")
-    if min(losses, default=0.0) >= 0:  # those of reinforcement learning may be negative
-        axes.set_ylim(bottom=0)
+    _begin_at_zero_if_near(axes)
+
+
+def _begin_at_zero_if_near(axes: Any) -> None:
+    """Curves in the upper half of a picture that begins at zero would look flat, and few losses get there."""
+    bottom, top = axes.dataLim.intervaly
+    if 0 <= bottom < top / 2:  # losses of reinforcement learning may be negative
+        axes.set_ylim(0, 1.05 * top)
 
 
 def moving_mean(values: list[float]) -> Any:
