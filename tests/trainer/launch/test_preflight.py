@@ -78,6 +78,18 @@ def test_a_column_that_no_row_of_the_sample_has_is_told_with_those_that_there_ar
     assert "'body'; they have label, text" in str(caught.value)
 
 
+@pytest.mark.parametrize("field", ["stratifyBy", "groupBy"])
+def test_so_is_one_to_split_by(tmp_path: Path, model: Path, train: Path, field: str) -> None:
+    with pytest.raises(DataError, match=rf"dataset.split.{field}: none of the first 2 rows .* 'customer'; they have"):
+        preflight(job(tmp_path, model, train, dataset={"split": {"test": 0.1, field: "customer"}}))
+
+
+def test_columns_that_came_as_one_are_told_to_be_separated_otherwise(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "train.csv").write_text("text;label\nhello;billing\n")
+    with pytest.raises(DataError, match=r"they have text;label. CSV is separated by commas: .* ';' between"):
+        preflight(job(tmp_path, model, tmp_path / "train.csv", dataset={"columns": {"text": "text", "label": "label"}}))
+
+
 def test_a_folder_without_configuration_or_with_a_damaged_file_is_no_model(
     tmp_path: Path, model: Path, train: Path
 ) -> None:
@@ -92,9 +104,7 @@ def test_a_folder_without_configuration_or_with_a_damaged_file_is_no_model(
 def test_what_was_found_is_told(tmp_path: Path, model: Path, train: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = preflight(job(tmp_path, model, train))
     assert (told.status, told.reason) == ("True", "Passed")
-    assert told.message.startswith(
-        "the model is there, 0.0006 million weights; dataset.train is there, its first 2 rows"
-    )
+    assert told.message.startswith("the model is there, 600 weights; dataset.train is there, its first 2 rows")
     monkeypatch.setenv(ENV_MEMORY_LIMIT, "1000")  # as the downward API says it
     told = preflight(job(tmp_path, model, train))
     assert (told.status, told.reason) == ("True", "MemoryShort")

@@ -56,8 +56,9 @@ def _problems(config: TrainerConfig, weights: int, limit: int | None, gpus: Sequ
     if gpus:
         needed = min(needed, round(weights * LOADED_BYTES_PER_WEIGHT * processes))
     if limit is not None and needed > limit:
+        where = f"{processes} processes" if processes > 1 else "one process"
         yield (
-            f"{what} {_gib(needed)} in {processes} processes of a pod that has {_gib(limit)}; raise "
+            f"{what} {_gib(needed)} in {where} of a pod that has {_gib(limit)}; raise "
             "resources.limits.memory, or use lora or qlora"
         )
     shares = config.distributed.world_size if config.distributed.shards_weights else 1
@@ -70,7 +71,7 @@ def _problems(config: TrainerConfig, weights: int, limit: int | None, gpus: Sequ
 
 
 def _gib(count: int) -> str:
-    return f"{count / 2**30:.3g} GiB"
+    return f"{count / 2**30:.3g} GiB" if count >= 2**29 else f"{count / 2**20:.3g} MiB"
 
 
 def _memory_limit(file: Path | None, environment: Mapping[str, str] = os.environ) -> int | None:

@@ -9,7 +9,7 @@ place, a pod that only looks says so in its last words, too.
 import json
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from math import prod
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from finetune_api.artifact import DESCRIPTION_FILE
-from finetune_api.dataset import Columns, DataFile, Dataset, Subtask
+from finetune_api.dataset import DataFile, Dataset, Subtask
 from finetune_api.distillation import WRITING
 from finetune_api.model_reference import ModelReference
 from finetune_api.reports import ReportedPreflight, TerminationMessage
@@ -83,7 +83,11 @@ def tell(report: ReportedPreflight, attempt: int) -> None:
 def _of_model(config: TrainerConfig, weights: int | None) -> str:
     if config.model.source is None:
         return "the model is made from the data"
-    return "the model is there" + (f", {weights / 1e6:.3g} million weights" if weights is not None else "")
+    return "the model is there" + (f", {_number(weights)} weights" if weights is not None else "")
+
+
+def _number(count: int) -> str:
+    return f"{count / 1e6:.3g} million" if count >= 1e6 else f"{count:,}"
 
 
 def _of_data(part: tuple[str, "Sample | None"]) -> str:
@@ -93,14 +97,23 @@ def _of_data(part: tuple[str, "Sample | None"]) -> str:
     return f"{place} is there, its {f'first {seen.rows} rows' if seen.rows else 'columns'} can be read"
 
 
-def _data(dataset: Dataset) -> Iterator[tuple[str, DataFile, Columns]]:
-    """Field, data and columns of each part, of each subtask if there are some."""
+def _data(dataset: Dataset) -> Iterator[tuple[str, DataFile, dict[str, str]]]:
+    """Field, data and columns of each part, of each subtask if there are some; the columns by the field of each."""
     owners: dict[str, Dataset | Subtask] = {"dataset": dataset}
     owners |= {f"dataset.subtasks[{place}]": subtask for place, subtask in enumerate(dataset.subtasks or ())}
     for owner, parts in owners.items():
         for name in ("train", "validation", "test"):
             if (part := getattr(parts, name)) is not None:
-                yield f"{owner}.{name}", part, parts.columns
+                yield f"{owner}.{name}", part, _columns_of(owner, parts, held_out=name != "train")
+
+
+def _columns_of(owner: str, parts: Dataset | Subtask, *, held_out: bool) -> dict[str, str]:
+    """Held-out files are not split, but their groups may not be in the training data."""
+    named: dict[str, object] = {f"{owner}.columns.{role}": column for role, column in parts.columns.wire().items()}
+    if parts.split:
+        named[f"{owner}.split.groupBy"] = parts.split.group_by
+        named[f"{owner}.split.stratifyBy"] = None if held_out else parts.split.stratify_by
+    return {field: column for field, column in named.items() if isinstance(column, str)}
 
 
 def check_model(model: ModelReference) -> int | None:
@@ -132,8 +145,8 @@ def count_weights(storage: Storage, name: str) -> int:
         raise UnavailableError(f"{storage.uri}: {name} cannot be read now: {error}") from error
 
 
-def check_data(place: str, part: DataFile, columns: Columns) -> "Sample | None":
-    """That it is there, that its first rows can be read, and that they have the columns that the job names."""
+def check_data(place: str, part: DataFile, columns: Mapping[str, str]) -> "Sample | None":
+    """That it is there, that its first rows can be read, and that they have the columns that the job's fields name."""
     from finetune_trainer.launch.sample import sample
 
     field = f"{place}.source"
@@ -141,7 +154,7 @@ def check_data(place: str, part: DataFile, columns: Columns) -> "Sample | None":
         storage = open_storage(part.source, kind="dataset")
         files = _files(storage)
     if not sum(entry.size for entry in files):
-        raise DataError(f"{field}: {part.source} is empty")
+        raise DataError(f"{field}: {part.source} is empty; write its rows first, or correct the place")
     seen = sample(place.rpartition(".")[2], part, storage, files)
     if seen is not None:
         _check_columns(place, part, seen, columns)
@@ -161,15 +174,22 @@ def check_teacher(place: str, may_be_pretrained: bool) -> None:
         )
 
 
-def _check_columns(place: str, part: DataFile, seen: "Sample", columns: Columns) -> None:
+def _check_columns(place: str, part: DataFile, seen: "Sample", columns: Mapping[str, str]) -> None:
     if not seen.columns:
         raise DataError(f"{place}.source: {part.source} holds no rows")
     where = f"none of the first {seen.rows} rows of {part.source} has a" if seen.rows else f"{part.source} has no"
-    owner = place.rpartition(".")[0]
-    for role, column in columns.wire().items():
-        if isinstance(column, str) and column not in seen.columns:
+    for field, column in columns.items():
+        if column not in seen.columns:
             present = ", ".join(sorted(seen.columns))
-            raise DataError(f"{owner}.columns.{role}: {where} column {column!r}; they have {present}")
+            raise DataError(f"{field}: {where} column {column!r}; they have {present}{_of_separator(seen)}")
+
+
+def _of_separator(seen: "Sample") -> str:
+    """What to do about a CSV file whose columns came as one."""
+    (only, *others) = sorted(seen.columns)
+    if others or not (found := [mark for mark in (";", "\t", "|") if mark in only]):
+        return ""
+    return f". CSV is separated by commas: this file seems to have {found[0]!r} between its columns, so convert it"
 
 
 def _files(storage: Storage) -> list[Entry]:
