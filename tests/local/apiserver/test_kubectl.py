@@ -111,7 +111,11 @@ async def test_describe_and_events(kubectl: Kubectl, https_server: ApiServer) ->
     }
     await kubectl("create", "-f", "-", stdin=manifest(event))
     assert "the reason why" in await kubectl("describe", "pod", "p")
-    assert "Explained" in await kubectl("get", "events")
+    for sorting in ((), ("--sort-by=.lastTimestamp",)):
+        header, explained = (await kubectl("get", "events", *sorting)).splitlines()
+        assert header.split() == ["LAST", "SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
+        assert explained.split()[1:] == ["Warning", "Explained", "pod/p", "the", "reason", "why"]
+    assert (await kubectl("get", "events", "-o", "name")).split() == ["event/e"]
     assert "Completions:" in await kubectl("describe", "job", "j")
     assert "StrategyType:" in await kubectl("describe", "deployment", "web")
 

@@ -15,6 +15,8 @@ RENAMED = {
     "deprecatedLastTimestamp": "lastTimestamp",
     "deprecatedCount": "count",
 }
+TIMES = ("firstTimestamp", "lastTimestamp", "eventTime")
+"""Always there, null where nobody set them: `kubectl get events --sort-by=.lastTimestamp` needs them."""
 BACK = {core: new for new, core in RENAMED.items()}
 
 
@@ -30,8 +32,12 @@ def from_core(body: Object) -> Object:
 
 def default_new_event(new: Object, _old: Object | None) -> None:
     new.setdefault("regarding", {})
+    for time in TIMES:
+        new.setdefault(BACK.get(time, time), None)
 
 
 def default_core_event(new: Object, _old: Object | None) -> None:
     new.setdefault("involvedObject", {})
     new.setdefault("source", {})
+    for time in TIMES:
+        new.setdefault(time, None)

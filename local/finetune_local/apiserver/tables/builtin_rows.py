@@ -214,7 +214,9 @@ def event_row(body: Object, now: float) -> list[Any]:
         f"{subject.get('kind', '').lower()}/{subject.get('name', '')}",
         body.get("message") or body.get("note", ""),
         source,
+        age(body.get("firstTimestamp") or body.get("deprecatedFirstTimestamp") or body.get("eventTime"), now),
         count,
+        body["metadata"]["name"],
     ]
 
 
@@ -264,6 +266,11 @@ def budget_row(body: Object, now: float) -> list[Any]:
     ]
 
 
+EVENT_COLUMNS = (
+    *_columns("Last Seen,Type,Reason,Object,Message,*Source,*First Seen,*Count"),
+    Column("Name", format="name", priority=1),
+)
+
 TABLES: dict[tuple[str, str], tuple[tuple[Column, ...], Row]] = {
     ("", "pods"): (POD_COLUMNS, pod_row),
     ("", "namespaces"): (_columns("Status,Age"), _simple(lambda body: (body.get("status") or {}).get("phase", ""))),
@@ -285,8 +292,8 @@ TABLES: dict[tuple[str, str], tuple[tuple[Column, ...], Row]] = {
         _columns("Status,Roles,Age,Version,*Internal-IP,*OS-Image,*Kernel-Version,*Container-Runtime"),
         node_row,
     ),
-    ("", "events"): (_columns("Last Seen,Type,Reason,Object,Message,*Source,*Count"), event_row),
-    ("events.k8s.io", "events"): (_columns("Last Seen,Type,Reason,Object,Message,*Source,*Count"), event_row),
+    ("", "events"): (EVENT_COLUMNS, event_row),
+    ("events.k8s.io", "events"): (EVENT_COLUMNS, event_row),
     ("apps", "deployments"): (
         _columns("Ready,Up-to-date,Available,Age,*Containers,*Images,*Selector"),
         deployment_row,

@@ -66,9 +66,14 @@ def _table(
 
 
 def columns(resource: ResourceType) -> list[Column]:
-    if resource.columns:
-        return [NAME, *resource.columns]
-    return [NAME, CREATED]
+    if _places_its_name(resource):
+        return list(resource.columns)
+    return [NAME, *(resource.columns or (CREATED,))]
+
+
+def _places_its_name(resource: ResourceType) -> bool:
+    """Events do: their names say nothing, and come last."""
+    return any(column.format == "name" and not column.json_path for column in resource.columns)
 
 
 def _definition(column: Column) -> Object:
@@ -82,7 +87,8 @@ def _definition(column: Column) -> Object:
 
 
 def _row(resource: ResourceType, body: Object, wanted: TableFormat, now: float) -> Object:
-    row: Object = {"cells": [body["metadata"]["name"], *_cells(resource, body, now)]}
+    name = [] if _places_its_name(resource) else [body["metadata"]["name"]]
+    row: Object = {"cells": [*name, *_cells(resource, body, now)]}
     if wanted.include_object == "Object":
         row["object"] = body
     elif wanted.include_object == "Metadata":
