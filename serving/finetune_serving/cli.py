@@ -19,9 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, serve, and end the process with the exit code."""
     settings = parse(arguments)
     logging.getLogger("torchao").setLevel(logging.ERROR)  # names the kernels of processors that are not here
-    logging.getLogger("bitsandbytes.backends").setLevel(
-        logging.ERROR
-    )  # names a faster kernel that few models would use
+    logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)  # names a kernel that few models would use
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # tells torchao's authors of a call
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     # Imported late: `--help` and a wrong flag need no PyTorch.
     from finetune_serving.server import serve

@@ -134,7 +134,10 @@ class HubStorage:
     def _errors(self) -> Iterator[None]:
         import httpx2
         from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import logging
 
+        # Its own handler would print again what the program's log has, and with the secrets that are masked there.
+        logging.get_logger().handlers.clear()
         try:
             yield
         except HFValidationError as error:

@@ -190,6 +190,8 @@ class PodWorker:
                 try:
                     await self._volumes.refresh()
                 except (VolumeError, OSError) as error:
+                    if "deletionTimestamp" in self.pod["metadata"]:  # what its owner owned may be gone before it
+                        return
                     log.warning("pod %s: volumes not refreshed: %s", self.pod["metadata"]["name"], error)
 
     async def _enforce_deadline(self, at: float) -> None:

@@ -13,9 +13,10 @@ import pytest
 from trainer.storage.hub_server import COMMIT, HubServer
 
 PROGRAM = """
-import json, os, sys
+import json, logging, os, sys
 from pathlib import Path
 from finetune_storage import open_storage
+logging.basicConfig(format="log: %(message)s")
 answers = []
 for uri, options, call, arguments in json.loads(sys.stdin.read()):
     try:
@@ -33,6 +34,7 @@ for uri, options, call, arguments in json.loads(sys.stdin.read()):
     except Exception as error:
         answers.append([type(error).__name__, str(error)])
 print(json.dumps(answers))
+logging.getLogger("huggingface_hub").warning("trying again")
 """
 
 
@@ -47,13 +49,20 @@ def hub() -> Iterator[HubServer]:
         yield server
 
 
-def ask(hub_endpoint: str, home: Path, *calls: tuple[str, dict[str, Any], str, dict[str, Any]], **more: str) -> Any:
+Call = tuple[str, dict[str, Any], str, dict[str, Any]]
+
+
+def ask(hub_endpoint: str, home: Path, *calls: Call, **more: str) -> Any:
+    return json.loads(run(hub_endpoint, home, *calls, **more).stdout)
+
+
+def run(hub_endpoint: str, home: Path, *calls: Call, **more: str) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "HF_ENDPOINT": hub_endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", **more}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], input=json.dumps(calls), capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return done
 
 
 def test_fetching_and_refusals(hub: HubServer, tmp_path: Path) -> None:
@@ -128,7 +137,9 @@ def test_what_was_fetched_once_is_found_offline_and_nothing_else(hub: HubServer,
 def test_a_hub_that_is_away_is_unavailable(tmp_path: Path) -> None:
     call = ("hf://acme/tiny", {}, "fetch", {"target": str(tmp_path / "scratch")})
 
-    (answer,) = ask("http://127.0.0.1:9", tmp_path / "home", call)
+    done = run("http://127.0.0.1:9", tmp_path / "home", call)
 
+    (answer,) = json.loads(done.stdout)
     assert answer[0] == "UnavailableError"
     assert "hf://acme/tiny: http://127.0.0.1:9 cannot be used" in answer[1]
+    assert done.stderr.splitlines().count("log: trying again") == done.stderr.count("trying again") == 1

@@ -117,6 +117,8 @@ def configure_logging(rank: int, world_size: int) -> None:
     handler.setFormatter(formatter)
     logging.getLogger("torchao").setLevel(logging.ERROR)  # names the kernels of processors that are not here
     logging.getLogger("bitsandbytes.backends").setLevel(logging.ERROR)  # names a faster kernel that few jobs would use
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # tells torchao's authors of a call
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)
     logging.basicConfig(level=os.environ.get(ENV_LOG_LEVEL, "INFO").upper(), handlers=[handler], force=True)
 
 
