@@ -16,7 +16,7 @@ from finetune_operator.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, NAMESP
 from plan.builders import RESULT
 
 SHORT_LEASE = ("--leader-elect-lease-duration=6", "--leader-elect-renew-deadline=4", "--leader-elect-retry-period=0.7")
-RUN_SECONDS = 3.0
+RUN_SECONDS = 5.0
 """How long a simulated gang trains."""
 
 

@@ -4,8 +4,9 @@ import asyncio
 import random
 import time
 from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from chaos.rank_zero import report
 from chaos.replicas import Replicas
@@ -20,11 +21,14 @@ from finetune_operator.plan.causes import Cause
 from plan.builders import last_words
 
 Resource = dict[str, Any]
+T = TypeVar("T")
 GRACE_SECONDS = 2
 """Of the pods of the jobs here."""
-ENDED_SECONDS = 1.5
-"""How long a suspension may take to be seen; an operator that is away or cut off takes longer, and resumes none."""
+ENDED_SECONDS, TRIES = 5.0, 3
+"""How long a suspension may take to be seen, where the gang does not end before; then another gang is tried."""
 
+SOON_SECONDS = 10.0
+"""How long a gang to disturb is waited for, while there are jobs that have not finished."""
 UNANSWERED_SECONDS = 3.0
 """How long a report waits for a receiver."""
 SAME = {Cause.POD_LOST: (Cause.UNKNOWN, Cause.PREEMPTED)}
@@ -66,10 +70,10 @@ class PodFaults:
         self._user = user
         self._replicas = replicas
         self._chance = chance
-        self.answers: Counter[int] = Counter()
-        """Of the progress receiver, by status."""
+        self.done: Counter[str] = Counter()
+        """What really came to a gang, and what the progress receiver answered."""
         self._steps: Counter[str] = Counter()
-        self._done: defaultdict[tuple[str, int], list[Cause]] = defaultdict(list)
+        self._causes: defaultdict[tuple[str, int], list[Cause]] = defaultdict(list)
         """Job and attempt → the causes of all that was done to its pods."""
 
     async def crash_a_pod(self) -> None:
@@ -103,21 +107,26 @@ class PodFaults:
         assert stubbed is not None
         in_time = self._chance.random() < 0.5
         stubbed.save_seconds = GRACE_SECONDS * (0.9 if in_time else 2.0)
-        job, pods = await self.running_gang()
-        if not job or not pods:
-            return
+        for _ in range(TRIES):
+            gang = await self.running_gang()
+            if gang and await self._suspended_and_resumed(*gang, in_time=in_time):
+                self.done["gangs that saved to slow storage"] += 1
+                return
+
+    async def _suspended_and_resumed(self, job: Resource, pods: list[Resource], *, in_time: bool) -> bool:
+        """False: it had come to its end, or the operator was away."""
         name = job["metadata"]["name"]
         await self._user.edit(name, suspend=True)
-        if not await self._ended(name, job["status"]["attempt"]):
-            return
-        if in_time:
+        seen = await self._ended(name, job["status"]["attempt"])
+        if seen and in_time:
             await self.report(job, pods[0], self._chance.randint(2, 100))
         await self._user.edit(name, suspend=False)
+        return seen
 
     async def save_a_checkpoint(self, late_seconds: float) -> None:
         """Rank 0 tells the receiver; then what it said before arrives late, and once more when that was written."""
-        job, pods = await self.running_gang()
-        if job and pods:
+        if gang := await self.running_gang():
+            job, pods = gang
             await self.report(job, pods[0], self._chance.randint(2, 100))
             step = self._steps[job["metadata"]["name"]]
             for behind, pause in ((step - 1, late_seconds), (1, 0.0)):
@@ -137,7 +146,7 @@ class PodFaults:
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(0.2)
-        self.answers[code] += 1
+        self.done[f"reports answered {code}"] += 1
 
     def misjudged(self, jobs: list[Resource]) -> list[str]:
         """Attempts to which one thing alone was done, and that are said to have ended by another.
@@ -148,7 +157,7 @@ class PodFaults:
             f"{job['metadata']['name']}, attempt {one['number']}: {one['cause']} ({one['reason']}), not {done[0]}"
             for job in jobs
             for one in job["status"].get("attempts") or ()
-            if len(done := self._done.get((job["metadata"]["name"], one["number"]), ())) == 1
+            if len(done := self._causes.get((job["metadata"]["name"], one["number"]), ())) == 1
             and one.get("endedAt")
             and one["cause"] not in (done[0], *SAME.get(done[0], ()), Cause.SUCCEEDED, Cause.SUSPENDED)
         ]
@@ -169,36 +178,56 @@ class PodFaults:
 
     def _note(self, pod: Resource, cause: Cause) -> None:
         labels = pod["metadata"]["labels"]
-        self._done[labels[LABEL_JOB], int(labels[LABEL_ATTEMPT])].append(cause)
+        self.done[f"pods that ended by {cause}"] += 1
+        self._causes[labels[LABEL_JOB], int(labels[LABEL_ATTEMPT])].append(cause)
 
     async def running_pod(self) -> Resource | None:
-        items = (await self._user.api.list(PODS, NAMESPACE, label_selector=f"{LABEL_JOB},{LABEL_ATTEMPT}", limit=0))[
-            "items"
-        ]
-        running = [
-            pod
-            for pod in items
-            if pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
-        ]
-        return self._chance.choice(running) if running else None
+        """Of any gang; one that is about to run is waited for."""
+        return self._any(await self._soon(self._running_pods))
 
-    async def running_gang(self) -> tuple[Resource | None, list[Resource]]:
-        items = (await self._user.api.list(FINE_TUNE_JOBS, NAMESPACE, limit=0))["items"]
-        running = [one for one in items if (one.get("status") or {}).get("phase") == "Running"]
-        if not running:
-            return None, []
-        job = self._chance.choice(running)
-        return job, await self._user.pods(job["status"]["attempt"], job["metadata"]["name"])
+    async def running_gang(self) -> tuple[Resource, list[Resource]] | None:
+        """A job that runs, and its pods."""
+        return self._any(await self._soon(self._running_gangs))
+
+    async def _soon(self, look: Callable[[], Awaitable[list[T]]]) -> list[T]:
+        deadline = time.monotonic() + SOON_SECONDS
+        while not (found := await look()) and time.monotonic() < deadline and await self._unfinished():
+            await asyncio.sleep(0.1)
+        return found
+
+    def _any(self, found: list[T]) -> T | None:
+        return self._chance.choice(found) if found else None
+
+    async def _running_pods(self) -> list[Resource]:
+        selector = f"{LABEL_JOB},{LABEL_ATTEMPT}"
+        items = (await self._user.api.list(PODS, NAMESPACE, label_selector=selector, limit=0))["items"]
+        return [pod for pod in items if _runs(pod)]
+
+    async def _running_gangs(self) -> list[tuple[Resource, list[Resource]]]:
+        jobs = [one for one in await self._jobs() if (one.get("status") or {}).get("phase") == "Running"]
+        gangs = [(job, await self._user.pods(job["status"]["attempt"], job["metadata"]["name"])) for job in jobs]
+        return [(job, pods) for job, pods in gangs if pods and all(map(_runs, pods))]
+
+    async def _unfinished(self) -> bool:
+        return not all((one.get("status") or {}).get("completionTime") for one in await self._jobs())
+
+    async def _jobs(self) -> list[Resource]:
+        items: list[Resource] = (await self._user.api.list(FINE_TUNE_JOBS, NAMESPACE, limit=0))["items"]
+        return items
 
     async def _ended(self, name: str, attempt: int) -> bool:
-        """Whether the operator has ended the attempt in time."""
+        """Whether the operator has ended the attempt in time, for its suspension."""
         try:
             async with asyncio.timeout(ENDED_SECONDS):
                 while not any(
-                    one["number"] == attempt and one.get("endedAt")
+                    one["number"] == attempt and one["cause"] == Cause.SUSPENDED
                     for one in (await self._user.job(name))["status"]["attempts"]
                 ):
                     await asyncio.sleep(0.05)
         except TimeoutError:
             return False
         return True
+
+
+def _runs(pod: Resource) -> bool:
+    return pod["status"].get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")

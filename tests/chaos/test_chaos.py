@@ -96,7 +96,7 @@ async def test_nothing_forbidden_happens_whatever_goes_wrong(
         await until(all_finished, lambda: f"jobs do not come to an end\n{replicas.logs()}", moves)
         jobs = await disturbances.jobs()
         causes = Counter(one["cause"] for job in jobs for one in job["status"]["attempts"])
-        print(f"chaos: {dict(disturbances.done)}, the receiver answered {dict(disturbances.pods.answers)}")
+        print(f"chaos: {dict(disturbances.done)}, {dict(disturbances.pods.done)}")
         print(f"chaos: {ledger.seen['reports']} reports written, {len(jobs)} jobs left, attempts {dict(causes)}")
         for job in jobs:
             await user.api.delete(FINE_TUNE_JOBS, job["metadata"]["name"], NAMESPACE)
@@ -110,6 +110,7 @@ async def test_nothing_forbidden_happens_whatever_goes_wrong(
     assert ledger.violations == []
     assert {job["status"]["phase"] for job in jobs} <= {"Succeeded", "Failed"}
     assert disturbances.pods.misjudged(jobs) == []
+    assert disturbances.pods.done["gangs that saved to slow storage"]
     assert ledger.seen["finetunejobs"] > size.jobs * 4, "the ledger saw the writes"
     assert {plural for _, plural in RULES} - ledger.seen.keys() == {"leases"}, (
         "and every kind; one replica elects nobody"

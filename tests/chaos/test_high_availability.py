@@ -105,14 +105,20 @@ class Drama:
             return await process.wait(), time.monotonic()
 
 
-async def play(drama: Drama, chance: random.Random, rounds: int) -> None:
-    """Every kind of end once, in any order, and again until the rounds are over."""
-    ends: list[Callable[[], Awaitable[None]]] = []
-    for _ in range(rounds):
-        if not ends:
-            ends = [drama.crash, drama.leave, drama.freeze, drama.cut_off]
-            chance.shuffle(ends)
-        await ends.pop()()
+Ends = list[Callable[[], Awaitable[None]]]
+
+
+def every_end(drama: Drama, chance: random.Random, rounds: int) -> Ends:
+    """Every kind once, in any order, and again until the rounds are over."""
+    ends: Ends = []
+    while len(ends) < rounds:
+        ends += chance.sample([drama.crash, drama.leave, drama.freeze, drama.cut_off], 4)
+    return ends[:rounds]
+
+
+async def play(ends: Ends, chance: random.Random) -> None:
+    for end in ends:
+        await end()
         await asyncio.sleep(chance.uniform(0, 2))
 
 
@@ -147,7 +153,7 @@ async def test_one_replica_writes_at_a_time_and_no_job_notices(
     async with Replicas(cluster, tmp_path, size.lease_options) as replicas:
         drama = Drama(replicas, audit)
         await drama.leader()
-        playing = asyncio.create_task(play(drama, chance, size.rounds))
+        playing = asyncio.create_task(play(every_end(drama, chance, size.rounds), chance))
         await feed(user, size.jobs, playing, chance)
         await playing
         jobs = await until_all_finished(user, size.jobs, replicas.logs)
@@ -166,6 +172,33 @@ def print_report(drama: Drama, audit: WriterAudit) -> None:
         waited = f"{takeover.waited:.2f} s of them waiting for a processor"
         print(f"chaos: {takeover.what}: another leads after {takeover.seconds:.2f} s, {waited}")
     print(f"chaos: {len(audit.epochs)} epochs, {sum(e.writes for e in audit.epochs)} writes by their holders")
+
+
+async def test_the_lease_as_shipped_changes_hands_in_time(
+    cluster: Cluster, user: ClusterUser, chance: random.Random, tmp_path: Path
+) -> None:
+    """One clean exit and one crash, on any machine: in terms of the lease, less what was waited for a processor.
+
+    Where nobody gave the lease back, or looked at it in time, another would lead after one whole lease, or much later.
+    """
+    jobs = 4
+    audit = WriterAudit(cluster, f"system:serviceaccount:{REPLICAS}:")
+    async with Replicas(cluster, tmp_path, ()) as replicas:
+        drama = Drama(replicas, audit)
+        await drama.leader()
+        ends = asyncio.create_task(play([drama.leave, drama.crash], chance))
+        await feed(user, jobs, ends, chance)
+        await ends
+        finished = await until_all_finished(user, jobs, replicas.logs)
+        lease = audit.lease()["leaseDurationSeconds"]
+        print_report(drama, audit)
+    assert audit.violations == []
+    assert [epoch.number for epoch in audit.epochs] == [0, 1, 2]
+    assert sum(epoch.writes for epoch in audit.epochs) >= 6 * jobs, "the audit saw the writes"
+    assert {(job["status"]["phase"], job["status"]["attempt"]) for job in finished} == {("Succeeded", 1)}
+    left, crashed = (one.seconds - one.waited for one in drama.takeovers)
+    assert left < lease / 4, "it was given back"
+    assert crashed <= 1.25 * lease == CRASH_SECONDS, "a standby looks often"
 
 
 async def test_the_audit_finds_a_second_writer(cluster: Cluster, user: ClusterUser, tmp_path: Path) -> None:

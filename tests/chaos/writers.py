@@ -52,7 +52,7 @@ class WriterAudit:
             self._note_write(event)
 
     def _note_lease(self, event: AuditEvent) -> None:
-        spec = self._lease()
+        spec = self.lease()
         self.vacant = not spec.get("holderIdentity")
         number = int(spec.get("leaseTransitions") or 0)
         if not self.vacant and (not self.epochs or self.epochs[-1].number != number):
@@ -66,7 +66,8 @@ class WriterAudit:
         elif self.epochs:
             self.epochs[-1].writes += 1
 
-    def _lease(self) -> dict[str, Any]:
+    def lease(self) -> dict[str, Any]:
+        """Its spec now."""
         stored = self._cluster.store.collection(LEASE_KEY).get(NAMESPACE, LEASE)
         spec: dict[str, Any] = stored.body["spec"] if stored else {}
         return spec
