@@ -5,16 +5,18 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jsonschema
 import promql_parser
 import pytest
 import yaml
 
 from charts.conftest import CHART, ROOT, Render, values_file
+from charts.grafana_schema import dashboard_schema
 from finetune_operator.serving.builtin import PORT_NAME
 
 RULES = CHART / "files" / "rules.yaml"
@@ -107,6 +109,40 @@ def test_the_dashboard_is_current_and_its_panels_do_not_overlap() -> None:
     assert len(ids) == len(set(ids))
     cells = [cell for panel in panels() for cell in covered(panel["gridPos"])]
     assert len(cells) == len(set(cells))
+
+
+def without(title: str) -> Callable[[dict[str, Any]], None]:
+    return lambda dashboard: dashboard.pop(title)
+
+
+def panel(**fields: Any) -> Callable[[dict[str, Any]], None]:
+    """Changes the first panel, which shows one number."""
+    return lambda dashboard: dashboard["panels"][0].update(fields)
+
+
+def test_the_dashboard_is_what_grafanas_schema_says() -> None:
+    jsonschema.Draft202012Validator.check_schema(dashboard_schema())
+    jsonschema.Draft202012Validator(dashboard_schema()).validate(json.loads(DASHBOARD.read_text()))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        without("schemaVersion"),
+        without("templating"),
+        panel(type="singlestat"),
+        panel(colour="red"),
+        panel(gridPos={"h": 4, "w": "half", "x": 0, "y": 0}),
+        panel(options={"colorMode": "rainbow"}),
+        panel(fieldConfig={"defaults": {"custom": {"lineWidth": 2}}, "overrides": []}),
+        panel(targets=[{"expression": "up"}]),
+    ],
+)
+def test_a_dashboard_that_grafana_does_not_know_is_refused(harm: Callable[[dict[str, Any]], None]) -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    harm(dashboard)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(dashboard_schema()).validate(dashboard)
 
 
 def covered(place: dict[str, int]) -> Iterator[tuple[int, int]]:
