@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 # Container images like to set it; here it would make each of hundreds of processes compile its libraries again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test test-parallel test-chaos test-exhaustive chaos lint format bench crds manifests docs clean
+.PHONY: install demo test test-rooms test-e2e test-chaos test-exhaustive chaos lint format bench crds manifests docs clean
 
 install: $(VENV)/.installed
 
@@ -31,19 +31,22 @@ demo: install
 
 # Most tests wait for processes: three at a time keep two cores busy; the longest files come first, so that no core idles
 # at the end. What trains over several pods goes two at a time, and what measures leases has the machine for itself.
+# Each part keeps its failures, and how its process ended, apart from the others: .ci/run reads them.
 PARALLEL := --dist loadfile --no-loadscope-reorder
-test test-parallel test-chaos: export OMP_NUM_THREADS = 1
+PYTEST = $(BIN)/python -m pytest -o cache_dir=.pytest_cache/$@
+REMEMBER = || { code=$$?; mkdir -p .pytest_cache; echo $$code > .pytest_cache/$@.exit; exit $$code; }
+test test-rooms test-e2e test-chaos: export OMP_NUM_THREADS = 1
 test: install
-	$(MAKE) --no-print-directory --keep-going --jobs=1 test-parallel test-chaos
+	$(MAKE) --no-print-directory --keep-going --jobs=1 test-rooms test-e2e test-chaos
 
-test-parallel: install
-	status=0; \
-	$(BIN)/python -m pytest -n 3 $(PARALLEL) --ignore tests/e2e --ignore tests/chaos tests/trainer tests $(PYTEST_ARGS) || status=1; \
-	$(BIN)/python -m pytest -n 2 $(PARALLEL) tests/e2e/test_ray.py tests/e2e $(PYTEST_ARGS) || status=1; \
-	exit $$status
+test-rooms: install
+	$(PYTEST) -n 3 $(PARALLEL) --ignore tests/e2e --ignore tests/chaos tests/trainer tests $(PYTEST_ARGS) $(REMEMBER)
+
+test-e2e: install
+	$(PYTEST) -n 2 $(PARALLEL) tests/e2e/test_ray.py tests/e2e $(PYTEST_ARGS) $(REMEMBER)
 
 test-chaos: install
-	$(BIN)/python -m pytest tests/chaos $(PYTEST_ARGS)
+	$(PYTEST) tests/chaos $(PYTEST_ARGS)
 
 # Every pair of the matrices of which `make test` runs a part.
 test-exhaustive: export FINETUNE_EXHAUSTIVE_TESTS = 1
