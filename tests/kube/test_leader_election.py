@@ -219,6 +219,24 @@ async def test_deleted_lease_is_made_again(api: HttpKubeApi, server: FaultServer
     await leader.kill()
 
 
+async def test_lease_that_is_deleted_is_left_to_its_holder_for_as_long_as_it_would_have_lasted(
+    api: HttpKubeApi, server: FaultServer
+) -> None:
+    first = Leader(api, "one", duration=60)
+    await first.leads()
+    second = Leader(api, "two", duration=60)
+    await server.until_seen("GET", server.count("GET") + 2)
+    await first.kill()
+    await server.remove("leases", "lock")
+    posts = server.count("POST")
+    async with asyncio.timeout(20):
+        await server.until_seen("GET", server.count("GET") + 3)
+    assert (server.count("POST"), second.began.is_set()) == (posts, False)
+    second.elector._observed_at -= 60  # as if a minute had passed
+    await second.leads()
+    await second.kill()
+
+
 async def test_two_that_take_an_expired_lease_at_once_do_not_both_lead(api: HttpKubeApi, server: FaultServer) -> None:
     await server.put("leases", "lock", spec={"holderIdentity": "", "leaseDurationSeconds": 1})
     rivals = [Leader(api, f"r{number}", duration=30) for number in range(8)]

@@ -112,6 +112,30 @@ def test_token_bucket_refills_up_to_its_burst() -> None:
     assert [bucket.take(100.0) for _ in range(3)] == [True, True, False]
 
 
+async def test_a_glitch_that_hits_thousands_of_keys_is_over_in_half_a_minute() -> None:
+    queue: WorkQueue[int] = WorkQueue(limit=RateLimit(base=0.001))
+    for key in range(10_000):
+        queue.add_rate_limited(key)
+    waits = sorted(queue.due_in(key) for key in range(10_000))
+    assert waits[-1] <= RateLimit.longest_turn
+    in_one_second = Counter(int(wait) for wait in waits)
+    assert max(in_one_second.values()) < 3 * 10_000 / RateLimit.longest_turn, "they do not come back all at once"
+
+
+async def test_times_that_are_taken_back_leave_nothing_behind() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add_after("soon", 0.01)
+    for _ in range(2_000):
+        queue.drop_delayed("busy")  # as each reconcile of a job with a deadline in days does
+        queue.add_after("busy", 86400)
+        queue.add_after("busy", 86000)
+    assert queue.delayed == 2
+    assert len(queue._delayed) < 100
+    async with asyncio.timeout(5):
+        assert await queue.get() == "soon"
+    assert queue.due_in("busy") > 85_000
+
+
 async def test_shut_down_ends_waiting_workers_and_takes_nothing_in() -> None:
     queue: WorkQueue[str] = WorkQueue()
     workers = [asyncio.create_task(queue.get()) for _ in range(3)]

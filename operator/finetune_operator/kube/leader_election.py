@@ -162,6 +162,8 @@ class LeaseElector:
         except ApiError as error:
             if not error.not_found:
                 raise
+            if self._held_by_another():
+                return False  # deleted by hand: its holder believes in it until its next renewal, and makes it again
             self._observe(await self._api.create(LEASES, self._claim(None)))
             return True
         if self._held_by_another():

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import math
 import random
 import time
 from collections import deque
@@ -34,12 +35,22 @@ class RateLimit:
     cap: float = 300.0
     per_second: float = 10.0
     burst: int = 100
+    longest_turn: float = 30.0
+    """Nobody waits longer for the others than this: one glitch that hits thousands of keys is over in as long."""
+
+
+STALE_ENTRIES = 64
+"""Times that were taken back may stay in the heap: so many, and as many again as there are keys in it."""
 
 
 class TokenBucket:
-    """`reserve(now)` takes a token, on credit if need be, and says how long to wait for it."""
+    """`reserve(now)` takes a token, on credit if need be, and says how long to wait for it.
 
-    def __init__(self, per_second: float, burst: int) -> None:
+    Once the credit reaches `longest` seconds no more is given: who comes then waits a random part of that time.
+    """
+
+    def __init__(self, per_second: float, burst: int, longest: float = math.inf) -> None:
+        self._longest = longest
         self._per_second = per_second
         self._burst = float(burst)
         self._tokens = float(burst)
@@ -47,8 +58,11 @@ class TokenBucket:
 
     def reserve(self, now: float) -> float:
         self._refill(now)
+        wait = max(0.0, (1 - self._tokens) / self._per_second)
+        if wait > self._longest:
+            return random.uniform(0.0, self._longest)
         self._tokens -= 1
-        return max(0.0, -self._tokens / self._per_second)
+        return wait
 
     def take(self, now: float) -> bool:
         """Takes a token if there is one."""
@@ -82,7 +96,7 @@ class WorkQueue(Generic[K]):
         self._sequence = 0
         self._timer: asyncio.TimerHandle | None = None
         self._failures: dict[K, int] = {}
-        self._bucket = TokenBucket(self._limit.per_second, self._limit.burst)
+        self._bucket = TokenBucket(self._limit.per_second, self._limit.burst, self._limit.longest_turn)
         self._shut_down = False
         self._measure(name)
 
@@ -135,12 +149,19 @@ class WorkQueue(Generic[K]):
         self._due[key] = due
         self._sequence += 1
         heapq.heappush(self._delayed, (due, self._sequence, key))
+        self._drop_stale()
         if self._timer is None or self._delayed[0][2] == key:
             self._schedule()
 
     def drop_delayed(self, key: K) -> None:
         """Takes back `add_after`: what the key waited for is being done now."""
         self._due.pop(key, None)
+
+    def _drop_stale(self) -> None:
+        """A key that is reconciled often and due in days must not leave an entry each time."""
+        if len(self._delayed) > 2 * len(self._due) + STALE_ENTRIES:
+            self._delayed = [(due, number, key) for number, (key, due) in enumerate(self._due.items())]
+            heapq.heapify(self._delayed)
 
     def add_rate_limited(self, key: K) -> None:
         """Adds the key after a delay that grows with its failures since the last `forget`."""
