@@ -16,17 +16,21 @@ MAX_TERMINATION_BYTES = 4096
 MetricName = Annotated[str, Field(max_length=64)]
 
 
-class ReportedCheckpoint(Schema):
+class Report(Schema):
+    """A part of what a pod tells. An operator that is older than the trainer passes over what it does not know."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class ReportedCheckpoint(Report):
     """A checkpoint whose files were verified after writing."""
 
     step: int = Field(ge=0)
     uri: str = Field(max_length=1024)
 
 
-class ReportedData(Schema):
+class ReportedData(Report):
     """What became of the data, in numbers."""
-
-    model_config = ConfigDict(extra="ignore")
 
     train: int = Field(0, ge=0)
     validation: int = Field(0, ge=0)
@@ -39,7 +43,7 @@ class ReportedData(Schema):
     redacted: int = Field(0, ge=0)
 
 
-class ReportedStraggler(Schema):
+class ReportedStraggler(Report):
     """A rank that holds the others up."""
 
     rank: int = Field(ge=0)
@@ -47,10 +51,8 @@ class ReportedStraggler(Schema):
     """Its own time for a step, as a multiple of the others'."""
 
 
-class ReportedPreflight(Schema):
+class ReportedPreflight(Report):
     """What pod 0 found of model, data and memory before it loaded PyTorch; the condition Preflight says the same."""
-
-    model_config = ConfigDict(extra="ignore")
 
     status: Literal["True", "False", "Unknown"]
     reason: str = Field(pattern="^[A-Z][A-Za-z]*$", max_length=64)
@@ -58,10 +60,8 @@ class ReportedPreflight(Schema):
     message: str = Field("", max_length=1024)
 
 
-class ProgressReport(Schema):
+class ProgressReport(Report):
     """Posted by rank 0 to `FINETUNE_PROGRESS_URL` with its projected token."""
-
-    model_config = ConfigDict(extra="ignore")
 
     attempt: int = Field(ge=1)
     stage: Literal["Preparing", "Training", "Evaluating", "Exporting"] = "Training"
@@ -80,7 +80,7 @@ class ProgressReport(Schema):
     best_metric: dict[MetricName, float] | None = Field(None, max_length=8)
 
 
-class StepResult(Schema):
+class StepResult(Report):
     """What a step of postprocess made; its URI follows from the name."""
 
     name: str = Field(max_length=20)
@@ -89,7 +89,7 @@ class StepResult(Schema):
     metrics: dict[str, float] = Field(default_factory=dict, max_length=64)
 
 
-class TrainingResult(Schema):
+class TrainingResult(Report):
     """What a finished run made."""
 
     artifact_uri: str = Field(max_length=1024)
@@ -107,10 +107,8 @@ class TrainingResult(Schema):
     """What each step after the training made, in order."""
 
 
-class RankStack(Schema):
+class RankStack(Report):
     """What a rank that made no progress was at."""
-
-    model_config = ConfigDict(extra="ignore")
 
     rank: int = Field(ge=0)
     """Global rank of the process."""
@@ -120,10 +118,8 @@ class RankStack(Schema):
     """Its main thread, most recent call first."""
 
 
-class TerminationMessage(Schema):
+class TerminationMessage(Report):
     """The last word of a process: one JSON line, at most 4 KiB, in the container's termination message."""
-
-    model_config = ConfigDict(extra="ignore")
 
     outcome: Literal["Succeeded", "ConfigurationError", "DataError", "OutOfMemory", "Preempted", "Hang", "Crash"]
     message: str = ""

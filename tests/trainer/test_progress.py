@@ -51,8 +51,10 @@ def inbox() -> Iterator[Inbox]:
                 received.arrived.notify_all()
                 status = received.status
             self.send_response(status)
-            self.send_header("Content-Length", "0")
+            words = b"" if status == 204 else b"not now"
+            self.send_header("Content-Length", str(len(words)))
             self.end_headers()
+            self.wfile.write(words)
             self.close_connection, received.hang_up = self.close_connection or received.hang_up, False
 
         def log_message(self, *arguments: object) -> None:
@@ -177,7 +179,7 @@ def test_a_refusal_is_logged_and_tried_again(inbox: Inbox, caplog: pytest.LogCap
     reporter.close()
 
     assert inbox.bodies[-1]["step"] == 2
-    assert "progress report not delivered (1 in a row): HTTP status 503" in caplog.text
+    assert "progress report not delivered (1 in a row): HTTP status 503: not now" in caplog.text
     assert "progress reports arrive again" in caplog.text
 
 

@@ -25,6 +25,8 @@ INTERVAL_SECONDS = 1.0
 TIMEOUT_SECONDS = 5.0
 FLUSH_SECONDS = 5.0
 BACKOFF_LIMIT_SECONDS = 30.0
+LONGEST_WORDS = 300
+"""Of the receiver's, in the log."""
 
 
 @dataclass
@@ -53,8 +55,8 @@ class Receiver:
         """Name and port of the receiver."""
         return urlsplit(self.url).netloc.rpartition("@")[2]
 
-    def post(self, body: bytes, timeout: float) -> int:
-        """Send one report and return the HTTP status.
+    def post(self, body: bytes, timeout: float) -> tuple[int, str]:
+        """Send one report and return the HTTP status and the receiver's words.
 
         The token is read anew each time: the kubelet rotates it.
 
@@ -71,15 +73,15 @@ class Receiver:
                 log.debug("%s has closed an idle connection", self.host)
         return self._exchange(body, headers, timeout)
 
-    def _exchange(self, body: bytes, headers: Mapping[str, str], timeout: float) -> int:
+    def _exchange(self, body: bytes, headers: Mapping[str, str], timeout: float) -> tuple[int, str]:
         connection, self._open = self._open or self._connection(timeout), None
         kept = False
         try:
             connection.request("POST", urlsplit(self.url).path or "/", body, dict(headers))
             response = connection.getresponse()
-            response.read(4096)
+            words = response.read(4096).decode(errors="replace")
             kept = response.isclosed() and not response.will_close
-            return response.status
+            return response.status, words
         finally:
             if kept:
                 self._open = connection
@@ -177,7 +179,7 @@ class Reporter:
             log.warning("a progress report of %d bytes was dropped: the limit is %d", len(body), MAX_REPORT_BYTES)
             return
         try:
-            status = self._receiver.post(body, self._timeout)
+            status, words = self._receiver.post(body, self._timeout)
         except ssl.SSLCertVerificationError as error:  # before anything was sent, the token among it
             self._failed(f"{self._receiver.host} shows a certificate that is not trusted: {error.verify_message}")
             return
@@ -185,7 +187,7 @@ class Reporter:
             self._failed(f"{type(error).__name__}: {error}")
             return
         if status >= 400:
-            self._failed(f"HTTP status {status}")
+            self._failed(f"HTTP status {status}: {words[:LONGEST_WORDS]}")
             return
         if self._failures:
             log.info("progress reports arrive again after %d failures", self._failures)
