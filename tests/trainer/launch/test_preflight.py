@@ -78,6 +78,16 @@ def test_a_column_that_no_row_of_the_sample_has_is_told_with_those_that_there_ar
     assert "'body'; they have label, text" in str(caught.value)
 
 
+def test_of_several_files_of_annotations_the_named_one_is_read(tmp_path: Path, model: Path) -> None:
+    dataset = {}
+    for part in ("train", "validation"):
+        content = {"images": [{"id": 1, "file_name": "1.png"}], "annotations": [], "categories": []}
+        (tmp_path / f"{part}.json").write_text(json.dumps(content))
+        dataset[part] = {"source": f"file://{tmp_path}", "format": "Coco", "annotations": f"{part}.json"}
+    told = preflight(job(tmp_path, model, tmp_path, task="ObjectDetection", method={"full": {}}, dataset=dataset))
+    assert told.message.endswith("dataset.validation is there, its first 1 rows can be read")
+
+
 @pytest.mark.parametrize("field", ["stratifyBy", "groupBy"])
 def test_so_is_one_to_split_by(tmp_path: Path, model: Path, train: Path, field: str) -> None:
     with pytest.raises(DataError, match=rf"dataset.split.{field}: none of the first 2 rows .* 'customer'; they have"):

@@ -23,7 +23,7 @@ from finetune_trainer.data.examples import BadFileError, EmptyTextError, Example
 from finetune_trainer.data.fingerprint import fingerprint, with_contents
 from finetune_trainer.data.group_split import without_held_out_groups
 from finetune_trainer.data.parts import PARTS, Parts
-from finetune_trainer.data.reading import Row, read_rows
+from finetune_trainer.data.reading import Row, read_rows, rows_of
 from finetune_trainer.data.report import part_report
 from finetune_trainer.data.split import split_examples
 from finetune_trainer.data.spool import Spool
@@ -108,11 +108,7 @@ def prepare(
 def _fetched(fetch: Fetch, file: DataFile, part: str) -> Path:
     with of_field(f"dataset.{part}.source"):
         folder = fetch(file.source)
-    if file.annotations is None:
-        return folder
-    if not (folder / file.annotations).is_file():
-        raise DataError(f"dataset.{part}.annotations: {file.annotations} is not in {file.source}; correct it")
-    return folder / file.annotations
+    return rows_of(file, folder, part)
 
 
 def _file(dataset: Dataset, part: str) -> DataFile | None:

@@ -10,7 +10,7 @@ import orjson
 import pyarrow
 import pyarrow.parquet
 
-from finetune_api.dataset import DataFormat
+from finetune_api.dataset import DataFile, DataFormat
 from finetune_trainer.data.class_folders import media_files, read_class_folders
 from finetune_trainer.data.coco import annotation_file, annotation_files, has_annotations, read_coco
 from finetune_trainer.data.json_array import read_json
@@ -29,6 +29,15 @@ STARTS = 4096
 """Bytes within which a JSON file begins."""
 LONGEST_CSV_FIELD = 1 << 30
 """Python's own limit of 128 KiB is shorter than a long document."""
+
+
+def rows_of(file: DataFile, folder: Path, field: str) -> Path:
+    """What `read_rows` is to read of a source that lies in `folder`."""
+    if file.annotations is None:
+        return folder
+    if not (folder / file.annotations).is_file():
+        raise DataError(f"dataset.{field}.annotations: {file.annotations} is not in {file.source}; correct it")
+    return folder / file.annotations
 
 
 def read_rows(path: Path, data_format: DataFormat, field: str) -> Iterator[Row]:

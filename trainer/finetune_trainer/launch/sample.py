@@ -14,7 +14,7 @@ from finetune_storage import Storage
 from finetune_storage.errors import UnavailableError
 from finetune_storage.local import LocalStorage
 from finetune_storage.location import Entry
-from finetune_trainer.data.reading import ENDINGS, READERS, format_of, read_rows
+from finetune_trainer.data.reading import ENDINGS, READERS, format_of, read_rows, rows_of
 from finetune_trainer.errors import DataError
 
 SAMPLE_ROWS = 20
@@ -41,7 +41,8 @@ def sample(name: str, part: DataFile, storage: Storage, files: Sequence[Entry]) 
     Raises DataError for rows that cannot be read, UnavailableError when the place stops answering.
     """
     if isinstance(storage, LocalStorage):
-        return Sample.of([row.values for row in islice(read_rows(storage.path(), part.format, name), SAMPLE_ROWS)])
+        rows = read_rows(rows_of(part, storage.path(), name), part.format, name)
+        return Sample.of([row.values for row in islice(rows, SAMPLE_ROWS)])
     chosen = _first_file(name, part, files)
     if chosen is None:
         return None
