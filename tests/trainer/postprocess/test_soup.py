@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PromptTuningConfig
 from safetensors.torch import load_file, save_file
 
 from finetune_api.trainer_config import TrainerConfig
@@ -137,6 +138,16 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(
 ) -> None:
     with pytest.raises(ConfigurationError, match=rf"postprocess\[0\].average.models\[0\]: .*{expected}"):
         opened(averaging(tmp_path, wild_bert, tickets, changed(sibling, tmp_path / "other", **description)), wild_bert)
+
+
+def test_an_adapter_that_changes_no_weight_is_refused(
+    wild_bert: Path, tickets: Path, adapter: Path, tmp_path: Path
+) -> None:
+    prompt = changed(adapter, tmp_path / "prompt")
+    PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4).save_pretrained(prompt)
+    seal(prompt)
+    with pytest.raises(ConfigurationError, match=r"models\[0\]: .* before texts, which is no part of a weight; remove"):
+        opened(averaging(tmp_path, wild_bert, tickets, prompt, method=LORA), wild_bert)
 
 
 def opened(wanted: TrainerConfig, base: Path) -> None:

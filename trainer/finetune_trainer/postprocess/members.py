@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftConfig
 from transformers import AutoConfig
 
 from finetune_api.artifact import ArtifactDescription
@@ -77,6 +78,8 @@ def _difference(member: Member, config: TrainerConfig, labels: list[str]) -> str
             f"is an adapter of {base.source}{_at(base.revision)}, and this job trains {own.source}{_at(own.revision)}; "
             "set model to that base, or name versions of this one"
         )
+    if about.format == "Adapter" and PeftConfig.from_pretrained(str(member.folder)).is_prompt_learning:
+        return "has learnt what is put before texts, which is no part of a weight; remove it"
     return None
 
 
