@@ -1,5 +1,6 @@
 """Every manifest under examples/ is one that the operator would accept."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -39,6 +40,19 @@ def test_an_example_is_valid(path: Path) -> None:
     assert ours, f"{path} holds nothing of {API_VERSION}"
     for document in ours:
         MODELS[document["kind"]].model_validate(document)
+
+
+def test_examples_can_be_applied_to_one_namespace() -> None:
+    """No two are one job, and a model keeps what it answers with."""
+    jobs = [FineTuneJob.model_validate(documents(path)[0]) for path in EXAMPLES.rglob("*.yaml")]
+    assert not [name for name, count in Counter(job.metadata.name for job in jobs).items() if count > 1]
+    answers_of: dict[str, set[str]] = {}
+    for job in jobs:
+        if job.spec.publish:
+            writes = job.spec.task in ("PreferenceOptimization", "ReinforcementLearning")
+            task = "TextGeneration" if writes else job.spec.task
+            answers_of.setdefault(job.spec.publish.model_name, set()).add(task)
+    assert not {model: tasks for model, tasks in answers_of.items() if len(tasks) > 1}
 
 
 def test_the_quickstart_reads_the_columns_of_its_data() -> None:
