@@ -127,7 +127,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         run.reporter.update(stage="Exporting")
         trained = whole_model(strategy, adaptation, make, run.rank)
         remove_value_head(trained.model)
-        exporter = Exporter(config, task, processor, base.folder, max_length, run.scratch / "artifact")
+        exporter = Exporter(config, task, processor, base.folder, max_length, run.scratch / "artifact", base.frozen)
         reports = ReportContext(config, data.report, loop.history.wire(), package_versions())
         made = exporter.export(trained, data, evaluation, loop.baseline, reports) if run.rank == 0 else ""
         digest = ranks.broadcast(made)

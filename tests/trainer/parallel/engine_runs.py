@@ -80,3 +80,13 @@ def every_method(ranks: Ranks, root: Path, model: Path, data: Path, methods: dic
         except ValidationError as error:
             found[name, engine] = str(error)
     return found
+
+
+def beside_bfloat16(ranks: Ranks, root: Path, model: Path, data: Path, engines: list[str]) -> Any:
+    """Losses and metrics of LoRA in BFloat16 by engine."""
+    found = {}
+    for engine in engines:
+        folder = root / f"bfloat16-{engine}"
+        settings = {"method": {"lora": {"rank": 4}}, "precision": "BFloat16", "maxSteps": 3, "earlyStopping": None}
+        found[engine] = run(job_of(folder, model, data, engine, **settings), folder, ranks)
+    return found

@@ -11,7 +11,7 @@ from finetune_api.method_support import SUPPORT, Feature
 from finetune_trainer.ranks import Ranks
 from trainer.gangs import gang
 from trainer.methods.method_runs import CASES
-from trainer.parallel.engine_runs import every_method, job_of, run, settings_of
+from trainer.parallel.engine_runs import ENGINES, beside_bfloat16, every_method, job_of, run, settings_of
 from trainer.parallel.pissa_runs import resumed
 
 pytestmark = pytest.mark.timeout(1200)  # one fixture runs every method
@@ -55,3 +55,13 @@ def test_pissa_goes_on_in_shards_from_what_another_machine_began_with() -> None:
     for engine in ("fsdp", "zero-3"):
         assert [np.array(found) for found in first[engine]] == [expected, expected], engine
         assert np.array(second[engine][0]) == expected, engine
+
+
+def test_frozen_weights_in_bfloat16_go_with_every_engine(tiny_llama: Path, questions: Path, tmp_path: Path) -> None:
+    """Trained ones beside them are float32; FSDP2 passes bfloat16 from layer to layer, the others float32."""
+    found = gang(beside_bfloat16, tmp_path, tiny_llama, questions, list(ENGINES))[0]
+    losses, metrics = found["ddp"]
+    assert len(losses) == 3
+    for engine in ENGINES:
+        assert found[engine][0] == pytest.approx(losses, rel=5e-3), engine
+        assert found[engine][1] == pytest.approx(metrics, rel=2e-2), engine

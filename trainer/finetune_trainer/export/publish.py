@@ -15,6 +15,7 @@ from finetune_trainer.export.artifact import package_versions, seal, write_artif
 from finetune_trainer.export.verification import verify_export
 from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.metrics.scores import Evaluation
+from finetune_trainer.models.frozen_precision import FrozenPrecision
 from finetune_trainer.models.quantization import quantization_in
 from finetune_trainer.models.suitability import longest_input
 from finetune_trainer.report.files import ReportContext, write_reports
@@ -45,6 +46,7 @@ class Exporter:
     base: Path
     max_length: int
     scratch: Path
+    frozen: FrozenPrecision
 
     def export(
         self,
@@ -112,6 +114,7 @@ class Exporter:
             model,
             self.task,
             batch,
+            self.frozen,
             self.config.model.trust_remote_code,
         )
         log.info("the exported model answers as the trained one (greatest difference %.1e)", difference)

@@ -1,15 +1,17 @@
 """Reads an artifact back and compares its answers with the trained model's, before anybody can use it."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel, PeftType
 from torch import Tensor
 
 from finetune_serving.multi_task_model import HEADS
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import TrainerError
+from finetune_trainer.models.frozen_precision import FrozenPrecision, widened
 from finetune_trainer.models.quantization import keep_format, loading_options, quantization_in
 from finetune_trainer.tasks.task import Task
 
@@ -22,16 +24,22 @@ class ExportError(TrainerError):
 
 
 def verify_export(
-    folder: Path, base: Path | None, model: Any, task: Task, batch: Batch, trust_remote_code: bool = False
+    folder: Path,
+    base: Path | None,
+    model: Any,
+    task: Task,
+    batch: Batch,
+    frozen: FrozenPrecision,
+    trust_remote_code: bool = False,
 ) -> float:
-    """Loads `folder` (on `base`, for an adapter) and returns the greatest difference of its logits.
+    """Loads `folder` (on `base`, for an adapter) and returns the greatest difference of its logits, in float32.
 
     Raises:
         ExportError: It answers otherwise than `model`.
     """
     device = next(model.parameters()).device
     expected = _answers(task, model, batch.to(device))
-    again = reload(folder, base, task, model, trust_remote_code).to(device)
+    again = reload(folder, base, task, model, frozen, trust_remote_code).to(device)
     difference = float((_answers(task, again, batch.to(device)) - expected).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
         raise ExportError(
@@ -41,8 +49,10 @@ def verify_export(
     return difference
 
 
-def reload(folder: Path, base: Path | None, task: Task, model: Any, trust_remote_code: bool) -> Any:
-    """The model as a server loads it: from the files alone."""
+def reload(
+    folder: Path, base: Path | None, task: Task, model: Any, frozen: FrozenPrecision, trust_remote_code: bool
+) -> Any:
+    """The model from the files alone, as a server loads it; its base is rounded as that of the trained one is."""
     options: dict[str, Any] = {
         "dtype": torch.float32,
         "local_files_only": True,
@@ -54,8 +64,13 @@ def reload(folder: Path, base: Path | None, task: Task, model: Any, trust_remote
         options["heads"] = heads
     elif task.heads:
         options["num_labels"] = model.config.num_labels
-    options |= loading_options(quantization_in(model), next(model.parameters()).device)
-    loaded = keep_format(task.model_class.from_pretrained(str(base), ignore_mismatched_sizes=True, **options))
+    quantized = loading_options(quantization_in(model), next(model.parameters()).device)
+    with nullcontext() if quantized else frozen.reading():
+        loaded = task.model_class.from_pretrained(str(base), ignore_mismatched_sizes=True, **options, **quantized)
+    loaded = keep_format(frozen.settle(loaded))
+    if PeftConfig.from_pretrained(str(folder)).peft_type == PeftType.ADALORA:
+        # PEFT makes its matrices anew while it reads them, in the type of the base.
+        loaded = loaded.float()
     # Decoders have no padding token of their own, and classify at the last token before it.
     loaded.config.pad_token_id = getattr(model.config, "pad_token_id", None)
     return PeftModel.from_pretrained(loaded, str(folder))
@@ -64,7 +79,7 @@ def reload(folder: Path, base: Path | None, task: Task, model: Any, trust_remote
 def _answers(task: Task, model: Any, batch: Batch) -> Tensor:
     training = model.training
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), widened(model):
         outputs = task.outputs(model, batch)
     model.train(training)
     return outputs

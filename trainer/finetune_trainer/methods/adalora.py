@@ -48,7 +48,11 @@ def with_adalora(loaded: LoadedModel, adalora: AdaLora, total_steps: int) -> Ada
         task_type=loaded.peft_type,
         fan_in_fan_out=stores_transposed(loaded.model, names),
     )
-    return AdaLoraAdaptation(adapted(loaded, config, "adalora"))
+    model = adapted(loaded, config, "adalora")
+    for name, parameter in model.named_parameters():
+        if ".ranknum." in name:  # beside a base in bfloat16 PEFT makes a count into a weight, which is never saved
+            parameter.requires_grad_(False)
+    return AdaLoraAdaptation(model)
 
 
 def _steps(value: float, total_steps: int) -> int:

@@ -10,15 +10,15 @@ from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.methods.peft_model import adapted, new_modules
 from finetune_trainer.methods.pissa import PissaAdaptation
 from finetune_trainer.methods.target_modules import ADAPTED, LINEAR, stores_transposed, target_modules
+from finetune_trainer.models.frozen_precision import FUSED_EXPERTS
 from finetune_trainer.models.load import LoadedModel
 
 RSLORA_ALPHA = 16.0
 """As LoRA's default at its default rank; rsLoRA keeps alpha as the rank grows."""
 
 
-FUSED_EXPERTS = ("experts.gate_up_proj", "experts.down_proj")
 PARTS_OF_EXPERTS = ("gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
-"""What they were before transformers 5 fused them; PEFT knows them by these names still."""
+"""What experts were before transformers 5 fused them; PEFT knows them by these names still."""
 
 
 def with_lora(loaded: LoadedModel, lora: Lora) -> Adaptation:

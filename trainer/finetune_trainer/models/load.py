@@ -1,7 +1,8 @@
-"""A model from its folder, in float32, with the head that the task needs."""
+"""A model from its folder, with the head that the task needs."""
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from peft import TaskType
 from transformers import AutoConfig
 
 from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.models.frozen_precision import IN_FLOAT32, FrozenPrecision
 from finetune_trainer.models.suitability import check_suitable
 from finetune_trainer.tasks.task import Task
 
@@ -58,26 +60,28 @@ def load_model(
     processor: Any,
     trust_remote_code: bool = False,
     options: Mapping[str, Any] | None = None,
+    frozen: FrozenPrecision = IN_FLOAT32,
 ) -> LoadedModel:
     """Float32 whatever the files hold: weights that are trained in bfloat16 lose most small updates.
 
-    `options` are further arguments of `from_pretrained`, such as how to quantize.
+    `options` are further arguments of `from_pretrained`, such as how to quantize; `frozen` holds what is not trained.
 
     Raises:
         ConfigurationError: The files are damaged, or hold weights of another model.
     """
     task.configure(config, processor, labels)
     try:
-        model, info = task.model_class.from_pretrained(
-            str(folder),
-            config=config,
-            dtype=torch.float32,
-            trust_remote_code=trust_remote_code,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=bool(task.heads),
-            **(options or {}),
-        )
+        with frozen.reading() if not options else nullcontext():
+            model, info = task.model_class.from_pretrained(
+                str(folder),
+                config=config,
+                dtype=torch.float32,
+                trust_remote_code=trust_remote_code,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=bool(task.heads),
+                **(options or {}),
+            )
     except Exception as error:
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             raise
@@ -86,16 +90,22 @@ def load_model(
     new = new_modules(missing, task.heads)
     if task.heads and pools_otherwise(folder) and any(name.endswith(".pooler") for name, _ in model.named_modules()):
         new = sorted({*new, "pooler"})
-    return LoadedModel(model, new, task.peft_type)
+    return LoadedModel(frozen.settle(model), new, task.peft_type)
 
 
 def made_model(
-    config: Any, task: Task, labels: list[str], processor: Any, trust_remote_code: bool, new: list[str]
+    config: Any,
+    task: Task,
+    labels: list[str],
+    processor: Any,
+    trust_remote_code: bool,
+    new: list[str],
+    frozen: FrozenPrecision,
 ) -> LoadedModel:
     """The model that `load_model` gives, made of its configuration alone; `new` are the modules that it found new."""
     task.configure(config, processor, labels)
     model = task.model_class.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
-    return LoadedModel(model.eval(), new, task.peft_type)
+    return LoadedModel(frozen.settle(model.eval()), new, task.peft_type)
 
 
 def new_modules(missing: list[str], heads: tuple[str, ...]) -> list[str]:

@@ -10,7 +10,8 @@ from finetune_api.objectives import dropout_refusal
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.dropout import keep_every_layer, set_dropout, switch_dropout
-from finetune_trainer.models.load import LoadedModel, load_config, load_model, made_model
+from finetune_trainer.models.frozen_precision import FrozenPrecision, frozen_precision
+from finetune_trainer.models.load import UNUSED_FROM_PRETRAINING, LoadedModel, load_config, load_model, made_model
 from finetune_trainer.models.quantization import check_quantizable, loading_options, quantization_of
 from finetune_trainer.models.suitability import check_method, longest_input
 from finetune_trainer.tasks.task import Task
@@ -29,15 +30,17 @@ class Pretrained:
     trust_remote_code: bool
     options: dict[str, Any]
     """Further arguments of `from_pretrained`."""
+    frozen: FrozenPrecision
 
     def load(self, labels: list[str]) -> LoadedModel:
         """The whole model."""
         given = (self.folder, self.config, self.task, labels, self.processor, self.trust_remote_code)
-        return load_model(*given, self.options)
+        return load_model(*given, self.options, self.frozen)
 
     def made(self, labels: list[str], new: list[str]) -> LoadedModel:
         """The same without the weights of the files; `new` are the modules that `load` found new."""
-        return made_model(self.config, self.task, labels, self.processor, self.trust_remote_code, new)
+        given = (self.config, self.task, labels, self.processor, self.trust_remote_code)
+        return made_model(*given, new, self.frozen)
 
 
 def open_pretrained(folder: Path, config: TrainerConfig, task: Task, device: torch.device) -> Pretrained:
@@ -55,7 +58,8 @@ def open_pretrained(folder: Path, config: TrainerConfig, task: Task, device: tor
     processor = task.load_processor(folder, trust)
     max_length = _max_length(config, longest_input(model_config, processor))
     options = loading_options(quantization, device)
-    return Pretrained(folder, model_config, task, processor, max_length, trust, options)
+    frozen = frozen_precision(config.method, config.training.precision, (*task.heads, *UNUSED_FROM_PRETRAINING))
+    return Pretrained(folder, model_config, task, processor, max_length, trust, options, frozen)
 
 
 def _max_length(config: TrainerConfig, positions: int | None) -> int:
