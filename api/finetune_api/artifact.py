@@ -59,6 +59,10 @@ class ArtifactDescription(Schema):
     positions: int | None = Field(
         None, ge=1, description="Longest text in tokens that the model has positions for; None: any length."
     )
+    windows: bool = Field(
+        False,
+        description="Longer texts are read in overlapping windows of max_length tokens, as they were in training.",
+    )
     versions: dict[str, str] = Field(default_factory=dict)
 
     @property

@@ -1,5 +1,6 @@
 """The data of a job: where it is, how it is split, which columns matter."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -27,6 +28,18 @@ COLUMNS_READ = {
     "ReinforcementLearning": {"prompt"},
 }
 """Fields of `columns` that each task looks at; those of MultiTask are its subtasks'."""
+IN_WINDOWS = ("TokenClassification", "QuestionAnswering", "MultiTask")
+"""Tasks of which a model reads a long text in overlapping windows, where overLength is Split."""
+WITHOUT_LABEL = "a piece need not have the class of the whole"
+WITHOUT_PROMPT = "a piece of a completion does not answer its prompt"
+UNSPLITTABLE = {
+    "TextClassification": WITHOUT_LABEL,
+    "AudioClassification": WITHOUT_LABEL,
+    "Seq2Seq": "no part of the text to write belongs to a piece of the one to read",
+    "RewardModeling": WITHOUT_PROMPT,
+    "PreferenceOptimization": WITHOUT_PROMPT,
+    "ReinforcementLearning": WITHOUT_PROMPT,
+}
 DEFAULT_LENGTHS = {"AudioClassification": 30_000}
 """Of `maxLength`, where it is not 512."""
 DataFormat = Literal["Auto", "Jsonl", "Json", "Csv", "Parquet", "ClassFolders", "Coco"]
@@ -279,9 +292,11 @@ class Dataset(DataParts):
         le=1048576,
         description="Longest example: in tokens, or in milliseconds of a recording. Default: 512 tokens, 30000 ms.",
     )
-    over_length: Literal["Error", "Drop", "Truncate"] = Field(
+    over_length: Literal["Error", "Drop", "Truncate", "Split"] = Field(
         "Error",
-        description="What to do with an example longer than maxLength. Whatever happens is counted and reported.",
+        description="What to do with an example longer than maxLength. Whatever happens is counted and reported. Split "
+        "makes pieces of plain texts (TextGeneration), and overlapping windows, also in the server, of texts to tag or "
+        "to find answers in. Held-out examples are never dropped: what is cut off counts as wrong.",
     )
     subtasks: list[Subtask] | None = Field(
         None,
@@ -329,9 +344,22 @@ class Dataset(DataParts):
         problems += [f"dataset.columns.{name}: {task} reads no such column; remove it" for name in unread]
         if task in WITHOUT_LENGTH and (self.max_length is not None or self.over_length != "Error"):
             problems.append(f"dataset.maxLength and overLength: the examples of {task} have no length; remove them")
+        problems += self._split_problems(task)
         if self.split and self.split.leave_one_out and task != "Recommendation":
             problems.append(f"dataset.split.leaveOneOut is for Recommendation, not {task}; set validation and test")
         return problems
+
+    def _split_problems(self, task: str) -> Iterator[str]:
+        if self.over_length != "Split" or task in WITHOUT_LENGTH:
+            return
+        for kind in [str(subtask.task) for subtask in self.subtasks or ()] or [task]:
+            if reason := UNSPLITTABLE.get(kind):
+                yield f"dataset.overLength: Split is not for {kind}: {reason}; set Drop or Truncate"
+        if self.layout in ("Messages", "ShareGPT") or self.columns.messages:
+            yield (
+                "dataset.overLength: Split is for plain texts: a piece of a chat would be an answer without its "
+                "question; set Drop or Truncate"
+            )
 
     def longest(self, task: str) -> int:
         """`max_length`, or the task's default."""

@@ -37,6 +37,7 @@ class ReportedData(Report):
     test: int = Field(0, ge=0)
     dropped: dict[str, int] = Field(default_factory=dict, max_length=32)
     truncated: int = Field(0, ge=0)
+    split: int = Field(0, ge=0, description="Examples that became several pieces or windows.")
     unscored: int = Field(
         0, ge=0, description="Held-out examples of which maxLength leaves nothing to score; they count as wrong."
     )

@@ -72,6 +72,12 @@ class LoadedModel:
     max_length: int
     """Longest input that the model can take: tokens, or milliseconds of a recording."""
 
+    @property
+    def longest_text(self) -> int:
+        """The same, where longer texts come in windows: as long as those that it was trained on."""
+        trained = self.description.max_length if self.description.windows else None
+        return min(trained or self.max_length, self.max_length)
+
     def of_subtask(self, name: str) -> "LoadedModel":
         """One head of a multi-task model, as a model of its own."""
         about = (self.description.subtasks or {})[name]

@@ -5,22 +5,30 @@ from dataclasses import dataclass
 
 import torch
 
+from finetune_serving.answer_spans import likeliest_spans
 from finetune_serving.loading import LoadedModel
-from finetune_serving.prediction import Row, Tensor, texts_within
+from finetune_serving.prediction import InputTooLong, Row, Tensor, texts_within
+from finetune_serving.windows import AT_ONCE, TextRange, Window, null_place
 
 QUESTION, CONTEXT = "question", "context"
-LONGEST_ANSWER = 30
-"""In tokens, as in training."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a model reads at a time: the question, and a window of the context."""
+
+    tokens: Mapping[str, list[int]]
+    within: list[bool]
+    offsets: list[tuple[int, int]]
+    """Where the context's tokens stand in it."""
 
 
 @dataclass(frozen=True)
 class QuestionOnText:
-    """Question and context as numbers, and where the context's tokens stand in it."""
+    """Question and context as numbers."""
 
     context: str
-    tokens: Mapping[str, list[int]]
-    within: list[bool]
-    offsets: list[tuple[int, int]]
+    parts: list[Part]
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Answer:
 
 
 class AnswerFinder:
-    """The likeliest stretch of the context."""
+    """The likeliest stretch of the context; of a context in windows, the likeliest of all of them."""
 
     inputs = (QUESTION, CONTEXT)
     warm_up: Row = {QUESTION: "warm-up", CONTEXT: "warm-up"}
@@ -43,30 +51,67 @@ class AnswerFinder:
     def __init__(self, loaded: LoadedModel) -> None:
         self._model = loaded.model
         self._tokenizer = loaded.processor
-        self._limit = loaded.max_length
+        self._windows = loaded.description.windows
+        self._limit = loaded.longest_text
 
     def encode(self, rows: Sequence[Row], truncate: bool = False) -> list[QuestionOnText]:
+        cuts = truncate and not self._windows
         encoded = self._tokenizer(
             [row[QUESTION] for row in rows],
             [row[CONTEXT] for row in rows],
-            truncation="only_second" if truncate else False,
-            max_length=self._limit if truncate else None,
+            truncation="only_second" if cuts else False,
+            max_length=self._limit if cuts else None,
             return_offsets_mapping=True,
         )
         offsets = encoded.pop("offset_mapping")
-        tokens = texts_within([{k: encoded[k][i] for k in encoded} for i in range(len(rows))], self._limit)
+        tokens: list[Mapping[str, list[int]]] = [{k: encoded[k][i] for k in encoded} for i in range(len(rows))]
+        if not self._windows:
+            texts_within(tokens, self._limit)
+        whole = [Part(tokens[i], _within(encoded.sequence_ids(i), offsets[i]), offsets[i]) for i in range(len(rows))]
         return [
-            QuestionOnText(row[CONTEXT], tokens[i], _within(encoded.sequence_ids(i), offsets[i]), offsets[i])
+            QuestionOnText(row[CONTEXT], self._parts(i, whole[i], TextRange.of(encoded.sequence_ids(i), 1)))
             for i, row in enumerate(rows)
         ]
 
+    def _parts(self, row: int, whole: Part, context: TextRange) -> list[Part]:
+        length = len(whole.within)
+        if length <= self._limit:
+            return [whole]
+        try:
+            windows = context.windows(length, self._limit)
+        except ValueError:  # the question alone is too long
+            raise InputTooLong(row, length - (context.end - context.start), self._limit) from None
+        return [_part(whole, context, window) for window in windows]
+
     @torch.inference_mode()
     def predict(self, encodings: Sequence[QuestionOnText]) -> list[Answer]:
-        batch = self._tokenizer.pad([dict(encoding.tokens) for encoding in encodings], return_tensors="pt")
-        found = self._model(**batch.to(self._model.device))
+        parts = [part for encoding in encodings for part in encoding.parts]
+        found = [answer for at in range(0, len(parts), AT_ONCE) for answer in self._found(parts[at : at + AT_ONCE])]
+        answers = []
+        for encoding in encodings:
+            own, found = found[: len(encoding.parts)], found[len(encoding.parts) :]
+            start, end, score = max(own, key=lambda answer: answer[2])
+            answers.append(Answer(encoding.context[start:end], start, end, score))
+        return answers
+
+    def _found(self, parts: Sequence[Part]) -> list[tuple[int, int, float]]:
+        """Characters and probability of the best answer of each part."""
+        batch = self._tokenizer.pad([dict(part.tokens) for part in parts], return_tensors="pt")
+        said = self._model(**batch.to(self._model.device))
         length = batch["input_ids"].shape[1]  # virtual tokens come before
-        starts, ends = found.start_logits[:, -length:].float().cpu(), found.end_logits[:, -length:].float().cpu()
-        return [_answer(e, starts[i], ends[i]) for i, e in enumerate(encodings)]
+        logits = torch.stack([said.start_logits[:, -length:], said.end_logits[:, -length:]], dim=-1).float().cpu()
+        within = torch.zeros(logits.shape[:2], dtype=torch.bool)
+        for row, part in enumerate(parts):
+            within[row, : len(part.within)] = torch.tensor(part.within)
+        candidates = within.clone()
+        if self._windows:
+            for row, part in enumerate(parts):
+                candidates[row, null_place(part.tokens["input_ids"], self._tokenizer.cls_token_id)] = True
+        spans, scores = likeliest_spans(logits, within, candidates)
+        return [
+            (*_characters(part, first, last), score)
+            for part, (first, last), score in zip(parts, spans.tolist(), scores.exp().tolist(), strict=True)
+        ]
 
     def outputs(self, predictions: Sequence[Answer]) -> dict[str, Tensor]:
         count = len(predictions)
@@ -85,14 +130,11 @@ def _within(parts: Sequence[int | None], offsets: Sequence[tuple[int, int]]) -> 
     return [part == 1 and end > start for part, (start, end) in zip(parts, offsets, strict=True)]
 
 
-def _answer(encoding: QuestionOnText, starts: torch.Tensor, ends: torch.Tensor) -> Answer:
-    within = torch.tensor(encoding.within)
-    if not within.any():
-        return Answer("", 0, 0, 0.0)
-    places = [torch.log_softmax(x[: len(within)].masked_fill(~within, -torch.inf), dim=0) for x in (starts, ends)]
-    together = places[0].unsqueeze(1) + places[1].unsqueeze(0)
-    allowed = torch.ones_like(together, dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
-    together = together.masked_fill(~allowed, -torch.inf)
-    first, last = divmod(int(together.argmax()), len(within))
-    start, end = encoding.offsets[first][0], encoding.offsets[last][1]
-    return Answer(encoding.context[start:end], start, end, float(together[first, last].exp()))
+def _part(whole: Part, context: TextRange, window: Window) -> Part:
+    return Part(
+        context.tokens(whole.tokens, window), context.shown(whole.within, window), context.shown(whole.offsets, window)
+    )
+
+
+def _characters(part: Part, first: int, last: int) -> tuple[int, int]:
+    return (part.offsets[first][0], part.offsets[last][1]) if any(part.within) else (0, 0)

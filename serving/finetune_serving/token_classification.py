@@ -3,16 +3,26 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 
 from finetune_serving.loading import LoadedModel
 from finetune_serving.prediction import Row, Tensor, texts_within
 from finetune_serving.served_names import TEXT_INPUT
+from finetune_serving.windows import AT_ONCE, TextRange
 
 Word = tuple[int, int, int]
 """Place of its first token, first character, character after its last."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a model reads at a time, and which of its tokens, by their places in the whole text, are tagged by it."""
+
+    tokens: Mapping[str, list[int]]
+    tagged: range
+    offset: int = 0
+    """Of a tagged token, its place in the whole text less that in this part."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +30,7 @@ class TaggedText:
     """A text as numbers, and where its words are."""
 
     text: str
-    tokens: Mapping[str, list[int]]
+    parts: list[Part]
     words: list[Word]
 
 
@@ -45,31 +55,59 @@ class EntityFinder:
     def __init__(self, loaded: LoadedModel) -> None:
         self._model = loaded.model
         self._tokenizer = loaded.processor
-        self._limit = loaded.max_length
+        self._windows = loaded.description.windows
+        self._limit = loaded.longest_text
         self._tags = list(loaded.description.labels or [])
 
     def encode(self, rows: Sequence[Row], truncate: bool = False) -> list[TaggedText]:
-        texts = [row[TEXT_INPUT] for row in rows]
+        texts, cuts = [row[TEXT_INPUT] for row in rows], truncate and not self._windows
         encoded = self._tokenizer(
             texts,
-            truncation=truncate,
-            max_length=self._limit if truncate else None,
+            truncation=cuts,
+            max_length=self._limit if cuts else None,
             return_offsets_mapping=True,
         )
         offsets = encoded.pop("offset_mapping")
-        tokens = texts_within([{k: encoded[k][i] for k in encoded} for i in range(len(texts))], self._limit)
+        tokens: list[Mapping[str, list[int]]] = [{k: encoded[k][i] for k in encoded} for i in range(len(texts))]
+        if not self._windows:
+            texts_within(tokens, self._limit)
         return [
-            TaggedText(text, tokens[i], words_of(text, encoded.word_ids(i), offsets[i])) for i, text in enumerate(texts)
+            TaggedText(
+                text,
+                self._parts(tokens[i], TextRange.of(encoded.sequence_ids(i), 0)),
+                words_of(text, encoded.word_ids(i), offsets[i]),
+            )
+            for i, text in enumerate(texts)
+        ]
+
+    def _parts(self, tokens: Mapping[str, list[int]], text: TextRange) -> list[Part]:
+        length = len(tokens["input_ids"])
+        if length <= self._limit:
+            return [Part(tokens, range(length))]
+        return [
+            Part(text.tokens(tokens, window), range(window.first, window.last), window.start - text.start)
+            for window in text.windows(length, self._limit)
         ]
 
     @torch.inference_mode()
     def predict(self, encodings: Sequence[TaggedText]) -> list[list[Entity]]:
-        batch = self._tokenizer.pad([dict(encoding.tokens) for encoding in encodings], return_tensors="pt")
+        parts = [part for encoding in encodings for part in encoding.parts]
+        found = [tagged for at in range(0, len(parts), AT_ONCE) for tagged in self._tagged(parts[at : at + AT_ONCE])]
+        answers = []
+        for encoding in encodings:
+            own, found = found[: len(encoding.parts)], found[len(encoding.parts) :]
+            tags = {place: tag for part in own for place, tag in part.items()}
+            answers.append(entities(encoding, tags))
+        return answers
+
+    def _tagged(self, parts: Sequence[Part]) -> list[dict[int, tuple[str, float]]]:
+        """Of each part: the tag and its probability of every token that is tagged by it, by place in the text."""
+        batch = self._tokenizer.pad([dict(part.tokens) for part in parts], return_tensors="pt")
         logits = self._model(**batch.to(self._model.device)).logits[:, -batch["input_ids"].shape[1] :]
         scores, tags = torch.softmax(logits.float(), dim=-1).cpu().max(dim=-1)
         return [
-            entities(encoding, [self._tags[tag] for tag in row], score)
-            for encoding, row, score in zip(encodings, tags.tolist(), scores.tolist(), strict=True)
+            {place: (self._tags[tags[place - part.offset]], scores[place - part.offset]) for place in part.tagged}
+            for part, tags, scores in zip(parts, tags.tolist(), scores.tolist(), strict=True)
         ]
 
     def outputs(self, predictions: Sequence[list[Entity]]) -> dict[str, Tensor]:
@@ -96,22 +134,24 @@ def words_of(text: str, word_ids: Sequence[int | None], offsets: Sequence[Sequen
     return list(words.values())
 
 
-def entities(encoding: TaggedText, tags: list[str], scores: list[float]) -> list[Entity]:
-    """Neighbouring words of one type; B- begins a new entity, and so does an I- that continues nothing."""
+def entities(encoding: TaggedText, tags: Mapping[int, tuple[str, float]]) -> list[Entity]:
+    """Neighbouring words of one type; B- begins a new entity, and so does an I- that continues nothing.
+
+    `tags` are those of tokens by place, with their probabilities.
+    """
     found: list[tuple[str, list[Word]]] = []
     previous = "O"
     for word in encoding.words:
-        tag = tags[word[0]]
+        tag, _ = tags[word[0]]
         if tag != "O":
             if tag.startswith("I-") and previous[2:] == tag[2:]:
                 found[-1][1].append(word)
             else:
                 found.append((tag[2:], [word]))
         previous = tag
-    return [_entity(encoding.text, kind, words, scores) for kind, words in found]
+    return [_entity(encoding.text, kind, [tags[word[0]][1] for word in words], words) for kind, words in found]
 
 
-def _entity(text: str, kind: str, words: list[Word], scores: list[float]) -> Entity:
+def _entity(text: str, kind: str, scores: list[float], words: list[Word]) -> Entity:
     start, end = words[0][1], words[-1][2]
-    values: list[Any] = [scores[word[0]] for word in words]
-    return Entity(start, end, text[start:end], kind, sum(values) / len(values))
+    return Entity(start, end, text[start:end], kind, sum(scores) / len(scores))

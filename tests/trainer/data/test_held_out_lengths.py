@@ -82,23 +82,22 @@ def questions(prepared: Any, tiny_bert: Path) -> Prepared:
 
 def test_a_question_whose_answer_was_cut_off_is_wrong_and_has_no_loss(questions: Prepared) -> None:
     places = torch.from_numpy(np.stack([questions.data.test["span"][i] for i in range(4)]))
-    evaluation = questions.result((places, torch.tensor([1.0, 100.0, 2.0, 100.0])))
+    evaluation = questions.result((places, torch.zeros(4), torch.tensor([1.0, 100.0, 2.0, 100.0])))
     assert evaluation.details["questions"] == 4
     assert evaluation.metrics["exactMatch"] == evaluation.metrics["f1"] == 0.5
     assert evaluation.metrics["loss"] == 1.5
     assert evaluation.details["samples"][3] == {"answer": "", "right": ["two"]}
-    expected = {"examples": 4, "truncated": 4, "unscored": 2, "scoredTargets": 2, "cutTargets": 2}
+    expected = {"examples": 4, "truncated": 4, "split": 0, "unscored": 2, "scoredTargets": 2, "cutTargets": 2}
     assert held_out_report(questions.data.report, "test") == expected
     assert reported_data(questions.data.report)["unscored"] == 2
     assert any("2 with nothing left to score, which count as wrong" in line for line in summary(questions.data.report))
 
 
 def test_a_question_without_any_context_has_an_answer_that_is_empty(questions: Prepared) -> None:
-    from finetune_trainer.tasks.question_answering import likeliest_spans
+    from finetune_serving.answer_spans import likeliest_spans
 
     within = questions.batch.extras["within"]
-    logits = torch.zeros(*within.shape, 2).masked_fill(~within.unsqueeze(-1), -torch.inf)
-    assert likeliest_spans(logits)[3].tolist() == [0, 0]
+    assert likeliest_spans(torch.zeros(*within.shape, 2), within)[0][3].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

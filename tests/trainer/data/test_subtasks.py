@@ -60,6 +60,7 @@ def test_the_report_has_the_sums_and_what_each_lost(tmp_path: Path) -> None:
         "validation": 0,
         "test": 3,
         "truncated": 0,
+        "split": 0,
         "unscored": 0,
         "redacted": 0,
         "dropped": {"empty": 1},

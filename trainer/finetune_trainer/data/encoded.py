@@ -12,6 +12,8 @@ Values = Sequence[int] | Sequence[float] | Sequence[bool] | bytes | np.ndarray
 
 LABEL = "label"
 """The column of class indices; NO_LABEL where there is none."""
+FIRST_PIECE = "first_piece"
+"""The column of the number of the example that holds the first piece of the text, where long texts are split."""
 NO_LABEL = -100
 """Where no class is learnt, such as at a special token. PyTorch's and transformers' own mark."""
 COUNTED_AT_ONCE = 1 << 20

@@ -1,16 +1,16 @@
 """Encodes a part of the data and deals with what does not fit, counting everything that is lost."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from finetune_trainer.data.chunks import chunks
-from finetune_trainer.data.encoded import Encoded, Features, encode
+from finetune_trainer.data.encoded import FIRST_PIECE, Encoded, Features, encode
 from finetune_trainer.data.encoded_writer import EncodedWriter
 from finetune_trainer.data.examples import Example
 from finetune_trainer.errors import DataError
-from finetune_trainer.tasks.task import DataTask
+from finetune_trainer.tasks.task import DataTask, Splitting
 
 AT_ONCE = 1024
 """Examples handed to the task together: a tokenizer works on them in parallel."""
@@ -23,13 +23,14 @@ class LengthLimit:
     """How long an example may be, in tokens, and what becomes of a longer one."""
 
     max_length: int
-    over_length: Literal["Error", "Drop", "Truncate"]
+    over_length: Literal["Error", "Drop", "Truncate", "Split"]
 
 
 @dataclass
 class Losses:
     """What the length limit cost one part."""
 
+    kept: int = 0
     over_length: int = 0
     nothing_to_learn: int = 0
     unscored: int = 0
@@ -37,15 +38,25 @@ class Losses:
     truncated_examples: int = 0
     truncated_tokens: int = 0
     truncated_targets: int = 0
+    split_examples: int = 0
+    split_pieces: int = 0
+    idle_pieces: int = 0
+    """Of them without anything to learn: left out of training."""
 
     def report(self) -> dict[str, Any]:
         """JSON of the data report."""
         return {
+            "kept": self.kept,
             "dropped": {"overLength": self.over_length, "nothingToLearn": self.nothing_to_learn},
             "truncated": {
                 "examples": self.truncated_examples,
                 "tokens": self.truncated_tokens,
                 "targets": self.truncated_targets,
+            },
+            "split": {
+                "examples": self.split_examples,
+                "pieces": self.split_pieces,
+                "withoutTargets": self.idle_pieces,
             },
             "unscored": self.unscored,
         }
@@ -71,22 +82,41 @@ class Fitting:
         """Whether this is training data."""
         return self.part == "train"
 
-    def fitted(self, example: Example, features: Features) -> Features | None:
-        """The example as it is used; None when it is left out."""
+    def fitted(self, example: Example, features: Features) -> list[Features]:
+        """The example as it is used, in pieces where it is split; [] when it is left out."""
+        pieces = self._shortened(example, features)
+        with_targets = [piece for piece in pieces if piece.targets]
+        if pieces and not with_targets:
+            return self._without_targets(pieces)
+        self.losses.kept += bool(pieces)
+        if not self.learns:
+            return pieces
+        self.losses.idle_pieces += len(pieces) - len(with_targets)
+        return with_targets
+
+    def _shortened(self, example: Example, features: Features) -> list[Features]:
         length = features.length if features.longest is None else features.longest
-        if length > self.limit.max_length:
-            if self.limit.over_length == "Error":
-                raise DataError(
-                    f"{example.where}: {length} {self.task.unit}, but dataset.maxLength is {self.limit.max_length}; "
-                    "raise it, shorten the example, or set dataset.overLength to Drop or Truncate"
-                )
-            if self.limit.over_length == "Drop" and self.learns:
-                self.losses.over_length += 1
-                return None
-            features = self._truncated(example, features)
-        if features.targets:
-            return features
-        return self._without_targets(features)
+        if length <= self.limit.max_length:
+            return [features]
+        if self.limit.over_length == "Error":
+            others = "Drop, Truncate or Split" if isinstance(self.task, Splitting) else "Drop or Truncate"
+            raise DataError(
+                f"{example.where}: {length} {self.task.unit}, but dataset.maxLength is {self.limit.max_length}; "
+                f"raise it, shorten the example, or set dataset.overLength to {others}"
+            )
+        if self.limit.over_length == "Drop" and self.learns:
+            self.losses.over_length += 1
+            return []
+        if self.limit.over_length == "Split":
+            return self._split(example, features)
+        return [self._truncated(example, features)]
+
+    def _split(self, example: Example, features: Features) -> list[Features]:
+        assert isinstance(self.task, Splitting), "validation refuses other tasks"
+        pieces = self.task.pieces(example, features, self.processor, self.labels, self.limit.max_length)
+        self.losses.split_examples += 1
+        self.losses.split_pieces += len(pieces)
+        return pieces
 
     def _truncated(self, example: Example, features: Features) -> Features:
         shortened = self.task.truncate(example, features, self.processor, self.labels, self.limit.max_length)
@@ -95,12 +125,13 @@ class Fitting:
         self.losses.truncated_targets += features.targets - shortened.targets
         return shortened
 
-    def _without_targets(self, features: Features) -> Features | None:
+    def _without_targets(self, pieces: list[Features]) -> list[Features]:
         if self.learns:
             self.losses.nothing_to_learn += 1
-            return None
+            return []
+        self.losses.kept += 1
         self.losses.unscored += 1
-        return features
+        return pieces
 
 
 def encode_part(
@@ -123,12 +154,19 @@ def encode_part(
     for chunk in chunks(examples, AT_ONCE):
         read += len(chunk)
         features = zip(chunk, task.encode(chunk, processor, labels), strict=True)
-        fitted = (fitting.fitted(example, found) for example, found in features)
-        if kept := [one for one in fitted if one is not None]:
+        kept: list[Features] = []
+        for example, found in features:
+            pieces = fitting.fitted(example, found)
+            kept += _told_apart(pieces, writer.count + len(kept)) if limit.over_length == "Split" else pieces
+        if kept:
             writer.add(encode(kept))
     encoded = writer.close()
     _refuse_great_loss(part, read, losses, limit)
     return encoded, losses
+
+
+def _told_apart(pieces: list[Features], first: int) -> list[Features]:
+    return [replace(piece, columns={**piece.columns, FIRST_PIECE: [first]}) for piece in pieces]
 
 
 def _refuse_great_loss(part: str, read: int, losses: Losses, limit: LengthLimit) -> None:

@@ -22,9 +22,10 @@ def part_report(
     """One part of the data, from what was read to what is used."""
     report: dict[str, Any] = {
         "read": read,
-        "kept": len(encoded),
+        "kept": losses["kept"],
         "dropped": {"alsoHeldOut": leaked, **losses["dropped"]},
         "truncated": losses["truncated"],
+        "split": losses["split"],
         "unscored": losses["unscored"],
         "duplicates": repeats["duplicate"],
         "contradictoryDuplicates": repeats["contradictory"],
@@ -65,6 +66,8 @@ def summary(report: dict[str, Any]) -> list[str]:
         if numbers["truncated"]["examples"]:
             cut = numbers["truncated"]
             notes.append(f"{cut['examples']} truncated ({cut['tokens']} {unit} lost)")
+        if numbers["split"]["examples"]:
+            notes.append(f"{numbers['split']['examples']} split into {numbers['split']['pieces']} pieces")
         if numbers["unscored"]:
             notes.append(f"{numbers['unscored']} with nothing left to score, which count as wrong")
         if numbers["duplicates"]:
@@ -100,6 +103,7 @@ def held_out_report(report: dict[str, Any], part: str) -> dict[str, Any]:
     return {
         "examples": numbers["kept"],
         "truncated": numbers["truncated"]["examples"],
+        "split": numbers["split"]["examples"],
         "unscored": numbers["unscored"],
         "scoredTargets": numbers["targets"],
         "cutTargets": numbers["truncated"]["targets"],
@@ -115,6 +119,7 @@ def reported_data(report: dict[str, Any]) -> dict[str, Any]:
         **{part: numbers["kept"] for part, numbers in report["parts"].items()},
         "dropped": {rule: count for rule, count in sorted(dropped.items()) if count},
         "truncated": sum(numbers["truncated"]["examples"] for numbers in report["parts"].values()),
+        "split": sum(numbers["split"]["examples"] for numbers in report["parts"].values()),
         "unscored": sum(numbers["unscored"] for numbers in report["parts"].values()),
         "redacted": sum(sum(numbers["redacted"].values()) for numbers in report["cleaning"].values()),
     }

@@ -91,7 +91,7 @@ def _report(fingerprint: str, parts: Mapping[str, Encoded], reports: Mapping[str
 def _sums(parts: list[dict[str, Any]], encoded: Encoded) -> dict[str, Any]:
     return {
         **{name: sum(part[name] for part in parts) for name in COUNTS},
-        **{name: _added([part[name] for part in parts]) for name in ("dropped", "truncated")},
+        **{name: _added([part[name] for part in parts]) for name in ("dropped", "truncated", "split")},
         "targets": int(encoded.targets.sum()),
         "lengths": length_report(encoded.lengths),
     }

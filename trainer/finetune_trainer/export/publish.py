@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_api.artifact import ArtifactDescription
+from finetune_api.dataset import IN_WINDOWS
 from finetune_api.trainer_config import TrainerConfig
 from finetune_storage import open_storage
 from finetune_trainer.data.prepare import PreparedData
@@ -86,6 +87,7 @@ class Exporter:
             quantization=quantization.to_dict() if quantization else None,
             max_length=self.max_length,
             positions=self._positions(model),
+            windows=self.config.dataset.over_length == "Split" and self.config.task in IN_WINDOWS,
             versions=package_versions(),
         )
 

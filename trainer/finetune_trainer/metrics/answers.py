@@ -3,6 +3,7 @@
 import re
 import string
 from collections import Counter
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -10,56 +11,67 @@ import orjson
 from torch import Tensor
 
 from finetune_trainer.data.batches import Batch
-from finetune_trainer.data.encoded import Encoded
+from finetune_trainer.data.encoded import FIRST_PIECE, Encoded
 from finetune_trainer.metrics.scores import Evaluation
 
+Span = tuple[int, int]
 SHOWN = 5
 """So many answers are shown in the report."""
-Answered = tuple[int, str, list[str], float | None]
-"""Row, answer, right answers, and the loss of the right one where it was not cut off."""
+Answered = tuple[int, int, Span, float, float | None]
+"""Question, row, characters of the answer, how likely it is, and the loss where it is known what is right."""
 
 
 class AnswerScores:
     """Keeps where each answer begins and ends.
 
     A question whose answer was cut off with the end of its context is asked like any other: what is found in the rest
-    is compared with the right answers. It has no loss.
+    is compared with the right answers. It has no loss. Of a context in windows, the likeliest answer of all counts.
     """
 
     def __init__(self, encoded: Encoded) -> None:
         self._encoded = encoded
-        self._parts: list[tuple[np.ndarray, Tensor, Tensor]] = []
+        self._parts: list[tuple[np.ndarray, Tensor, Tensor, Tensor]] = []
 
-    def add(self, predictions: tuple[Tensor, Tensor], batch: Batch, rows: np.ndarray) -> None:
-        """`predictions` are first and last token of each answer, (rows, 2), and the losses."""
+    def add(self, predictions: tuple[Tensor, Tensor, Tensor], batch: Batch, rows: np.ndarray) -> None:
+        """`predictions` are first and last token of each answer, (rows, 2), how likely they are, and the losses."""
         self._parts.append((rows, *predictions))
 
     def share(self) -> list[Answered]:
         shares: list[Answered] = []
-        for rows, spans, losses in self._parts:
-            for row, span, loss in zip(rows.tolist(), spans.tolist(), losses.tolist(), strict=True):
-                right = orjson.loads(self._encoded["answers"][row].tobytes())
+        for rows, *values in self._parts:
+            for row, span, likely, loss in zip(rows.tolist(), *(value.tolist() for value in values), strict=True):
                 known = loss if self._encoded.targets[row] else None
-                shares.append((row, self._text(row, *span), right, known))
+                shares.append((self._question(row), row, self._characters(row, *span), likely, known))
         return shares
 
-    def _text(self, row: int, first: int, last: int) -> str:
+    def _question(self, row: int) -> int:
+        """The example that has the question's context and right answers."""
+        first = self._encoded.columns.get(FIRST_PIECE)
+        return row if first is None else int(first[row][0])
+
+    def _characters(self, row: int, first: int, last: int) -> Span:
         if not self._encoded["within"][row][first]:  # nothing of the context had room
-            return ""
+            return 0, 0
         offsets = self._encoded["offsets"][row]
-        context = self._encoded["context"][row].tobytes().decode()
-        return context[offsets[2 * first] : offsets[2 * last + 1]]
+        return int(offsets[2 * first]), int(offsets[2 * last + 1])
+
+    def _answer(self, windows: list[Answered]) -> tuple[str, list[str]]:
+        """The likeliest answer of all windows of a question, and the right ones."""
+        question, _, (start, end), _, _ = max(windows, key=lambda window: (window[3], -window[1]))
+        context = self._encoded["context"][question].tobytes().decode()
+        return context[start:end], orjson.loads(self._encoded["answers"][question].tobytes())
 
     def result(self, shares: list[Any]) -> Evaluation:
-        answers = sorted((answer for share in shares for answer in share), key=lambda answer: answer[0])
-        losses = [loss for *_, loss in answers if loss is not None]
+        found = sorted((answer for share in shares for answer in share), key=lambda answer: answer[:2])
+        answers = [self._answer(list(windows)) for _, windows in groupby(found, key=lambda answer: answer[0])]
+        losses = [loss for *_, loss in found if loss is not None]
         count = max(1, len(answers))
         metrics = {
-            "exactMatch": sum(max(float(normal(a) == normal(r)) for r in right) for _, a, right, _ in answers) / count,
-            "f1": sum(max(word_f1(a, r) for r in right) for _, a, right, _ in answers) / count,
+            "exactMatch": sum(max(float(normal(a) == normal(r)) for r in right) for a, right in answers) / count,
+            "f1": sum(max(word_f1(a, r) for r in right) for a, right in answers) / count,
             "loss": sum(losses) / max(1, len(losses)),
         }
-        shown = [{"answer": answer, "right": right} for _, answer, right, _ in answers[:SHOWN]]
+        shown = [{"answer": answer, "right": right} for answer, right in answers[:SHOWN]]
         return Evaluation(metrics, {"questions": len(answers), "samples": shown})
 
 

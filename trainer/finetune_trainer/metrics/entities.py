@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from finetune_trainer.data.batches import Batch
-from finetune_trainer.data.encoded import LABEL, NO_LABEL, Encoded
+from finetune_trainer.data.encoded import FIRST_PIECE, LABEL, NO_LABEL, Encoded
 from finetune_trainer.metrics.scores import Evaluation
 
 Span = tuple[int, int, str]
@@ -20,6 +21,27 @@ CUT = "cut_tags"
 """The column of the tags of words that had no room."""
 Tag = str | None
 """None: of a word that was cut off, nothing is found."""
+
+
+class Tagged(NamedTuple):
+    """A row: its true tags, the predicted ones, the true ones that were cut off, and the sum of its losses."""
+
+    row: int
+    truth: list[int]
+    found: list[int]
+    cut: list[int]
+    loss: float
+
+    @classmethod
+    def together(cls, windows: Sequence["Tagged"]) -> "Tagged":
+        """The windows of one text, in order."""
+        return cls(
+            windows[0].row,
+            [tag for window in windows for tag in window.truth],
+            [tag for window in windows for tag in window.found],
+            [tag for window in windows for tag in window.cut],
+            sum(window.loss for window in windows),
+        )
 
 
 class EntityScores:
@@ -39,8 +61,7 @@ class EntityScores:
         self._rows.append(rows)
         self._parts.append((predictions.argmax(dim=-1), losses.double()))
 
-    def share(self) -> list[tuple[int, list[int], list[int], list[int], float]]:
-        """Row, its true tags, its predicted tags, the true ones that were cut off, the sum of its losses."""
+    def share(self) -> list[Tagged]:
         shares = []
         for rows, (tags, losses) in zip(self._rows, self._parts, strict=True):
             found, costs, start = tags.cpu().numpy(), losses.cpu().numpy(), 0
@@ -49,15 +70,24 @@ class EntityScores:
                 truth = truth[truth != NO_LABEL]
                 end = start + len(truth)
                 cut = self._encoded[CUT][row].tolist()
-                shares.append((row, truth.tolist(), found[start:end].tolist(), cut, float(costs[start:end].sum())))
+                loss = float(costs[start:end].sum())
+                shares.append(Tagged(row, truth.tolist(), found[start:end].tolist(), cut, loss))
                 start = end
         return shares
 
     def result(self, shares: list[Any]) -> Evaluation:
-        rows = sorted(row for share in shares for row in share)
-        truth = [self._named(self._whole(row[1], row[3])) for row in rows]
-        found = [self._whole(self._named(row[2]), [None] * len(row[3])) for row in rows]
-        return entity_metrics(truth, found, sum(row[4] for row in rows))
+        rows = self._joined(sorted(row for share in shares for row in share))
+        truth = [self._named(self._whole(one.truth, one.cut)) for one in rows]
+        found = [self._whole(self._named(one.found), [None] * len(one.cut)) for one in rows]
+        return entity_metrics(truth, found, sum(one.loss for one in rows))
+
+    def _joined(self, rows: list[Tagged]) -> list[Tagged]:
+        """The windows of a text in one, each word of which is in one of them; `rows` are in order."""
+        first = self._encoded.columns.get(FIRST_PIECE)
+        if first is None:
+            return rows
+        texts = groupby(rows, key=lambda one: int(first[one.row][0]))
+        return [Tagged.together(list(windows)) for _, windows in texts]
 
     def _named(self, tags: list[int]) -> list[str]:
         return [self._tags[tag] for tag in tags]

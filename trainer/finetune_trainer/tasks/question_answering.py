@@ -1,6 +1,6 @@
 """Finds the answer to a question in a text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from transformers import AutoModelForQuestionAnswering
 from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
 
 from finetune_api.dataset import Columns
+from finetune_serving.answer_spans import likeliest_spans
+from finetune_serving.windows import TextRange, Window, null_place
 from finetune_trainer.data.batches import Batch, Collate, padded_ids
 from finetune_trainer.data.encoded import Encoded, Features
 from finetune_trainer.data.examples import Example, column, text_column
@@ -22,8 +24,10 @@ from finetune_trainer.errors import ConfigurationError, DataError
 from finetune_trainer.metrics.answers import AnswerScores
 from finetune_trainer.tasks.text_task import TextTask
 
-LONGEST_ANSWER = 30
-"""In tokens, as in BERT's own script."""
+PER_TOKEN = ("input_ids", "token_type_ids", "within")
+"""Columns of one value a token."""
+Span = tuple[int, int]
+TRUE = torch.tensor(True)
 
 
 class QuestionAnswering(TextTask):
@@ -35,7 +39,9 @@ class QuestionAnswering(TextTask):
     heads = ("qa_outputs",)
     peft_type = TaskType.QUESTION_ANS
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, windows: bool = False) -> None:
+        """`windows`: long contexts are read in windows, which may say that the answer is in none of their tokens."""
+        self._windows = windows
         self._question, self._context = columns.question or "question", columns.context or "context"
         self._answers = columns.answers or "answers"
 
@@ -71,6 +77,44 @@ class QuestionAnswering(TextTask):
             return _without_context(features, max_length)
         return _with_places([example], processor, truncation="only_second", max_length=max_length)[0]
 
+    def pieces(
+        self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
+    ) -> list[Features]:
+        """Overlapping windows over the context, each after the whole question.
+
+        The answer of a window that does not have it is its token for "none". One that has but a part of the answer
+        has nothing to learn. The first alone keeps the context and the right answers.
+        """
+        columns: Mapping[str, Any] = features.columns
+        context = TextRange.of(processor(*example.content, verbose=False).sequence_ids(0), 1)
+        try:
+            windows = context.windows(features.length, max_length)
+        except ValueError:
+            raise DataError(
+                f"{example.where}: the question alone takes {features.length - (context.end - context.start)} tokens "
+                f"of dataset.maxLength ({max_length}); raise it or shorten the question"
+            ) from None
+        pieces: list[Features] = []
+        for window in windows:
+            shown = {name: context.shown(columns[name], window) for name in PER_TOKEN if name in columns}
+            offsets = list(zip(columns["offsets"][::2], columns["offsets"][1::2], strict=True))
+            shown["offsets"] = [character for pair in context.shown(offsets, window) for character in pair]
+            answer = self._answer_in(window, context, features, null_place(shown["input_ids"], processor.cls_token_id))
+            whole = {name: b"" if pieces else columns[name] for name in ("context", "answers")}
+            length = len(shown["input_ids"])
+            pieces.append(Features({**shown, **whole, "span": list(answer or (0, 0))}, length, int(bool(answer))))
+        return pieces
+
+    @staticmethod
+    def _answer_in(window: Window, context: TextRange, features: Features, null: int) -> Span | None:
+        """Its first and last token in the window; None where they are not known, or not both within."""
+        first, last = map(int, features.columns["span"])
+        if not features.targets:
+            return None
+        if window.start <= first and last < window.end:
+            return context.start + first - window.start, context.start + last - window.start
+        return None if window.start <= last and first < window.end else (null, null)
+
     def collator(self, processor: Any) -> Collate:
         def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
             examples = [row[0] for row in rows]
@@ -80,7 +124,11 @@ class QuestionAnswering(TextTask):
                 inputs["token_type_ids"], _ = padded_ids(encoded, examples, 0, "token_type_ids")
             within, _ = padded_ids(encoded, examples, 0, "within")
             spans = torch.from_numpy(np.stack([encoded["span"][i] for i in examples]).astype(np.int64))
-            return Batch(inputs, torch.arange(len(examples)), spans, extras={"within": within.bool()})
+            extras = {"within": within.bool(), "candidates": within.bool()}
+            if self._windows:
+                nulls = [null_place(encoded["input_ids"][i].tolist(), processor.cls_token_id) for i in examples]
+                extras["candidates"] = within.bool().index_put((torch.arange(len(nulls)), torch.tensor(nulls)), TRUE)
+            return Batch(inputs, torch.arange(len(examples)), spans, extras=extras)
 
         return collate
 
@@ -91,10 +139,11 @@ class QuestionAnswering(TextTask):
     def loss_sum(self, model: Any, batch: Batch, label_smoothing: float) -> Tensor:
         return _losses(_logits(model, batch), batch, label_smoothing).sum()
 
-    def predictions(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        """First and last token of the likeliest answers, and the losses of the right ones."""
+    def predictions(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """First and last token of the likeliest answers, how likely they are, and the losses of the right ones."""
         logits = _logits(model, batch)
-        return likeliest_spans(_masked(logits, batch)), _losses(logits, batch, 0.0)
+        spans, likely = likeliest_spans(logits, batch.extras["within"], batch.extras["candidates"])
+        return spans, likely, _losses(logits, batch, 0.0)
 
     def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> AnswerScores:
         return AnswerScores(encoded)
@@ -125,38 +174,21 @@ def checked_answers(context: str, answers: Any, row: Row, name: str) -> list[tup
     return list(zip(starts, texts, strict=True))
 
 
-def likeliest_spans(logits: Tensor) -> Tensor:
-    """First and last token of the best answer of at most LONGEST_ANSWER tokens, (rows, 2); `logits` (rows, tokens, 2).
-
-    What is not context has logits of minus infinity. Where nothing is context, both are 0.
-    """
-    starts, ends = torch.log_softmax(logits, dim=1).nan_to_num(-torch.inf).unbind(-1)
-    together = starts.unsqueeze(2) + ends.unsqueeze(1)
-    allowed = torch.ones_like(together[0], dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
-    best = together.masked_fill(~allowed, -torch.inf).flatten(1).argmax(dim=1)
-    tokens = logits.shape[1]
-    return torch.stack([best // tokens, best % tokens], dim=1)
-
-
 def _logits(model: Any, batch: Batch) -> Tensor:
     found = model(**batch.inputs)
     length = batch.inputs["input_ids"].shape[1]  # virtual tokens come before
     return torch.stack([found.start_logits[:, -length:], found.end_logits[:, -length:]], dim=-1).float()
 
 
-def _masked(logits: Tensor, batch: Batch) -> Tensor:
-    return logits.masked_fill(~batch.extras["within"].unsqueeze(-1), -torch.inf)
-
-
 def _losses(logits: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
-    """Mean of the losses of beginning and end, one a row; the classes are the tokens of the context."""
+    """Mean of the losses of beginning and end, one a row; the classes are the tokens that may be either."""
+    candidates = batch.extras["candidates"].unsqueeze(-1)
     # Finite, so that label smoothing does not multiply infinity with nothing.
-    scores = logits.masked_fill(~batch.extras["within"].unsqueeze(-1), -1e4)
+    scores = logits.masked_fill(~candidates, -1e4)
     right = -functional.log_softmax(scores, dim=1).gather(1, batch.targets.unsqueeze(1)).squeeze(1)
     if not label_smoothing:
         return right.mean(dim=1)
-    within = batch.extras["within"].unsqueeze(-1)
-    spread = (-functional.log_softmax(scores, dim=1) * within).sum(dim=1) / within.sum(dim=1)
+    spread = (-functional.log_softmax(scores, dim=1) * candidates).sum(dim=1) / candidates.sum(dim=1)
     return ((1 - label_smoothing) * right + label_smoothing * spread).mean(dim=1)
 
 
@@ -203,7 +235,7 @@ def _without_context(features: Features, max_length: int) -> Features:
     return Features(columns, max_length, targets=0)
 
 
-def _span(answer: tuple[int, str], offsets: list[tuple[int, int]], within: list[bool]) -> tuple[int, int] | None:
+def _span(answer: tuple[int, str], offsets: list[tuple[int, int]], within: list[bool]) -> Span | None:
     """First and last token of the answer; None when it was cut off."""
     start, end = answer[0], answer[0] + len(answer[1])
     inside = [i for i, (a, b) in enumerate(offsets) if within[i] and a < end and b > start]

@@ -35,7 +35,7 @@ TASKS: dict[str, Callable[[TrainerConfig], DataTask]] = {
         config.dataset.columns, config.dataset.cleaning, _augmentation(config).image
     ),
     "PreferenceOptimization": lambda config: _preferences(config.dataset.columns, config.training.preference),
-    "QuestionAnswering": lambda config: QuestionAnswering(config.dataset.columns),
+    "QuestionAnswering": lambda config: QuestionAnswering(config.dataset.columns, _in_windows(config)),
     "ReinforcementLearning": lambda config: _reinforcement(config),
     "RewardModeling": lambda config: RewardModeling(config.dataset.columns),
     "Recommendation": _recommendation,
@@ -46,6 +46,10 @@ TASKS: dict[str, Callable[[TrainerConfig], DataTask]] = {
     ),
     "TokenClassification": lambda config: TokenClassification(config.dataset.columns),
 }
+
+
+def _in_windows(config: TrainerConfig) -> bool:
+    return config.dataset.over_length == "Split"
 
 
 def _augmentation(config: TrainerConfig) -> Augmentation:
@@ -63,10 +67,10 @@ def _reinforcement(config: TrainerConfig) -> DataTask:
     return ReinforcementLearning(config.dataset.columns, settings)
 
 
-SUBTASKS: dict[str, Callable[[Columns], DataTask]] = {
+SUBTASKS: dict[str, Callable[[Columns, bool], DataTask]] = {
     "QuestionAnswering": QuestionAnswering,
-    "TextClassification": TextClassification,
-    "TokenClassification": TokenClassification,
+    "TextClassification": lambda columns, in_windows: TextClassification(columns),
+    "TokenClassification": lambda columns, in_windows: TokenClassification(columns),
 }
 """Tasks that can share an encoder."""
 
@@ -74,5 +78,6 @@ SUBTASKS: dict[str, Callable[[Columns], DataTask]] = {
 def task_of(config: TrainerConfig) -> DataTask | MultiTask:
     """The task that the job names."""
     if config.task == MULTI_TASK:
-        return MultiTask({one.name: SUBTASKS[one.task](one.columns) for one in config.dataset.subtasks or ()})
+        subtasks, in_windows = config.dataset.subtasks or (), _in_windows(config)
+        return MultiTask({one.name: SUBTASKS[one.task](one.columns, in_windows) for one in subtasks})
     return TASKS[config.task](config)

@@ -97,6 +97,19 @@ class DataTask(Task, Protocol):
 
 
 @runtime_checkable
+class Splitting(Protocol):
+    """A task for which a long example can be several shorter ones."""
+
+    def pieces(
+        self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
+    ) -> list[Features]:
+        """The example in order, in pieces of at most `max_length` tokens; each target is in one of them.
+
+        Raises DataError where such an example cannot be split, naming the row.
+        """
+
+
+@runtime_checkable
 class Altering(Protocol):
     """A task that can alter training examples each time that they come, rather than once for all."""
 

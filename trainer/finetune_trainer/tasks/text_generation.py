@@ -1,7 +1,9 @@
 """Continues a text: plain text, prompt and completion, or chat turns, in any of the usual layouts."""
 
 import copy
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +18,7 @@ from finetune_trainer.data.examples import Example
 from finetune_trainer.data.packing import pack
 from finetune_trainer.data.reading import Row
 from finetune_trainer.data.rows import RowOfExamples, Rows
+from finetune_trainer.errors import DataError
 from finetune_trainer.metrics.generation import TokenLoss
 from finetune_trainer.tasks.chat import conversation_tokens
 from finetune_trainer.tasks.cross_entropy import CrossEntropy
@@ -66,6 +69,23 @@ class TextGeneration(CrossEntropy, TextTask):
         ids, trained = features.columns["input_ids"], features.columns["trained"]
         return learnt_tokens(ids[:max_length], trained[:max_length])
 
+    def pieces(
+        self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
+    ) -> list[Features]:
+        """Stretches of about the same length, one after the other: every token is in one of them, and in no other.
+
+        The first token of a piece has nothing before it that it could be predicted from.
+        """
+        if not _is_plain(in_form_for(example.content, processor)):
+            raise DataError(
+                f"{example.where}: {features.length} tokens, and dataset.overLength: Split is for plain texts: a piece "
+                "of a chat would be an answer without its question. Raise dataset.maxLength, or set Drop or Truncate"
+            )
+        ids, trained = features.columns["input_ids"], features.columns["trained"]
+        count = math.ceil(features.length / max_length)
+        cuts = [features.length * number // count for number in range(count + 1)]
+        return [learnt_tokens(ids[start:end], trained[start:end]) for start, end in pairwise(cuts)]
+
     def rows(self, encoded: Encoded, max_length: int) -> Rows:
         if self._packing:
             return pack(np.asarray(encoded.lengths), max_length)
@@ -81,6 +101,11 @@ class TextGeneration(CrossEntropy, TextTask):
 
     def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> TokenLoss:
         return TokenLoss()
+
+
+def _is_plain(content: Any) -> bool:
+    """Whether it is a text, or a prompt and its completion as texts."""
+    return isinstance(content, str) or (isinstance(content, tuple) and all(isinstance(part, str) for part in content))
 
 
 def learnt_tokens(ids: Any, trained: Any) -> Features:

@@ -9,6 +9,7 @@ from transformers import AutoModelForTokenClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES
 
 from finetune_api.dataset import Columns
+from finetune_serving.windows import TextRange
 from finetune_trainer.data.batches import Batch, Collate, padded_ids
 from finetune_trainer.data.encoded import LABEL, NO_LABEL, Encoded, Features
 from finetune_trainer.data.entities import OUTSIDE, Entity, marked_spans, tagged_text, tags_of_words
@@ -93,6 +94,21 @@ class TokenClassification(CrossEntropy, TextTask):
         tags = [tag for tag in features.columns[LABEL] if tag != NO_LABEL]
         cut = tags[: -short.targets or None] if _cuts_before(processor) else tags[short.targets :]
         return replace(short, columns={**short.columns, CUT: cut})
+
+    def pieces(
+        self, example: Example, features: Features, processor: Any, labels: list[str], max_length: int
+    ) -> list[Features]:
+        """Overlapping windows; each word is learnt in the one that shows more of its neighbours."""
+        encoded = processor(example.content, verbose=False)
+        text = TextRange.of(encoded.sequence_ids(0), 0)
+        ids, tags = list(features.columns["input_ids"]), list(features.columns[LABEL])
+        pieces = []
+        for window in text.windows(len(ids), max_length):
+            own = [tag if window.first <= place < window.last else NO_LABEL for place, tag in enumerate(tags)]
+            shown, learnt = text.shown(ids, window), text.shown(own, window)
+            targets = sum(tag != NO_LABEL for tag in learnt)
+            pieces.append(Features({"input_ids": shown, LABEL: learnt, CUT: []}, len(shown), targets))
+        return pieces
 
     def collator(self, processor: Any) -> Collate:
         def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
