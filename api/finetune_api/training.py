@@ -9,6 +9,7 @@ from finetune_api.distillation import Distillation
 from finetune_api.optimization import LossSpike, Optimizer, Plateau, Scheduler
 from finetune_api.preference import Preference
 from finetune_api.reinforcement import Reinforcement
+from finetune_api.schedule_lengths import schedule_lengths_rules, schedule_problem
 from finetune_api.sources import Storage
 
 Precision = Literal["Float32", "BFloat16", "Float16"]
@@ -39,6 +40,7 @@ class Training(Schema):
             rule("!has(self.decay) || self.scheduler == 'WarmupStableDecay'", DECAY_ELSEWHERE),
             rule("!has(self.plateau) || self.scheduler == 'ReduceOnPlateau'", PLATEAU_ELSEWHERE),
             rule("self.minLearningRate < self.learningRate", "minLearningRate must be below learningRate"),
+            *schedule_lengths_rules(),
             rule("self.minLearningRate == 0.0 || self.scheduler != 'Constant'", FLOOR_OF_A_CONSTANT),
         ]
     )
@@ -138,11 +140,8 @@ class Training(Schema):
             raise ValueError(DECAY_ELSEWHERE)
         if self.plateau is not None and self.scheduler != "ReduceOnPlateau":
             raise ValueError(PLATEAU_ELSEWHERE)
-        if self.warmup >= 1 and self.max_steps is not None and self.warmup > self.max_steps:
-            raise ValueError(
-                f"warmup ({self.warmup:g}) is longer than maxSteps ({self.max_steps}), so learningRate would never be "
-                "reached; lower it, or give it as a share of all steps, such as 0.1"
-            )
+        if problem := schedule_problem(self.warmup, self.decay, self.scheduler, self.max_steps, "maxSteps"):
+            raise ValueError(problem)
         if self.min_learning_rate >= self.learning_rate:
             raise ValueError(
                 f"minLearningRate ({self.min_learning_rate:g}) must be below learningRate ({self.learning_rate:g})"

@@ -94,7 +94,16 @@ GATE = {"metric": "f1", "operator": ">=", "value": 0.8}
             {"dataset": {"train": {"source": "s3://data/a"}, "columns": {"text": "body", "image": "path"}}},
             "dataset.columns.image: TextClassification reads no such column; remove it",
         ),
-        ({"training": {"maxSteps": 10, "warmup": 500}}, "warmup (500) is longer than maxSteps (10)"),
+        ({"training": {"maxSteps": 10, "warmup": 500}}, "warmup (500 steps) takes all of maxSteps (10)"),
+        ({"training": {"maxSteps": 10, "warmup": 10}}, "so learningRate would never be reached"),
+        (
+            {"training": {"scheduler": "WarmupStableDecay", "warmup": 0.9}},
+            "warmup (0.9) and decay (0.2, the default) together are longer than the run; lower one of them",
+        ),
+        (
+            {"training": {"scheduler": "WarmupStableDecay", "warmup": 30, "decay": 0.8, "maxSteps": 100}},
+            "warmup (30) and decay (0.8) together are longer than maxSteps (100)",
+        ),
         ({"method": {}}, "promptTuning, pTuning, prefixTuning, adalora; got none"),
         ({"method": {"lora": {}, "full": {}}}, "prefixTuning, adalora; got full, lora"),
         (

@@ -34,6 +34,7 @@ from finetune_trainer.loop.memory import explained_memory
 from finetune_trainer.loop.objective import settled
 from finetune_trainer.loop.plan import StepPlan, plan_steps
 from finetune_trainer.loop.process_group import device_of, process_group
+from finetune_trainer.loop.schedule import check_schedule
 from finetune_trainer.loop.train import TrainingLoop
 from finetune_trainer.methods import Adaptation, apply_method
 from finetune_trainer.metrics.scores import Evaluation
@@ -97,6 +98,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
     feed = _feed(config, task, processor, data, max_length, run)
     plan, sharded = feed.plan, config.distributed.shards
+    check_schedule(config.training, plan.total_steps)
     check_average(config, plan.total_steps)
     load, empty = partial(base.load, data.labels), partial(base.made, data.labels)
     adapt = partial(_adapted, config, task, processor, plan)

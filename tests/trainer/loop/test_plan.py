@@ -13,7 +13,7 @@ from finetune_trainer.loop.best_model import BestModel
 from finetune_trainer.loop.loss_spike import LossSpikeError, LossSpikeWatchdog
 from finetune_trainer.loop.plan import plan_steps
 from finetune_trainer.loop.plateau import PlateauFactor
-from finetune_trainer.loop.schedule import Schedule, schedule_of
+from finetune_trainer.loop.schedule import Schedule, check_schedule, schedule_of
 from finetune_trainer.loop.throughput import Throughput
 from finetune_trainer.metrics.class_metrics import class_metrics
 from finetune_trainer.metrics.scores import Evaluation
@@ -91,6 +91,22 @@ def test_a_loss_that_jumps_up_and_stays_there_ends_the_run() -> None:
 def test_warmup_below_one_is_a_share() -> None:
     assert schedule_of(Training(warmup=0.1), 55).warmup_steps == 6
     assert schedule_of(Training(warmup=20), 55).warmup_steps == 20
+    assert schedule_of(Training(warmup=0.95), 10).warmup_steps == 9, "rounded up it would be the whole run"
+    assert schedule_of(Training(warmup=0.1, learning_rate=1.0), 1).at(0) == 1
+
+
+def test_a_warmup_or_decay_that_the_run_has_no_room_for_is_refused_when_its_steps_are_known() -> None:
+    check_schedule(Training(epochs=1, warmup=20), 55)
+    with pytest.raises(
+        ConfigurationError, match=r"training\.warmup \(55 steps\) takes all of the steps of this run \(55\)"
+    ):
+        check_schedule(Training(epochs=1, warmup=55), 55)
+    stable = Training(epochs=1, scheduler="WarmupStableDecay", warmup=0.3, decay=40)
+    check_schedule(stable, 60)
+    with pytest.raises(
+        ConfigurationError, match=r"warmup \(0\.3\) and decay \(40\) together are longer than .* \(55\)"
+    ):
+        check_schedule(stable, 55)
 
 
 def test_the_learning_rate_never_is_zero_before_the_end() -> None:

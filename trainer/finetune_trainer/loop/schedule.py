@@ -4,10 +4,9 @@ import math
 from dataclasses import dataclass
 
 from finetune_api.optimization import Scheduler
+from finetune_api.schedule_lengths import DEFAULT_DECAY, schedule_problem
 from finetune_api.training import Training
-
-DECAY = 0.2
-"""Share of the steps in which WarmupStableDecay falls (arXiv:2404.06395)."""
+from finetune_trainer.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,19 @@ class Schedule:
         return 1.0 - done if self.kind == "Linear" else 0.5 * (1.0 + math.cos(math.pi * done))
 
 
+def check_schedule(training: Training, total_steps: int) -> None:
+    """Once the data tells how many steps there are. Raises ConfigurationError when warm-up and decay have no room."""
+    source = "the steps of this run"
+    problem = schedule_problem(training.warmup, training.decay, training.scheduler, total_steps, source)
+    if problem:
+        raise ConfigurationError(f"training.{problem}")
+
+
 def schedule_of(training: Training, total_steps: int) -> Schedule:
-    """`warmup` and `decay` below 1 are shares of all steps."""
-    warmup = min(_steps(training.warmup, total_steps), total_steps)
-    decay = min(_steps(DECAY if training.decay is None else training.decay, total_steps), total_steps - warmup)
+    """`warmup` and `decay` below 1 are shares of all steps: rounded up, but no warm-up is the whole run."""
+    warmup = min(_steps(training.warmup, total_steps), total_steps - 1)
+    falls = DEFAULT_DECAY if training.decay is None else training.decay
+    decay = min(_steps(falls, total_steps), total_steps - warmup)
     return Schedule(training.scheduler, training.learning_rate, total_steps, warmup, training.min_learning_rate, decay)
 
 
