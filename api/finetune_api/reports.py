@@ -1,8 +1,13 @@
-"""What a training pod tells the operator: progress while it runs, one JSON line when it ends."""
+"""What a training pod tells the operator: progress while it runs, one JSON line when it ends.
 
-from typing import Annotated, Literal
+A trainer may be newer than the operator, and a model may fail to have a number: neither makes a report unreadable.
+"""
 
-from pydantic import ConfigDict, Field
+import math
+from itertools import islice
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from finetune_api.base import Schema
 from finetune_api.postprocess import MAX_STEPS, ArtifactFormat
@@ -13,6 +18,7 @@ MAX_TERMINATION_BYTES = 4096
 """The kubelet cuts a termination message there."""
 
 
+MAX_METRICS = 64
 MetricName = Annotated[str, Field(max_length=64)]
 
 
@@ -20,6 +26,26 @@ class Report(Schema):
     """A part of what a pod tells. An operator that is older than the trainer passes over what it does not know."""
 
     model_config = ConfigDict(extra="ignore")
+
+
+def _first_numbers(value: Any) -> Any:
+    """JSON has no NaN: what comes as null, or as `"NaN"`, is not a number. More than the limit is left out."""
+    if not isinstance(value, dict):
+        return value
+    kept = islice(value.items(), MAX_METRICS)
+    return {name: math.nan if number is None else number for name, number in kept}
+
+
+Metrics = Annotated[dict[str, float], BeforeValidator(_first_numbers), Field(default_factory=dict)]
+"""Values by name, the first `MAX_METRICS`; one that the evaluation could not put a number on is NaN or infinite."""
+
+
+def _known(value: Any) -> Any:
+    """Less what is no number, which a status cannot hold."""
+    if not isinstance(value, dict):
+        return value
+    odd = (None, math.inf, -math.inf)
+    return {name: number for name, number in value.items() if number not in odd and number == number}
 
 
 class ReportedCheckpoint(Report):
@@ -78,27 +104,31 @@ class ProgressReport(Report):
     checkpoint: ReportedCheckpoint | None = None
     data: ReportedData | None = None
     preflight: ReportedPreflight | None = None
-    best_metric: dict[MetricName, float] | None = Field(None, max_length=8)
+    best_metric: Annotated[dict[MetricName, float] | None, BeforeValidator(_known)] = Field(None, max_length=8)
 
 
 class StepResult(Report):
     """What a step of postprocess made; its URI follows from the name."""
 
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
     name: str = Field(max_length=20)
     artifact_digest: str = Field(max_length=128)
     format: ArtifactFormat
-    metrics: dict[str, float] = Field(default_factory=dict, max_length=64)
+    metrics: Metrics
 
 
 class TrainingResult(Report):
     """What a finished run made."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     artifact_uri: str = Field(max_length=1024)
     artifact_digest: str = Field(max_length=128)
     format: ArtifactFormat = "Full"
     base_revision: str | None = Field(None, max_length=128)
     """Commit of the Hub model that the training started from."""
-    metrics: dict[str, float] = Field(default_factory=dict, max_length=64)
+    metrics: Metrics
     not_computed: dict[str, str] = Field(default_factory=dict, max_length=16)
     """Metrics of the task that this held-out data does not allow, and why."""
     evaluated_on: Literal["test", "validation", "none"] = "none"

@@ -107,6 +107,13 @@ def test_a_preempting_scheduler_outweighs_the_crash_that_it_causes() -> None:
     assert ending([failed_pod(0, 1, "gloo/transport"), preempted]).cause == Cause.PREEMPTED
 
 
+def test_a_pod_that_was_killed_after_its_own_grace_is_not_the_root_of_what_it_was_told_to_stop_for() -> None:
+    cut = failed_pod(0, 1, "RuntimeError: NCCL error: remote process exited or there was a network error")
+    killed = failed_pod(1, 137, at=NOW + timedelta(seconds=6), deleting=NOW + timedelta(seconds=6))
+    found = ending([cut, killed], Failed="PodFailurePolicy: exit code 1")
+    assert (found.cause, found.pod.rank) == (Cause.COMMUNICATION, 0)
+
+
 def test_an_image_name_that_can_never_be_pulled_is_the_users() -> None:
     waiting = pod(0, phase="Pending", waiting={"reason": "InvalidImageName", "message": "couldn't parse 'x y'"})
     assert ending([waiting]).cause == Cause.INVALID_IMAGE
@@ -176,6 +183,16 @@ def test_what_the_peers_of_a_silent_node_die_of_is_not_the_root(echo: dict) -> N
     attempt = observe_attempts([indexed_job()], [echo, pod(1)])[1]
     found = find_ending(attempt, evidence)
     assert (found.cause, found.pod.rank) == (Cause.NODE_LOST, 1)
+
+
+def test_the_silent_node_of_a_large_gang_is_asked_about() -> None:
+    pods = [failed_pod(rank, 134, "Watchdog caught collective operation timeout") for rank in range(40) if rank != 29]
+    pods.append(pod(29, deleting=NOW + timedelta(seconds=120)))
+    attempt = observe_attempts([indexed_job(1, FailureTarget="PodFailurePolicy: x")], pods)[1]
+    asked = questions(attempt, NOW).nodes
+    assert asked[0] == "node-29"
+    found = find_ending(attempt, Evidence({"node-29": node_facts("node-29", None)}))
+    assert (found.cause, found.pod.rank) == (Cause.NODE_LOST, 29)
 
 
 def test_a_silent_node_alone_ends_nothing() -> None:

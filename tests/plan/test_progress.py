@@ -30,6 +30,11 @@ def test_steps_of_an_unknown_total_are_not_shown_as_a_share() -> None:
     assert (fields["text"], fields["percentText"], fields["stage"]) == ("", "", "Preparing")
 
 
+def test_a_metric_that_is_not_a_number_costs_only_itself() -> None:
+    fields = reported_status(status(), report(bestMetric={"f1": 0.5, "perplexity": None}), NOW)
+    assert (fields["progress"]["step"], fields["bestMetric"]) == (40, {"f1": 0.5})
+
+
 # The operator writes updatedAt and verifiedAt, the API server startedAt; neither clock need be right.
 CLOCKS = pytest.mark.parametrize("written", ["2026-11-22T07:59:40Z", "2026-11-22T08:30:00Z"], ids=["behind", "ahead"])
 NOT_STARTED = {"attempts": [{"number": 1}]}

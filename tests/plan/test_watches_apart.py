@@ -58,7 +58,7 @@ def test_and_so_does_the_cause() -> None:
 
 
 def test_not_for_ever() -> None:
-    assert condition(step(running_job(), RUNNING, 31, Complete="x: y"), "Failed") == ("True", "NoResult")
+    assert step(running_job(), RUNNING, 31, Complete="x: y").status["attempts"][-1]["cause"] == "PodLost"
     assert step(running_job(), RUNNING, 31, Failed="x: y").status["attempts"][-1]["cause"] == "Unknown"
 
 

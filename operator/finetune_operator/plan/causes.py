@@ -29,6 +29,8 @@ class Cause(StrEnum):
     HOST_OUT_OF_MEMORY = "HostOutOfMemory"
     GPU_OUT_OF_MEMORY = "GPUOutOfMemory"
 
+    OUT_OF_DISK = "OutOfDisk"
+    """The node was, for what the pod wrote beyond its request; another node may have more."""
     COMMUNICATION = "Communication"
     """Between the ranks (NCCL, gloo, rendezvous), or to the storage."""
     HANG = "Hang"
@@ -67,6 +69,7 @@ NOT_STARTED = (Cause.CANNOT_START, Cause.IMAGE_PULL, Cause.UNSCHEDULABLE, Cause.
 
 ROOT_FIRST = (
     Cause.NODE_LOST,
+    Cause.OUT_OF_DISK,
     Cause.EVICTED,
     Cause.HANG,
     Cause.CRASH,

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from finetune_api.failure_policy import FailurePolicy
 from finetune_operator.plan.budgets import allowed_restarts, backoff_seconds, count_restart, used_restarts
-from finetune_operator.plan.causes import PREEMPTION, Cause, class_of, root_place
+from finetune_operator.plan.causes import PREEMPTION, Cause, class_of
 from finetune_operator.plan.names import attempt_name
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.pod_endings import Ending
@@ -45,10 +45,12 @@ def _patience_left(ending: Ending, draft: StatusDraft) -> float:
 def describe_root(draft: StatusDraft, ending: Ending) -> None:
     """Keeps the cause nearest to the root: a pod that showed it may be gone by now."""
     record = draft.record or {}
-    known = record.get("cause")
-    disrupted = bool(ending.pod and ending.pod.disruption)
-    nearer = not known or root_place(ending.cause, disrupted=disrupted) < root_place(known)
-    if nearer or (known == ending.cause == Cause.HANG and ending.mute):
+    if not record.get("cause"):
+        draft.describe_ending(ending)
+        return
+    known = Ending(Cause(record["cause"]), record["reason"])
+    nearer = ending.place < known.place and not ending.stopped
+    if nearer or (known.cause == ending.cause == Cause.HANG and ending.mute):
         draft.describe_ending(ending)
 
 

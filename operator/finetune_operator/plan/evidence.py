@@ -73,6 +73,7 @@ def event_facts(event: Resource) -> EventFacts:
 LOOK_AFTER = timedelta(seconds=20)
 """Pods that start as they should have started by then."""
 MOST_PODS = 4
+MOST_NODES = 16
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,10 @@ def questions(attempt: AttemptFacts, now: datetime) -> Questions:
         return Questions()
     ending = [pod for pod in attempt.pods if (pod.failed or pod.deleting_at) and not pod.disruption]
     if ending:
-        nodes = {pod.node: None for pod in attempt.pods if pod.node and (pod in ending or not pod.ended)}
-        return Questions(tuple(("Pod", pod.name) for pod in ending[:MOST_PODS]), tuple(nodes)[:MOST_PODS])
+        # A pod that says nothing while its peers end is the one whose node is in question.
+        silent_first = sorted(attempt.pods, key=lambda pod: (pod.ended, pod.deleting_at is None))
+        nodes = {pod.node: None for pod in silent_first if pod.node and (pod in ending or not pod.ended)}
+        return Questions(tuple(("Pod", pod.name) for pod in ending[:MOST_PODS]), tuple(nodes)[:MOST_NODES])
     since = attempt.waiting_since
     if since is None or now < since + LOOK_AFTER:
         return Questions()

@@ -57,7 +57,7 @@ def decide_gates(
     not_computed: Mapping[str, str] = MappingProxyType({}),
     trained: TrainedModel | None = None,
 ) -> list[Verdict]:
-    """In the order of the spec. A metric that is missing or not a number never passes.
+    """In the order of the spec. A metric that is missing or not finite never passes.
 
     `not_computed` says why the held-out data does not allow a metric; `trained` is what gates with the baseline
     Trained compare with.
@@ -71,8 +71,8 @@ def _decide(gate: Gate, value: float | None, baseline: AnyBaseline | None, not_c
         why = not_computed.get(gate.metric)
         missing = f"could not be computed: {why}" if why else "was not reported by the evaluation"
         return Verdict(gate.metric, False, f"{gate.metric} {missing}")
-    if value != value:
-        return Verdict(gate.metric, False, f"{gate.metric} is not a number")
+    if not math.isfinite(value):
+        return Verdict(gate.metric, False, f"{gate.metric} is {value}, which no gate lets pass")
     if gate.baseline is not None:
         return _against_baseline(gate, value, baseline)
     assert gate.operator is not None
@@ -87,7 +87,7 @@ def _against_baseline(gate: Gate, value: float, baseline: AnyBaseline | None) ->
     if baseline.metrics is None:
         return Verdict(gate.metric, False, f"{baseline.title} no longer exists to compare with")
     deployed = baseline.metrics.get(gate.metric)
-    if deployed is None or deployed != deployed:
+    if deployed is None or not math.isfinite(deployed):
         return Verdict(gate.metric, False, f"{baseline.title} has no metric {gate.metric}")
     lower = lower_is_better(gate.metric)
     bound = deployed + gate.max_regression if lower else deployed - gate.max_regression

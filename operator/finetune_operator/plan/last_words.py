@@ -22,14 +22,35 @@ EXIT_CODES = {
     127: Cause.INVALID_IMAGE,  # a shell found no such program
     143: Cause.PREEMPTED,  # SIGTERM: someone asked it to stop
 }
+LOCKED_MEMORY_SIGNS = ("ibv_reg_mr", "ibv_reg_dmabuf_mr", "ibv_create_", "ibv_alloc_")
+"""RDMA finds no memory that may be locked, whatever there is: the node's limit (memlock) is too low."""
 GPU_MEMORY_SIGNS = (
     "cuda out of memory",
     "cuda error: out of memory",
+    "cuda failure 'out of memory'",  # NCCL, which allocates beside PyTorch; with the number of the error from 2.16 on
+    "cuda failure 2 'out of memory'",
+    "hip failure 'out of memory'",
+    "hip failure 2 'out of memory'",
+    "hip error: out of memory",
+    "cuda_error_out_of_memory",
     "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "cusolver_status_alloc_failed",
     "hip out of memory",
     "torch.outofmemoryerror",
     "acceleratoroutofmemory",
 )
+DEVICE_SIGNS = (
+    "libcuda.so.1: cannot open",  # part of the driver, which the node brings
+    "libnvidia-ml.so.1: cannot open",
+    "driver/library version mismatch",
+    "no cuda gpus are available",
+    "cuda driver initialization failed",
+    "uncorrectable ecc error",
+    "gpu is lost",
+    "fallen off the bus",
+)
+"""A node whose GPUs do not work."""
 HOST_MEMORY_SIGNS = (
     "defaultcpuallocator",
     "cannot allocate memory",
@@ -45,18 +66,24 @@ CODE_SIGNS = (
     "expected all tensors to be on the same device",
 )
 COMMUNICATION_SIGNS = (
+    "bad gateway",
     "broken pipe",
     "collective operation timeout",
     "connection closed by peer",
     "connection refused",
     "connection reset by peer",
+    "connect() timed out",
     "connection timed out",
     "could not connect",
+    "couldn't connect",
     "did not meet at",
     "distbackenderror",
     "distnetworkerror",
     "diststoreerror",
+    "gateway time-out",
+    "gateway timeout",
     "gloo/transport",
+    "max retries exceeded",
     "name or service not known",
     "nccl communicator was aborted",
     "nccl error",
@@ -65,17 +92,23 @@ COMMUNICATION_SIGNS = (
     "ncclsystemerror",
     "network is unreachable",
     "no route to host",
+    "read timed out",
     "rendezvous",
+    "service unavailable",
     "socket timeout",
     "temporary failure in name resolution",
     "timed out waiting for clients",
     "timed out waiting for recv operation",
     "timed out waiting for send operation",
+    "too many requests",
 )
 SIGNS: tuple[tuple[Cause, tuple[str, ...]], ...] = (
+    (Cause.INVALID_IMAGE, ("exec format error",)),  # made for another kind of processor
+    (Cause.COMMUNICATION, LOCKED_MEMORY_SIGNS),
     (Cause.GPU_OUT_OF_MEMORY, GPU_MEMORY_SIGNS),
     (Cause.HOST_OUT_OF_MEMORY, HOST_MEMORY_SIGNS),
     (Cause.USER_ERROR, CODE_SIGNS),
+    (Cause.CRASH, DEVICE_SIGNS),
     (Cause.COMMUNICATION, COMMUNICATION_SIGNS),
 )
 CODE_ERROR = re.compile(
@@ -108,7 +141,7 @@ def cause_of_words(pod: PodFacts) -> Cause:
         return Cause.GPU_OUT_OF_MEMORY if signed == Cause.GPU_OUT_OF_MEMORY else Cause.HOST_OUT_OF_MEMORY
     if pod.exit_code in EXIT_CODES:
         return EXIT_CODES[pod.exit_code]
-    if CODE_ERROR.match(telling_line(pod)) and signed != Cause.COMMUNICATION:
+    if CODE_ERROR.match(telling_line(pod)) and signed not in (Cause.COMMUNICATION, Cause.CRASH):
         return Cause.USER_ERROR
     return signed or Cause.CRASH
 

@@ -192,13 +192,26 @@ def pod_facts(pod: Resource) -> PodFacts:
 
 def parse_termination(text: str) -> TerminationMessage | None:
     """The trainer's last word; None when the text is something else, such as the end of a log."""
-    line = text.strip()
+    found = _read_termination(text.strip())
+    return found if isinstance(found, TerminationMessage) else None
+
+
+def misunderstood(text: str) -> str:
+    """What is wrong with JSON that is no last word of a trainer's; empty when it is one, or no JSON."""
+    found = _read_termination(text.strip())
+    if not isinstance(found, ValidationError):
+        return ""
+    first = found.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+
+
+def _read_termination(line: str) -> TerminationMessage | ValidationError | None:
     if not line.startswith("{"):
         return None
     try:
         return TerminationMessage.model_validate_json(line)
-    except ValidationError:
-        return None
+    except ValidationError as error:
+        return error
 
 
 def _number(item: Resource) -> int:

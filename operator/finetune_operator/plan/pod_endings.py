@@ -7,9 +7,10 @@ away, https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disrup
 import re
 from dataclasses import dataclass
 
-from finetune_operator.plan.causes import OUT_OF_MEMORY, USER, Cause
+from finetune_operator.plan.causes import OUT_OF_MEMORY, USER, Cause, root_place
 from finetune_operator.plan.evidence import Evidence
 from finetune_operator.plan.last_words import cause_of_words, exit_words, telling_line
+from finetune_operator.plan.node_words import over_its_limit, program_missing, used_up
 from finetune_operator.plan.observation import AttemptFacts, PodFacts
 from finetune_operator.plan.pod_shape import CONTAINER
 
@@ -27,9 +28,11 @@ DISRUPTIONS = {
     "NodeLost": Cause.NODE_LOST,
 }
 """Reasons of the DisruptionTarget condition, and of pods that the kubelet ended."""
-OWN_MEMORY = re.compile(r"low on resource: memory.*\bContainer \S+ was using", re.DOTALL)
-"""The kubelet names only containers that use more than they request."""
-OWN_DISK = re.compile(r"(Usage of EmptyDir volume|ephemeral local storage usage) .*exceeds", re.DOTALL)
+OWN_DOING = {"memory": Cause.HOST_OUT_OF_MEMORY, "ephemeral-storage": Cause.OUT_OF_DISK}
+"""By what a node ran short of."""
+START_ERRORS = ("StartError", "ContainerCannotRun")
+AFTER_REBOOT = 255
+"""With the reason Unknown: containerd finds a container of before, and not how it ended."""
 REFUSALS = re.compile(
     r"^(UnexpectedAdmissionError|OutOf\w+|Node(Affinity|Name|Ports)|TopologyAffinityError|SMTAlignmentError"
     r"|PodOSNotSupported|PodOSSelectorNodeLabelDoesNotMatch|PodLevelResources\w*|AppArmor|Seccomp|Sysctl\w*)"
@@ -39,12 +42,18 @@ KILLED = 137
 """Of a pod that is being deleted: by the kubelet, when its grace period is over, as one that saves to slow storage."""
 EVENT_CAUSES = {
     "Preempted": Cause.PREEMPTED,
+    "Evict": Cause.PREEMPTED,  # Volcano, which deletes plainly
     "TaintManagerEviction": Cause.NODE_LOST,
     "NodeNotReady": Cause.NODE_LOST,
     "Evicted": Cause.EVICTED,
     "NodeShutdown": Cause.EVICTED,
 }
 """Of pods that are gone, or going, and do not say why themselves."""
+WITHDRAWN = "Withdrawn"
+"""By the queue that had let the Job go."""
+TAKEN = {*DISRUPTIONS, *EVENT_CAUSES, WITHDRAWN}
+SIGNALLED = (None, KILLED, 143)
+"""Exit codes of what is told to stop, and does not in time."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,19 @@ class Ending:
     def certain(self) -> bool:
         """Nothing that another pod may still tell can change this cause."""
         return self.cause in USER or self.cause in OUT_OF_MEMORY
+
+    @property
+    def place(self) -> int:
+        """How near to the root it is, 0 the nearest; what the cluster says that it took away is an eviction's equal."""
+        taken = bool(self.pod and self.pod.disruption) or self.reason.partition(":")[0] in TAKEN
+        return root_place(self.cause, disrupted=taken)
+
+    @property
+    def stopped(self) -> bool:
+        """It was told to stop, as the Job controller tells all pods of a failed gang, and says nothing else."""
+        if self.pod is None or self.pod.deleting_at is None or self.pod.disruption:
+            return False
+        return self.pod.exit_code in SIGNALLED and self.cause in (Cause.CRASH, Cause.PREEMPTED, Cause.UNKNOWN)
 
     @property
     def mute(self) -> bool:
@@ -81,8 +103,11 @@ def pod_ending(pod: PodFacts, attempt: AttemptFacts, around: Evidence) -> Ending
         text = f"node {pod.node} refused the pod: {pod.status_reason}: {pod.status_message}"
         return Ending(Cause.UNSCHEDULABLE, text, pod)
     own = _own_end(pod, around) if pod.failed else None
-    told = own is None or own.cause == Cause.PREEMPTED
-    if told and pod.deleting_at and not (attempt.failing or attempt.deleting):
+    if (
+        (own is None or own.cause == Cause.PREEMPTED or own.stopped)
+        and pod.deleting_at
+        and not (attempt.failing or attempt.deleting)
+    ):
         return _deleted(pod, around)
     return own
 
@@ -90,9 +115,9 @@ def pod_ending(pod: PodFacts, attempt: AttemptFacts, around: Evidence) -> Ending
 def _disrupted(pod: PodFacts) -> Ending:
     words = f"{pod.status_message} {pod.disruption_message}"
     cause = DISRUPTIONS.get(pod.disruption, Cause.POD_LOST)
-    if OWN_MEMORY.search(words):
-        cause = Cause.HOST_OUT_OF_MEMORY
-    elif OWN_DISK.search(words):
+    if resource := used_up(words):
+        cause = OWN_DOING[resource]
+    elif over_its_limit(words):
         cause = Cause.USER_ERROR
     return Ending(cause, _sentence(pod.disruption, pod.disruption_message or pod.status_message), pod)
 
@@ -112,9 +137,10 @@ def _own_end(pod: PodFacts, around: Evidence) -> Ending:
     if pod.ended_reason == "OOMKilled":
         text = f"exit code {pod.exit_code}: killed for using more memory than its limit"
         return Ending(Cause.HOST_OUT_OF_MEMORY, text, pod)
-    if pod.ended_reason in ("StartError", "ContainerCannotRun"):
-        return Ending(Cause.INVALID_IMAGE, _sentence(exit_words(pod.exit_code), telling_line(pod)), pod)
-    if pod.ended_reason == "ContainerStatusUnknown":
+    if pod.ended_reason in START_ERRORS:
+        cause = Cause.INVALID_IMAGE if program_missing(pod.log_tail) else Cause.CANNOT_START
+        return Ending(cause, _sentence(exit_words(pod.exit_code), telling_line(pod)), pod)
+    if pod.ended_reason == "ContainerStatusUnknown" or (pod.ended_reason, pod.exit_code) == ("Unknown", AFTER_REBOOT):
         lost = around.trouble_of(pod.node) or telling_line(pod) or "the node lost sight of the container"
         return Ending(Cause.NODE_LOST, lost, pod)
     if pod.exit_code is None:
@@ -129,7 +155,8 @@ def _end_of_another(pod: PodFacts) -> Ending:
     """An init container or a sidecar, from a template or injected: its exit codes are its own affair."""
     memory = pod.ended_reason == "OOMKilled"
     where = f"container {pod.container}: {exit_words(pod.exit_code)}"
-    cause = Cause.HOST_OUT_OF_MEMORY if memory else Cause.CRASH
+    cause = Cause.CANNOT_START if pod.ended_reason in START_ERRORS else Cause.CRASH
+    cause = Cause.HOST_OUT_OF_MEMORY if memory else cause
     return Ending(cause, _sentence(where, "out of memory" if memory else telling_line(pod)), pod)
 
 

@@ -36,7 +36,7 @@ def reported_status(status: Resource, report: ProgressReport, now: datetime) -> 
         return fields
     if report.data is not None:
         fields["data"] = report.data.wire()
-    if report.best_metric is not None:
+    if report.best_metric:
         fields["bestMetric"] = report.best_metric
     return fields
 

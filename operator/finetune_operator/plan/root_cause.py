@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
-from finetune_operator.plan.causes import Cause, root_place
+from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.evidence import UNKNOWN, Evidence
 from finetune_operator.plan.observation import AttemptFacts
-from finetune_operator.plan.pod_endings import Ending, pod_ending
+from finetune_operator.plan.pod_endings import EVENT_CAUSES, Ending, pod_ending
 
 ECHOES = (Cause.COMMUNICATION, Cause.HANG, Cause.CRASH, Cause.PREEMPTED, Cause.UNKNOWN)
 """What the peers of a pod on a silent node die of, before the cluster has noticed that the node is gone."""
@@ -18,9 +18,8 @@ def find_ending(attempt: AttemptFacts, around: Evidence = UNKNOWN) -> Ending | N
         root = min(seen, key=_root_order)
         return (_silent_node(attempt, around) if root.cause in ECHOES else None) or root
     if attempt.failing:
-        if event := around.newest(("Preempted", "TaintManagerEviction", "Evicted")):
-            cause = {"Preempted": Cause.PREEMPTED, "Evicted": Cause.EVICTED}.get(event.reason, Cause.NODE_LOST)
-            return Ending(cause, f"{event.reason}: {event.note}")
+        if event := around.newest(tuple(EVENT_CAUSES)):
+            return Ending(EVENT_CAUSES[event.reason], f"{event.reason}: {event.note}")
         return Ending(Cause.UNKNOWN, attempt.failure or "the Job failed and its pods are gone")
     if attempt.job is None or attempt.deleting:
         return Ending(Cause.JOB_DELETED, "the attempt's Job was deleted by someone else")
@@ -34,13 +33,11 @@ def _silent_node(attempt: AttemptFacts, around: Evidence) -> Ending | None:
     return None
 
 
-def _root_order(ending: Ending) -> tuple[int, tuple[bool, int], bool, datetime, int]:
+def _root_order(ending: Ending) -> tuple[bool, int, tuple[bool, int], bool, datetime, int]:
     pod = ending.pod
     when = (pod and pod.finished_at) or datetime.max.replace(tzinfo=UTC)
-    # What ends while it is deleted was told to: after a failure the Job controller stops the other pods.
     told = bool(pod and pod.deleting_at)
-    place = root_place(ending.cause, disrupted=bool(pod and pod.disruption))
-    return place, _stuck_first(ending), told, when, pod.rank if pod else 0
+    return ending.stopped, ending.place, _stuck_first(ending), told, when, pod.rank if pod else 0
 
 
 def _stuck_first(ending: Ending) -> tuple[bool, int]:

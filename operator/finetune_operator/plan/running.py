@@ -17,7 +17,7 @@ from finetune_operator.plan.endings import (
 from finetune_operator.plan.growth import grow, larger_size
 from finetune_operator.plan.isolation import keep_isolation
 from finetune_operator.plan.names import attempt_name
-from finetune_operator.plan.observation import AttemptFacts
+from finetune_operator.plan.observation import AttemptFacts, misunderstood
 from finetune_operator.plan.pod_endings import Ending
 from finetune_operator.plan.preflight import end_look, look_ahead, note_failed_preflight
 from finetune_operator.plan.publication import evaluate
@@ -135,9 +135,20 @@ def _completed(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None:
     if result is not None:
         evaluate(draft, base, result)
         return
-    reason = "the pods ended with exit code 0, but rank 0 left no result in its termination message"
-    draft.describe_ending(Ending(Cause.NO_RESULT, reason))
+    describe_root(draft, _without_result(facts))
     restart_or_fail(draft, base.job.failure_policy)
+
+
+def _without_result(facts: AttemptFacts) -> Ending:
+    """Only a pod that was seen to end, and said nothing, is to blame for it."""
+    first = next((pod for pod in facts.pods if pod.rank == 0 and pod.exit_code is not None), None)
+    if first is None:
+        reason = "all pods ended well, but the pod of rank 0 was gone before its result was read; it exports once more"
+        return Ending(Cause.POD_LOST, reason)
+    reason = "the pods ended with exit code 0, but rank 0 left no result in its termination message"
+    if error := misunderstood(first.log_tail):
+        reason = f"{reason} that this operator understands ({error}): is the trainer's image of another version?"
+    return Ending(Cause.NO_RESULT, reason, first)
 
 
 def result_of(facts: AttemptFacts) -> TrainingResult | None:

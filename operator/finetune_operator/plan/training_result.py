@@ -1,5 +1,6 @@
 """What a finished training made, and the verdicts on all of it: the last artifact, and each step on the way to it."""
 
+import math
 from typing import Any
 
 from finetune_api.fine_tune_job import FineTuneJobSpec
@@ -19,14 +20,14 @@ def keep_result(status: dict[str, Any], result: TrainingResult) -> None:
     }
     if result.base_revision:
         artifact["baseRevision"] = result.base_revision
-    status["metrics"] = dict(result.metrics)
+    status["metrics"] = _finite(result.metrics)
     steps = [
         {
             "name": step.name,
             "uri": artifact_uri(result.artifact_uri, step.name),
             "digest": step.artifact_digest,
             "format": step.format,
-            "metrics": dict(step.metrics),
+            "metrics": _finite(step.metrics),
         }
         for step in result.postprocess
     ]
@@ -37,6 +38,11 @@ def keep_result(status: dict[str, Any], result: TrainingResult) -> None:
         status["metrics"] = last["metrics"]
         artifact |= {field: last[field] for field in ("uri", "digest", "format")}
     status["artifact"] = artifact
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    """JSON, and so a status, has no other numbers."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def verdicts_on(
