@@ -7,6 +7,7 @@ import pytest
 
 from finetune_api.failure_policy import FailurePolicy
 from finetune_operator.plan.budgets import backoff_seconds
+from finetune_operator.plan.evidence import Evidence, node_facts
 from finetune_operator.plan.lifecycle import plan_job
 from finetune_operator.plan.world import Plan
 from plan.builders import (
@@ -26,6 +27,7 @@ from plan.builders import (
     snapshot_of,
     world,
 )
+from plan.story import Story
 
 OBJECTS = ["ConfigMap/tickets-{0}", "Service/tickets-{0}", "Job/tickets-{0}"]
 GANG = [pod(0), pod(1)]
@@ -248,6 +250,47 @@ def test_user_errors_fail_at_once(exit_code: int) -> None:
 def test_a_failed_job_keeps_its_pods_for_their_logs() -> None:
     ended = indexed_job(FailureTarget="PodFailurePolicy: exit code 3")
     assert deleted(step(running(), [ended], [pod(0), failed_pod(1, 3)])) == []
+
+
+def test_the_evidence_is_that_of_the_pod_that_is_to_blame() -> None:
+    """And not what another pod showed, which was looked at first."""
+    story = Story()
+    story.step()
+    story.step([indexed_job()], [pod(0), pod(1)])
+    failing = [indexed_job(1, FailureTarget="PodFailurePolicy: x")]
+    echo = failed_pod(0, 134, "Watchdog caught collective operation timeout", at=NOW + timedelta(seconds=20))
+    pods = [echo, pod(1, deleting=NOW + timedelta(seconds=150))]
+    first = story.step(failing, pods, seconds=1).status["attempts"][-1]
+    assert (first["cause"], first["exitCode"]) == ("Communication", 134)
+    gone = Evidence({"node-1": node_facts("node-1", None)})
+    record = story.step(failing, pods, seconds=5, evidence=gone).status["attempts"][-1]
+    assert (record["cause"], record["rank"], record["node"]) == ("NodeLost", 1, "node-1")
+    assert not {"exitCode", "lastLogLines"} & record.keys()
+
+
+def test_a_preempted_gang_is_not_called_crashed_for_what_its_peers_die_of() -> None:
+    """Also once the pod that was taken is gone, and only the echo is left to see."""
+    story = Story()
+    story.step()
+    story.step([indexed_job()], [pod(0), pod(1)])
+    taken = pod(1, disruption="PreemptionByScheduler", deleting=NOW + timedelta(seconds=150))
+    story.step([indexed_job()], [pod(0), taken], seconds=1)
+    echo = failed_pod(0, 139, "Segmentation fault", at=NOW + timedelta(seconds=60))
+    plan = story.step([indexed_job(1, Failed="PodFailurePolicy: x")], [echo], seconds=60)
+    assert plan.status["restarts"]["byCause"] == {"Preempted": 1}
+
+
+def test_the_condition_suspended_does_not_outlast_a_quick_resume() -> None:
+    story = Story()
+    story.step()
+    story.step([indexed_job()], [pod(0), pod(1)])
+    story.item["spec"]["suspend"] = True
+    assert condition(story.step([indexed_job()], [pod(0), pod(1)]), "Suspended") == ("False", "Stopping")
+    story.item["spec"]["suspend"] = False
+    story.step([indexed_job()], [pod(0, deleting=NOW + timedelta(seconds=150))])
+    resumed = story.step()
+    assert (condition(resumed, "Suspended"), created(resumed)[-1]) == (("False", "Resumed"), "Job/tickets-2")
+    assert resumed.status.get("suspendedSeconds", 0) == 0, "its pods were stopping, which counts"
 
 
 def test_it_keeps_them_too_when_their_end_is_seen_before_that_of_the_job() -> None:

@@ -1,5 +1,6 @@
 """Gangs that Kueue, Volcano or the coscheduling plugin places."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from finetune_operator.plan.attempt import attempt_objects
 from finetune_operator.plan.basis import basis
 from finetune_operator.plan.lifecycle import plan_job
+from finetune_operator.plan.timestamps import rfc3339
 from finetune_operator.plan.validation import InvalidSpec, validate
 from finetune_operator.schedulers.registry import SCHEDULERS
 from plan.builders import (
@@ -203,3 +205,45 @@ def test_a_gang_waits_in_the_queue_runs_and_queues_again_when_it_must_yield() ->
     assert again.status["restarts"] == {"total": 1, "byCause": {"Preempted": 1}}
     assert created(again)[-1] == "Job/tickets-2"
     assert condition(again, "Admitted") == ("False", "Queued")
+
+
+def test_pods_that_are_seen_to_go_before_their_job_is_suspended_are_the_queues_all_the_same() -> None:
+    """Jobs and pods come by watches of their own."""
+    story = queued()
+    story.step([])
+    story.step([held(True)])
+    story.step([held(False)], [pod(0), pod(1)])
+    going = [pod(rank, deleting=NOW + timedelta(seconds=180)) for rank in (0, 1)]
+    assert story.step([held(False)], going, seconds=1).status["attempts"][-1]["cause"] == "PodLost"
+    plan = story.step([held(True)], going, seconds=1)
+    assert plan.status["attempts"][-1]["cause"] == "Preempted"
+    over = story.step([held(True)], seconds=300)
+    assert over.status["restarts"]["byCause"] == {"Preempted": 1}
+
+
+def test_a_job_that_names_no_queue_may_be_queued_all_the_same() -> None:
+    """Kueue takes it where the namespace has a LocalQueue named default."""
+    story = Story(activeDeadlineSeconds=100, startDeadlineSeconds=60)
+    assert condition(story.step([]), "Admitted") == ("True", "NotQueued")
+    waiting = story.step([held(True)])
+    assert (waiting.status["phase"], condition(waiting, "Admitted")) == ("Queued", ("False", "Queued"))
+    assert "LocalQueue named default" in message(waiting, "Ready")
+    assert story.step([held(True)], seconds=3600).status["phase"] == "Queued"
+    free = held(False)
+    free["status"]["startTime"] = rfc3339(NOW + timedelta(seconds=3630))
+    let_go = story.step([free])
+    assert (condition(let_go, "Admitted"), let_go.status["suspendedSeconds"]) == (("True", "Admitted"), 3610)
+    assert "Admitted" in reasons(let_go)
+    assert story.step([free], [pod(0), pod(1)]).status["phase"] == "Running"
+    yielding = story.step([held(True)], [pod(0, deleting=NOW), pod(1, deleting=NOW)])
+    assert yielding.status["attempts"][-1]["cause"] == "Preempted"
+
+
+def test_a_job_that_someone_suspends_while_it_runs_is_preempted() -> None:
+    story = Story()
+    story.step([])
+    story.step([held(False)], [pod(0), pod(1)])
+    assert story.step([held(True)], []).status["attempts"][-1]["cause"] == "Preempted"
+    again = story.step([], seconds=600)
+    again = story.step([], seconds=600)
+    assert (condition(again, "Admitted"), created(again)[-1]) == (("True", "NotQueued"), "Job/tickets-2")

@@ -33,6 +33,8 @@ from finetune_operator.plan.validation import InvalidSpec
 from finetune_operator.plan.world import Create, Delete, Plan, World, Write
 
 SCHEDULER_SECONDS = 30.0
+SUSPENSION = (Reason.SUSPENDED, Reason.STOPPING)
+"""Reasons of the condition Suspended while `spec.suspend` is true."""
 
 
 def plan_job(world: World) -> Plan:
@@ -133,7 +135,7 @@ def _step(draft: StatusDraft, base: Basis) -> None:
 def _between_attempts(draft: StatusDraft, base: Basis) -> None:
     gone = all(facts.gone for facts in draft.world.attempts.values())
     delete_stuck_pods(draft)
-    if draft.is_true("Suspended") and not base.job.spec.suspend:
+    if draft.condition("Suspended").get("reason") in SUSPENSION and not base.job.spec.suspend:
         _resume(draft)
     if not gone:
         stop_gang(draft)
@@ -147,7 +149,7 @@ def _between_attempts(draft: StatusDraft, base: Basis) -> None:
 
 def _rest(draft: StatusDraft, gone: bool) -> None:
     if not gone:
-        draft.set("Suspended", False, "Stopping", "waiting for the pods to save a checkpoint and end")
+        draft.set("Suspended", False, Reason.STOPPING, "waiting for the pods to save a checkpoint and end")
         return
     if not draft.is_true("Suspended"):
         draft.event(Reason.SUSPENDED, "no pods run until spec.suspend is false")
@@ -186,7 +188,8 @@ def _start(draft: StatusDraft, base: Basis) -> None:
 
 
 def _resume(draft: StatusDraft) -> None:
-    if draft.attempt and not draft.queued_seconds():  # before the first start, and in a queue, no clock runs
+    # Before the first start, and in a queue, no clock runs; until the pods have ended, it does.
+    if draft.is_true("Suspended") and draft.attempt and not draft.queued_seconds():
         draft.not_active(seconds_between(draft.condition("Suspended").get("lastTransitionTime"), draft.now))
     draft.set("Suspended", False, Reason.RESUMED, "")
     draft.event(Reason.RESUMED, "spec.suspend is false")

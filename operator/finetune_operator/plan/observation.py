@@ -128,7 +128,7 @@ class AttemptFacts:
     @property
     def waiting_since(self) -> datetime | None:
         """When the Job was let go: a suspended Job waits in its queue, not for its pods."""
-        if self.job is None or self._is("Suspended"):
+        if self.job is None or self._is("Suspended") or (self.job.get("spec") or {}).get("suspend"):
             return None
         began = (self.job.get("status") or {}).get("startTime") or self.job["metadata"].get("creationTimestamp")
         return parse_time(began)

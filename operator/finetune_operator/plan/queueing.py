@@ -7,30 +7,55 @@ from finetune_operator.plan.status_draft import StatusDraft
 from finetune_operator.plan.world import Resource
 from finetune_operator.schedulers.registry import SCHEDULERS
 
+NOT_QUEUED = "NotQueued"
+
 
 def show_admission(draft: StatusDraft, base: Basis, job: Resource | None) -> bool:
-    """Keeps the condition Admitted; True when nothing holds the pods back. `job` is None before the Job is made."""
-    name, queue = base.job.scheduler, base.job.queue
-    if not SCHEDULERS[name].holds_jobs:
-        draft.set("Admitted", True, "NotQueued", "no queue holds the Job")
-        return True
-    if job is None or is_held(job):
-        message = f"{name} holds the Job until the queue {queue!r} has room for {base.job.spec.distributed.nodes} pods"
+    """Keeps the condition Admitted; True when nothing holds the pods back. `job` is None before the Job is made.
+
+    The Job itself tells whether it is held: Kueue also takes Jobs that name no queue, where it has a default for them.
+    """
+    expected = SCHEDULERS[base.job.scheduler].holds_jobs
+    if is_held(job) if job is not None else expected:
+        message = _waits_for(base, expected=expected)
         draft.set("Admitted", False, Reason.QUEUED, message)
         draft.set("Running", False, Reason.QUEUED, message)
         draft.status["phase"] = "Queued"
         return False
+    known = draft.condition("Admitted")
+    if not expected and (job is None or known.get("status") != "False"):
+        draft.not_active(draft.queued_seconds())
+        if job is None or known.get("reason") != Reason.ADMITTED:
+            draft.set("Admitted", True, NOT_QUEUED, "no queue holds the Job")
+        return True
+    where = f"queue {base.job.queue!r}" if expected else "the queue that had taken the Job"
     if not draft.is_true("Admitted"):
         draft.not_active(draft.queued_seconds())
-        draft.event(Reason.ADMITTED, f"{name} let the gang go: queue {queue!r}")
-    draft.set("Admitted", True, Reason.ADMITTED, f"queue {queue!r}")
+        draft.event(Reason.ADMITTED, f"{base.job.scheduler if expected else 'its holder'} let the gang go: {where}")
+    draft.set("Admitted", True, Reason.ADMITTED, where)
     return True
+
+
+def _waits_for(base: Basis, *, expected: bool) -> str:
+    if expected:
+        room = f"the queue {base.job.queue!r} has room for {base.job.spec.distributed.nodes} pods"
+        return f"{base.job.scheduler} holds the Job until {room}"
+    return (
+        "the Job was suspended by someone else, as Kueue does where a namespace has a LocalQueue named default: "
+        "its pods are made when it is let go"
+    )
 
 
 def withdrawn(draft: StatusDraft, facts: AttemptFacts) -> bool:
     """A gang that had been let go is held again: its pods save a checkpoint and end; the next attempt queues anew."""
-    admitted = draft.condition("Admitted")
-    return facts.job is not None and is_held(facts.job) and admitted.get("reason") == Reason.ADMITTED
+    admitted = draft.condition("Admitted").get("reason")
+    # Without a queue of its own it may have been held from the start, which no queue takes back.
+    let_go = admitted == Reason.ADMITTED or (admitted == NOT_QUEUED and _has_begun(draft, facts))
+    return facts.job is not None and is_held(facts.job) and let_go
+
+
+def _has_begun(draft: StatusDraft, facts: AttemptFacts) -> bool:
+    return bool(facts.pods or (draft.record or {}).get("startedAt"))
 
 
 def is_held(job: Resource) -> bool:

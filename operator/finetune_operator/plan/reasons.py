@@ -33,6 +33,7 @@ class Reason(StrEnum):
     CREATE_FAILED = "CreateFailed"
     NAME_TAKEN = "NameTaken"
     STUCK_POD_DELETED = "StuckPodDeleted"
+    STOPPING = "Stopping"
     SUSPENDED = "Suspended"
     RESUMED = "Resumed"
     GATES_PASSED = "GatesPassed"

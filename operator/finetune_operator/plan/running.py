@@ -18,7 +18,7 @@ from finetune_operator.plan.growth import grow, larger_size
 from finetune_operator.plan.isolation import keep_isolation
 from finetune_operator.plan.names import attempt_name
 from finetune_operator.plan.observation import AttemptFacts, misunderstood
-from finetune_operator.plan.pod_endings import Ending
+from finetune_operator.plan.pod_endings import WITHDRAWN, Ending
 from finetune_operator.plan.preflight import end_look, look_ahead, note_failed_preflight
 from finetune_operator.plan.publication import evaluate
 from finetune_operator.plan.queueing import show_admission, withdrawn
@@ -101,7 +101,7 @@ def _known_ending(draft: StatusDraft, facts: AttemptFacts) -> Ending | None:
     """What the pods show now, else what they showed before they went."""
     record = draft.record or {}
     if withdrawn(draft, facts):
-        return Ending(Cause.PREEMPTED, "the queue took the quota back: its scheduler suspended the Job")
+        return Ending(Cause.PREEMPTED, f"{WITHDRAWN}: the queue took the quota back: its scheduler suspended the Job")
     if (ending := find_ending(facts, draft.world.evidence)) is not None:
         return ending
     if record.get("cause"):
@@ -165,7 +165,7 @@ def _suspend(draft: StatusDraft) -> None:
     draft.end_attempt(Cause.SUSPENDED, "spec.suspend is true")
     draft.status["phase"] = "Suspended"
     draft.set("Running", False, Reason.SUSPENDED, "")
-    draft.set("Suspended", False, "Stopping", "waiting for the pods to save a checkpoint and end")
+    draft.set("Suspended", False, Reason.STOPPING, "waiting for the pods to save a checkpoint and end")
     stop_gang(draft)
 
 

@@ -16,6 +16,8 @@ from finetune_operator.plan.world import Event, Plan, Resource, World, Write
 
 REPORTED = ("progress", "lastCheckpoint", "data", "bestMetric")
 """Fields of the status that belong to the progress receiver."""
+OF_A_POD = ("pod", "node", "rank", "exitCode", "lastLogLines")
+"""Fields of an attempt's record."""
 KEPT_ATTEMPTS = 10
 MESSAGE_LIMIT = 1024
 
@@ -112,6 +114,8 @@ class StatusDraft:
         record, pod = self.record, ending.pod
         if record is None:
             return
+        for detail in OF_A_POD:  # what another pod showed is no evidence for this cause
+            record.pop(detail, None)
         record.update(cause=str(ending.cause), reason=ending.reason[:MESSAGE_LIMIT])
         if pod:
             details = {
