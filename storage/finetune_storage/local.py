@@ -1,5 +1,6 @@
 """Folders of this machine: mounted volumes (`pvc://`) and paths in the image (`file://`)."""
 
+import errno
 import os
 import shutil
 import uuid
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from finetune_api import manifest
-from finetune_storage.errors import AccessDeniedError, NotFoundError, UnavailableError
+from finetune_storage.errors import AccessDeniedError, NotFoundError, UnavailableError, UriError
 from finetune_storage.location import Entry
 
 TEMPORARY = "tmp-"
@@ -83,6 +84,22 @@ class LocalStorage:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
 
+    def check_writable(self) -> None:
+        """Told by the nearest folder above that is there; nothing is written.
+
+        Raises:
+            UriError: It is a file.
+            AccessDeniedError: This user may not write there, or the volume is mounted to read only.
+        """
+        place = next(one for one in (self.root, *self.root.parents) if one.exists())
+        with self._errors():
+            if not place.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+            if not os.access(place, os.W_OK | os.X_OK):
+                read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+                code = errno.EROFS if read_only else errno.EACCES
+                raise PermissionError(code, os.strerror(code), str(place))
+
     def delete(self, path: str = "") -> None:
         place = self.path(path)
         with self._errors(path):
@@ -110,6 +127,8 @@ class LocalStorage:
                 f"{self._name(path)}: {error.strerror} ({error.filename}); "
                 f"let user {os.getuid()} of the pod read and write the volume (podTemplate securityContext.fsGroup)"
             ) from error
+        except (NotADirectoryError, FileExistsError) as error:
+            raise UriError(f"{self._name(path)}: {error.filename} is a file; name a folder") from error
         except OSError as error:
             raise UnavailableError(f"{self._name(path)}: {error.strerror or error}") from error
 

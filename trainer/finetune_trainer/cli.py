@@ -92,7 +92,7 @@ def _only_look(config: "TrainerConfig") -> int:
     from finetune_trainer.launch.worker import configure_logging
 
     configure_logging(0, 1)
-    return _end(look(config, limit_file=None))
+    return _end(look(config, limit_file=None, trains=False))
 
 
 def _end(message: "TerminationMessage") -> int:

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from finetune_api.exit_codes import ExitCode
 from finetune_api.names import ENV_MEMORY_LIMIT
 from finetune_api.trainer_config import TrainerConfig
-from finetune_storage.errors import NotFoundError
+from finetune_storage.errors import NotFoundError, UriError
 from finetune_trainer.errors import ConfigurationError, DataError
 from finetune_trainer.launch.memory_estimate import gpu_memory, memory_estimate, warn_of_memory
 from finetune_trainer.launch.preflight import preflight
@@ -98,6 +98,21 @@ def test_columns_that_came_as_one_are_told_to_be_separated_otherwise(tmp_path: P
     (tmp_path / "train.csv").write_text("text;label\nhello;billing\n")
     with pytest.raises(DataError, match=r"they have text;label. CSV is separated by commas: .* ';' between"):
         preflight(job(tmp_path, model, tmp_path / "train.csv", dataset={"columns": {"text": "text", "label": "label"}}))
+
+
+@pytest.mark.parametrize("field", ["checkpoint.storage", "output.storage"])
+def test_a_file_where_a_folder_is_to_be_written_is_told_before_it_costs_a_training(
+    tmp_path: Path, model: Path, train: Path, field: str
+) -> None:
+    config = job(tmp_path, model, train)
+    place = f"file://{train}/tickets-1a2b"
+    changes = {"output": place}
+    if field == "checkpoint.storage":
+        changes = {"checkpoint": config.checkpoint.model_copy(update={"storage": place})}
+    wrong = config.model_copy(update=changes)
+    with pytest.raises(UriError, match=rf"^{field}: .*train.jsonl is a file; name a folder"):
+        preflight(wrong)
+    assert preflight(wrong, trains=False).reason == "Passed", "a pod that only looks has no volume to write to"
 
 
 def test_a_folder_without_configuration_or_with_a_damaged_file_is_no_model(

@@ -1,5 +1,6 @@
 """Mounted volumes and paths of the image."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,23 @@ def test_a_claim_is_its_mount(claims: Path) -> None:
 def test_nothing_there_names_the_uri_and_the_place(claims: Path) -> None:
     with pytest.raises(NotFoundError, match=rf"pvc://data/no: there is nothing at {claims}/data/no; check the claim"):
         open_storage("pvc://data/no").fetch(claims / "scratch")
+
+
+def test_whether_it_can_be_written_is_told_by_the_folder_above(claims: Path) -> None:
+    place = open_storage("pvc://data/models/tickets")
+    place.check_writable()
+    assert list((claims / "data").iterdir()) == []
+    (claims / "data" / "models").write_text("a file")
+    for attempt in (place.check_writable, lambda: place.upload(claims / "data")):
+        with pytest.raises(UriError, match=r"^pvc://data/models/tickets: .*/data/models is a file; name a folder$"):
+            attempt()
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_folder_of_somebody_else_cannot(claims: Path) -> None:
+    (claims / "data").chmod(0o500)
+    with pytest.raises(AccessDeniedError, match=r"Permission denied .*let user .* read and write the volume"):
+        open_storage("pvc://data/models").check_writable()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +107,7 @@ def test_a_folder_where_a_file_should_be_is_an_error_with_the_uri(claims: Path, 
     (claims / "data" / "models").write_text("a file")
     (tmp_path / "source").mkdir()
 
-    with pytest.raises((UnavailableError, AccessDeniedError), match="pvc://data/models/m: "):
+    with pytest.raises((UriError, AccessDeniedError), match="pvc://data/models/m: "):
         open_storage("pvc://data/models/m").upload(tmp_path / "source")
 
 

@@ -12,6 +12,7 @@ from finetune_api.trainer_config import TrainerConfig
 from finetune_storage import open_storage
 from finetune_trainer.data.prepare import PreparedData
 from finetune_trainer.data.report import held_out_report
+from finetune_trainer.errors import of_field
 from finetune_trainer.export.artifact import package_versions, seal, write_artifact
 from finetune_trainer.export.verification import verify_export
 from finetune_trainer.methods.adaptation import Adaptation
@@ -71,7 +72,8 @@ class Exporter:
         write_reports(self.scratch, reports, report, "peft" if self.config.method.makes_adapter else "transformers")
         self._verify(model, data)
         digest = seal(self.scratch)
-        open_storage(self.config.output).upload(self.scratch)
+        with of_field("output.storage"):
+            open_storage(self.config.output).upload(self.scratch)
         log.info("artifact %s, %s", self.config.output, digest)
         return digest
 

@@ -42,12 +42,17 @@ WEIGHTS = "model*.safetensors"
 HEADERS_AT_ONCE = 8
 
 
-def preflight(config: TrainerConfig, limit_file: Path | None = MEMORY_LIMIT) -> ReportedPreflight:
+def preflight(
+    config: TrainerConfig, limit_file: Path | None = MEMORY_LIMIT, *, trains: bool = True
+) -> ReportedPreflight:
     """What was found. Raises ConfigurationError, DataError or a StorageError; what time may mend is only told.
 
-    `limit_file`: of the kernel; None where what the kernel allows here is not what the trainer gets.
+    `limit_file`: of the kernel; None where what the kernel allows here is not what the trainer gets. `trains`: this pod
+    does so, if all is well; otherwise it has nothing mounted that it could write to.
     """
     try:
+        if trains:
+            check_writable(config)
         weights = check_model(config.model)
         rows = {place: check_data(place, part, columns) for place, part, columns in _data(config.dataset)}
         if config.training.distillation:
@@ -61,10 +66,10 @@ def preflight(config: TrainerConfig, limit_file: Path | None = MEMORY_LIMIT) -> 
     return found("True", "Passed", "; ".join((_of_model(config, weights), *map(_of_data, rows.items()))))
 
 
-def look(config: TrainerConfig, limit_file: Path | None = MEMORY_LIMIT) -> TerminationMessage:
+def look(config: TrainerConfig, limit_file: Path | None = MEMORY_LIMIT, *, trains: bool = True) -> TerminationMessage:
     """The last words of a pod that ends with what it has found, be it well or not."""
     try:
-        return TerminationMessage(outcome="Succeeded", preflight=preflight(config, limit_file))
+        return TerminationMessage(outcome="Succeeded", preflight=preflight(config, limit_file, trains=trains))
     except (TrainerError, StorageError) as error:
         message = termination.message_of(error)
         return message.model_copy(update={"preflight": found("False", message.outcome, message.message)})
@@ -114,6 +119,15 @@ def _columns_of(owner: str, parts: Dataset | Subtask, *, held_out: bool) -> dict
         named[f"{owner}.split.groupBy"] = parts.split.group_by
         named[f"{owner}.split.stratifyBy"] = None if held_out else parts.split.stratify_by
     return {field: column for field, column in named.items() if isinstance(column, str)}
+
+
+def check_writable(config: TrainerConfig) -> None:
+    """Of volumes; whether a bucket takes files only a write would tell."""
+    for field, place in (("checkpoint.storage", config.checkpoint.storage), ("output.storage", config.output)):
+        with of_field(field):
+            storage = open_storage(place)
+            if isinstance(storage, LocalStorage):
+                storage.check_writable()
 
 
 def check_model(model: ModelReference) -> int | None:
