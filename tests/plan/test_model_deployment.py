@@ -71,6 +71,10 @@ def test_a_crash_loop_is_rolled_back_before_the_deadline_with_the_server_s_own_w
     world.settle()
     assert world.serving == "v1"
     assert "sha256 differs" in world.status["history"][-1]["reason"]
+    world.roll_out()
+    world.settle()
+    assert world.message("Ready").startswith("v1 serves with 2 pods; rolled back: v2 pod-1 crashes: model.safetensors has")
+    assert world.message("Degraded").endswith("; v1 serves")
 
 
 def test_two_restarts_are_not_yet_a_crash_loop() -> None:
@@ -79,6 +83,8 @@ def test_two_restarts_are_not_yet_a_crash_loop() -> None:
     world.settle()
     world.start_rolling()
     world.crash_pod("boom", restarts=2)
+    world.step()
+    assert world.message("Ready").endswith("; pod-1: CrashLoopBackOff: boom"), "what it says, not that it waits"
     world.settle()
     assert world.serving == "v2"
 

@@ -257,7 +257,7 @@ def _rolled_back_text(turn: _Turn) -> str | None:
     if not failures:
         return None
     reasons = [change.get("reason", "") for change in state.history if change["version"] == failures[-1]]
-    return f"{failures[-1]} {reasons[-1] if reasons else 'failed'}; {state.stable or 'an older version'} serves"
+    return f"{failures[-1]} {reasons[-1] if reasons else 'failed'}"
 
 
 def _rollout_events(resource: Object, turn: _Turn) -> list[Event]:

@@ -90,7 +90,7 @@ def _has_template(pod: dict[str, Any], template_hash: str | None) -> bool:
 def _crash(pod: dict[str, Any]) -> str | None:
     for container in (pod.get("status") or {}).get("containerStatuses") or ():
         if container.get("restartCount", 0) >= CRASH_RESTARTS and not container.get("ready"):
-            return f"{pod['metadata']['name']} crashes: {_last_words(container)}"
+            return f"{pod['metadata']['name']} crashes: {_last_words(container) or 'no reason was given'}"
     return None
 
 
@@ -102,14 +102,15 @@ def _waiting(pod: dict[str, Any]) -> str | None:
     for container in status.get("containerStatuses") or ():
         waiting = container.get("state", {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return f"{pod['metadata']['name']}: {waiting['reason']}: {waiting.get('message', '')}"
+            why = _last_words(container) or waiting.get("message", "")
+            return f"{pod['metadata']['name']}: {waiting['reason']}: {why}"
     return None
 
 
 def _last_words(container: dict[str, Any]) -> str:
-    """The server's own line in the termination message, else the exit code."""
+    """The server's own line in the termination message, else the exit code; empty before it has ended once."""
     for state in ("state", "lastState"):
         ended = container.get(state, {}).get("terminated")
         if ended:
             return str(ended.get("message") or f"exit code {ended.get('exitCode')}").strip()
-    return "no reason was given"
+    return ""

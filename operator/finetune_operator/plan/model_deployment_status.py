@@ -104,7 +104,8 @@ def _verdicts(situation: Situation) -> dict[str, Verdict]:
 
 def _serving(situation: Situation) -> str:
     pods = "1 pod" if situation.rollout.available == 1 else f"{situation.rollout.available} pods"
-    return f"{situation.state.stable or situation.candidate} serves with {pods}"
+    serves = f"{situation.state.stable or situation.candidate} serves with {pods}"
+    return f"{serves}; rolled back: {situation.rolled_back}" if situation.rolled_back else serves
 
 
 def _available(rollout: Rollout) -> Verdict:
@@ -132,7 +133,7 @@ def _progressing(situation: Situation) -> Verdict:
 def _degraded(situation: Situation) -> Verdict:
     rollout = situation.rollout
     if situation.rolled_back:
-        return True, "RolledBack", situation.rolled_back
+        return True, "RolledBack", f"{situation.rolled_back}; {situation.state.stable or 'an older version'} serves"
     if rollout.failure:
         return True, "RolloutFailed", rollout.failure
     if rollout.version and rollout.available < rollout.desired and not situation.candidate:
