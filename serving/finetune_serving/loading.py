@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from transformers import (
     CompressedTensorsConfig,
     PreTrainedTokenizerBase,
 )
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.exit_codes import ExitCode
@@ -85,9 +86,16 @@ class LoadedModel:
         return replace(self, model=self.model.subtask(name), description=own)
 
 
+def _quiet_libraries() -> None:
+    """Of a base model the head is missing by design, and comes with the adapter; the files are verified by digest."""
+    disable_progress_bar()
+    set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|peft")
+
+
 def load(source: ModelSource, artifact: Artifact) -> LoadedModel:
     """Load a verified artifact. Raises StartupError."""
-    disable_progress_bar()
+    _quiet_libraries()
     try:
         model, processor = _load(source, artifact)
         model = model.to(_device()).eval().requires_grad_(False)
