@@ -28,7 +28,7 @@ class CountingApi:
 
     def __getattr__(self, verb: str) -> Any:
         method = getattr(self._api, verb)
-        if verb not in (*WRITES, "get", "post"):
+        if verb not in (*WRITES, "get", "list", "post"):
             return method
 
         async def call(*args: Any, **kwargs: Any) -> Any:
@@ -49,11 +49,15 @@ class CountingApi:
 class OperatorUnderTest:
     """`async with`: caches full and the controller working; left: everything cancelled, as a SIGKILL would."""
 
-    def __init__(self, kubeconfig: Path, die_after: int | None = None, settings: Settings = SETTINGS) -> None:
+    def __init__(
+        self, kubeconfig: Path, die_after: int | None = None, settings: Settings = SETTINGS, *, leads: bool = True
+    ) -> None:
+        self._leads = leads
         self._kubeconfig = str(kubeconfig)
         self._settings = settings
         self._die_after = die_after
         self._tasks: list[asyncio.Task[Any]] = []
+        self._watches: dict[Informer, asyncio.Task[Any]] = {}
         self._stack = contextlib.AsyncExitStack()
         self.api: CountingApi
         self.caches: JobCaches
@@ -63,14 +67,24 @@ class OperatorUnderTest:
         self.api = CountingApi(http, self._die_after)
         self.caches = JobCaches.build(http, None)
         recorder = EventRecorder(http, "finetune-operator")
-        self.controller = controller = build_controller(
-            self.api, [self.caches], recorder, lambda: self._settings, workers=4
-        )  # type: ignore[arg-type]
-        for work in (*(i.run() for i in self.informers), recorder.run(), controller.run()):
-            self._tasks.append(asyncio.create_task(work))
+        self.controller = build_controller(self.api, [self.caches], recorder, lambda: self._settings, workers=4)  # type: ignore[arg-type]
+        self._watches = {informer: asyncio.create_task(informer.run()) for informer in self.informers}
+        self._tasks = [*self._watches.values(), asyncio.create_task(recorder.run())]
+        if self._leads:
+            self.lead()
         for informer in self.informers:
             await informer.synced.wait()
         return self
+
+    def lead(self) -> None:
+        """Begins to act on what its caches show."""
+        self._tasks.append(asyncio.create_task(self.controller.run()))
+
+    async def deafen(self, *informers: Informer) -> None:
+        """Their watches tell nothing any more, as over a half-open connection."""
+        for informer in informers:
+            self._watches[informer].cancel()
+        await asyncio.gather(*(self._watches[one] for one in informers), return_exceptions=True)
 
     @property
     def informers(self) -> list[Informer]:

@@ -25,6 +25,6 @@ class Story:
         """So many seconds after the step before; `more` is there at this one."""
         self.now += seconds
         taken = {} if self.plan is None else {"snapshot": snapshot_of(self.item)}
-        self.plan = plan_job(world(self.item, jobs, pods, self.now, **self.around, **taken, **more))
+        self.plan = plan_job(world(self.item, jobs, pods, self.now, **self.around, **(taken | more)))
         self.item = follow(self.item, self.plan)
         return self.plan

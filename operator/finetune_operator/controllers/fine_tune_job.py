@@ -9,6 +9,8 @@ from finetune_api.names import GROUP, MANAGER
 from finetune_operator.controllers.carry_out import CannotCreate, PlanCarrier, StaleCache
 from finetune_operator.controllers.evidence import EvidenceReader
 from finetune_operator.controllers.job_caches import JobCaches, cache_of
+from finetune_operator.controllers.job_indices import Gang
+from finetune_operator.controllers.live_gang import LiveGangs
 from finetune_operator.controllers.outdated_policies import OutdatedPolicies
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
@@ -16,7 +18,7 @@ from finetune_operator.kube.events import EventRecorder
 from finetune_operator.kube.expectations import Expectations
 from finetune_operator.plan.lifecycle import at_a_loss, cannot_create, plan_job, reject
 from finetune_operator.plan.settings import Settings
-from finetune_operator.plan.world import World
+from finetune_operator.plan.world import Plan, World
 
 STALE_RETRY_SECONDS = 1.0
 ATTEMPT_KINDS = ("ConfigMap", "Service", "Job")
@@ -41,10 +43,12 @@ class FineTuneJobReconciler:
         expectations: Expectations,
         settings: Callable[[], Settings],
         evidence: EvidenceReader,
+        live_gangs: LiveGangs,
         clock: Clock = utc_now,
     ) -> None:
         self._caches = caches
         self._evidence = evidence
+        self._live_gangs = live_gangs
         self._carrier = carrier
         self._expectations = expectations
         self._settings = settings
@@ -61,12 +65,13 @@ class FineTuneJobReconciler:
             return None  # its children go by their owner references
         if managed_elsewhere(job):
             return None
-        world = await self._evidence.with_evidence(cache.world(job, self._settings(), self._clock()))
-        try:
-            plan = plan_job(world)
-        except Exception as fault:  # one job that we cannot handle must not be silent
-            await self._carrier.carry_out(key, job, at_a_loss(world, fault))
-            raise
+        world, plan = await self._plan(key, cache, job)
+        if plan.unseen:
+            if (wait := self._live_gangs.wait(world.uid)) > 0:
+                return Result(requeue_after=wait)
+            world, plan = await self._plan(key, cache, job, await self._live_gangs.read(cache, job))
+            if not plan.unseen:
+                plan = replace(plan, requeue_after=_sooner(plan, self._live_gangs.found_behind(world.uid)))
         try:
             await self._carrier.carry_out(key, job, plan)
         except StaleCache:
@@ -74,6 +79,14 @@ class FineTuneJobReconciler:
         except CannotCreate as refused:
             await self._tell(key, world, refused)
         return Result(requeue_after=plan.requeue_after) if plan.requeue_after is not None else None
+
+    async def _plan(self, key: Key, cache: JobCaches, job: Resource, live: Gang | None = None) -> tuple[World, Plan]:
+        world = await self._evidence.with_evidence(cache.world(job, self._settings(), self._clock(), live))
+        try:
+            return world, plan_job(world)
+        except Exception as fault:  # one job that we cannot handle must not be silent
+            await self._carrier.carry_out(key, job, at_a_loss(world, fault))
+            raise
 
     async def _tell(self, key: Key, world: World, refused: CannotCreate) -> None:
         """Shows in the status what the API server did not take; raises when it is to be tried again."""
@@ -84,6 +97,10 @@ class FineTuneJobReconciler:
             return
         await self._carrier.carry_out(key, live, cannot_create(world, refused.kind, str(refused)))
         raise refused.error
+
+
+def _sooner(plan: Plan, seconds: float) -> float:
+    return seconds if plan.requeue_after is None else min(plan.requeue_after, seconds)
 
 
 def managed_elsewhere(job: Resource) -> bool:
@@ -107,7 +124,9 @@ def build_controller(
         for informer in cache.all():
             expectations.watch(informer)
     carrier = PlanCarrier(api, expectations, recorder)
-    reconciler = FineTuneJobReconciler(caches, carrier, expectations, settings, EvidenceReader(api), clock)
+    reconciler = FineTuneJobReconciler(
+        caches, carrier, expectations, settings, EvidenceReader(api), LiveGangs(api), clock
+    )
     controller = Controller("finetunejob", reconciler.reconcile, workers=workers, expectations=expectations)
     controller.prepare += [*prepare, OutdatedPolicies(api, caches).remove]
     for cache in caches:

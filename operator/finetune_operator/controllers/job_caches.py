@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from finetune_api.names import LABEL_ATTEMPT, LABEL_JOB, LABEL_MANAGED_BY, MANAGER, TRAINER_SERVICE_ACCOUNT
+from finetune_api.names import LABEL_JOB, LABEL_MANAGED_BY, MANAGER, TRAINER_SERVICE_ACCOUNT
+from finetune_operator.controllers import job_indices as index
 from finetune_operator.controllers.api_groups import ApiGroups
 from finetune_operator.controllers.model_caches import PAGE, model_deployment_cache, model_version_cache
 from finetune_operator.controllers.projections import (
@@ -37,9 +38,8 @@ from finetune_operator.kube.resources import (
     SERVICE_ACCOUNTS,
     SERVICES,
 )
-from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot, digest_of
-from finetune_operator.plan.conditions import find_condition, is_true
-from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name, preflight_name
+from finetune_operator.plan.attempt import Snapshot
+from finetune_operator.plan.names import ANNOTATION_JOB, preflight_name
 from finetune_operator.plan.observation import NO_ATTEMPT, observe_attempt, observe_attempts
 from finetune_operator.plan.places import named_versions
 from finetune_operator.plan.references import Surroundings
@@ -83,25 +83,25 @@ class JobCaches:
         def informer(kind: Any, **options: Any) -> Informer:
             return Informer(api, kind, namespace=namespace, packed=True, page_size=PAGE, paging=paging, **options)
 
-        owned = {"label_selector": LABEL_JOB, "indexers": {"owner": _owner_uids}}
+        owned = {"label_selector": LABEL_JOB, "indexers": {"owner": index.owner_uids}}
         return cls(
             fine_tune_jobs=informer(
                 FINE_TUNE_JOBS,
                 transform=project_fine_tune_job,
                 indexers={
-                    "phase": phase_of,
-                    "runtime": _runtime,
-                    "source": _versions,
-                    "deployment": _deployment,
-                    "publishing": _publishing,
-                    "waiting": _waiting,
-                    "unfinished": _unfinished,
+                    "phase": index.phase_of,
+                    "runtime": index.runtime,
+                    "source": index.versions,
+                    "deployment": index.deployment,
+                    "publishing": index.publishing,
+                    "waiting": index.waiting,
+                    "unfinished": index.unfinished,
                 },
             ),
             runtimes=informer(TRAINING_RUNTIMES),
             cluster_runtimes=cluster_runtimes or Informer(api, CLUSTER_TRAINING_RUNTIMES),
             jobs=informer(JOBS, transform=project_job, **owned),
-            pods=informer(PODS, label_selector=LABEL_JOB, transform=project_pod, indexers={"job": _pod_job}),
+            pods=informer(PODS, label_selector=LABEL_JOB, transform=project_pod, indexers={"job": index.pod_job}),
             services=informer(SERVICES, transform=project_identity, **owned),
             config_maps=informer(CONFIG_MAPS, transform=project_config_map, **owned),
             versions=model_version_cache(api, namespace, paging),
@@ -115,14 +115,14 @@ class JobCaches:
                 NETWORK_POLICIES,
                 label_selector=f"{LABEL_MANAGED_BY}={MANAGER}",
                 transform=project_network_policy,
-                indexers={"owner": _owner_uids, "shared": _shared},
+                indexers={"owner": index.owner_uids, "shared": index.shared},
             ),
             api_groups=api_groups or ApiGroups(api),
-            quotas=informer(RESOURCE_QUOTAS, transform=project_quota, indexers={"namespace": _namespace}),
+            quotas=informer(RESOURCE_QUOTAS, transform=project_quota, indexers={"namespace": index.namespace}),
             claims=informer(
                 PERSISTENT_VOLUME_CLAIMS,
                 transform=project_claim,
-                indexers={"namespace": _namespace, "bound": _bound},
+                indexers={"namespace": index.namespace, "bound": index.bound},
             ),
         )
 
@@ -144,29 +144,30 @@ class JobCaches:
             self.policies,
         ]
 
-    def world(self, job: Resource, settings: Settings, now: datetime) -> World:
-        """Everything that the next step of this job depends on, from memory."""
+    def world(self, job: Resource, settings: Settings, now: datetime, live: index.Gang | None = None) -> World:
+        """Everything that the next step of this job depends on, from memory, but for what was read just now."""
         namespace, name, uid = (job["metadata"][field] for field in ("namespace", "name", "uid"))
-        config_maps = self.config_maps.by_index("owner", uid)
-        snapshot = _snapshot(job, config_maps)
+        gang = live or self._gang(namespace, name, uid)
+        config_maps = gang.config_maps
+        snapshot = index.snapshot(job, config_maps)
         # A job that has started goes by its snapshot: claims and other jobs need not be gone through for it again.
         around = self.surroundings(job) if snapshot is None else self._still_around(job)
         serving = around.deployment or self._serving(job)
         stable = ((serving or {}).get("status") or {}).get("stable")
-        owned = self.jobs.by_index("owner", uid)
+        owned = gang.jobs
         looker = preflight_name(name)
         looking = [one for one in owned if one["metadata"]["name"] == looker]
-        jobs = [one for one in owned if _is_attempt(one, one["metadata"]["name"], name)]
+        jobs = [one for one in owned if index.is_attempt(one, one["metadata"]["name"], name)]
         # By the Job that controls them: labels alone anyone may set.
-        made = self.pods.by_index("job", f"{namespace}/{name}")
-        pods = [pod for pod in made if _is_attempt(pod, _job_of(pod), name)]
+        made = gang.pods
+        pods = [pod for pod in made if index.is_attempt(pod, index.job_of(pod), name)]
         return World(
             job=job,
             now=now,
             settings=settings,
             attempts=observe_attempts(jobs, pods),
             room=observe_attempt(NO_ATTEMPT, jobs, pods),
-            preflight=observe_attempt(NO_ATTEMPT, looking, [pod for pod in made if _job_of(pod) == looker]),
+            preflight=observe_attempt(NO_ATTEMPT, looking, [pod for pod in made if index.job_of(pod) == looker]),
             bound_claims=self._bound_claims(job),
             parts=(*self.services.by_index("owner", uid), *config_maps),
             snapshot=snapshot,
@@ -176,6 +177,13 @@ class JobCaches:
             versions=tuple(self.versions.by_index("job", uid)),
             serving=serving,
             deployed_version=self.versions.get(namespace, stable) if stable else None,
+        )
+
+    def _gang(self, namespace: str, name: str, uid: str) -> index.Gang:
+        return index.Gang(
+            self.jobs.by_index("owner", uid),
+            self.pods.by_index("job", f"{namespace}/{name}"),
+            self.config_maps.by_index("owner", uid),
         )
 
     def surroundings(self, job: Resource) -> Surroundings:
@@ -196,20 +204,20 @@ class JobCaches:
 
     def snapshot(self, job: Resource) -> Snapshot | None:
         """What a job started with; None before its start."""
-        return _snapshot(job, self.config_maps.by_index("owner", job["metadata"]["uid"]))
+        return index.snapshot(job, self.config_maps.by_index("owner", job["metadata"]["uid"]))
 
     def _deployment(self, job: Resource) -> Resource | None:
-        names = _deployment(job)
+        names = index.deployment(job)
         return self.deployments.get(*names[0].split("/")) if names else None
 
     def _rivals(self, job: Resource) -> tuple[str, ...]:
-        model = next(iter(_publishing(job)), None)
+        model = next(iter(index.publishing(job)), None)
         others = self.fine_tune_jobs.names_by_index("publishing", model) if model else ()
         return tuple(name for _, name in others if name != job["metadata"].get("name"))
 
     def _bound_claims(self, job: Resource) -> frozenset[str]:
         """Asked for only where a gang waits for its place."""
-        if phase_of(job)[0] not in ("Queued", "Starting"):
+        if index.phase_of(job)[0] not in ("Queued", "Starting"):
             return frozenset()
         return frozenset(name for _, name in self.claims.names_by_index("bound", job["metadata"]["namespace"]))
 
@@ -268,12 +276,12 @@ class JobCaches:
         return _keys(
             job
             for job in self.fine_tune_jobs.by_index("deployment", value)
-            if (job.get("status") or {}).get("phase") == "Publishing" or _waiting(job)
+            if (job.get("status") or {}).get("phase") == "Publishing" or index.waiting(job)
         )
 
     def keys_of_policy(self, policy: Resource) -> Iterable[Key]:
         """The job that owns it, or all that may have pods under it."""
-        if not _shared(policy):
+        if not index.shared(policy):
             return owner_keys("FineTuneJob")(policy)
         return self.fine_tune_jobs.names_by_index("unfinished", policy["metadata"]["namespace"])
 
@@ -288,95 +296,9 @@ def cache_of(caches: Iterable["JobCaches"], namespace: str) -> "JobCaches | None
     return scopes.get(namespace) or scopes.get(None)
 
 
-def phase_of(job: Resource) -> list[str]:
-    """Index value; Pending until the first reconcile."""
-    return [(job.get("status") or {}).get("phase", "Pending")]
-
-
 def _keys(jobs: Iterable[Resource]) -> Iterable[Key]:
     return [(job["metadata"]["namespace"], job["metadata"]["name"]) for job in jobs]
 
 
 def _attempt(job: Resource) -> int:
     return int((job.get("status") or {}).get("attempt", 0))
-
-
-def _owner_uids(item: Resource) -> list[str]:
-    owners = item["metadata"].get("ownerReferences") or []
-    return [owner["uid"] for owner in owners if owner.get("controller")]
-
-
-def _pod_job(pod: Resource) -> list[str]:
-    name = pod["metadata"].get("annotations", {}).get(ANNOTATION_JOB)
-    return [f"{pod['metadata']['namespace']}/{name}"] if name else []
-
-
-def _job_of(pod: Resource) -> str | None:
-    """The batch/v1 Job that made it."""
-    owners = pod["metadata"].get("ownerReferences") or []
-    return next((owner["name"] for owner in owners if owner["kind"] == "Job"), None)
-
-
-def _is_attempt(labelled: Resource, name: str | None, job: str) -> bool:
-    """Whether the attempt of the label is the one of the name."""
-    number = labelled["metadata"].get("labels", {}).get(LABEL_ATTEMPT, "")
-    return bool(number.isdecimal() and name == attempt_name(job, int(number)))
-
-
-def _runtime(job: Resource) -> list[str]:
-    reference = job["spec"].get("runtimeRef") or {}
-    if "name" not in reference:
-        return []
-    kind = reference.get("kind", "ClusterTrainingRuntime")
-    namespace = job["metadata"]["namespace"] if kind == "TrainingRuntime" else ""
-    return [f"{kind}/{namespace}/{reference['name']}"]
-
-
-def _versions(job: Resource) -> list[str]:
-    return [f"{job['metadata']['namespace']}/{name}" for name in named_versions(job["spec"])]
-
-
-def _deployment(job: Resource) -> list[str]:
-    name = (job["spec"].get("deploy") or {}).get("name")
-    return [f"{job['metadata']['namespace']}/{name}"] if name else []
-
-
-def _publishing(job: Resource) -> list[str]:
-    """The model that an unfinished job will publish to."""
-    model = (job["spec"].get("publish") or {}).get("modelName")
-    return [f"{namespace}/{model}" for namespace in _unfinished(job)] if model else []
-
-
-def _unfinished(job: Resource) -> list[str]:
-    """The namespace of a job that may still have pods."""
-    conditions = (job.get("status") or {}).get("conditions")
-    over = is_true(conditions, "Succeeded") or is_true(conditions, "Failed")
-    return [] if over else [job["metadata"]["namespace"]]
-
-
-def _waiting(job: Resource) -> list[str]:
-    """The namespace of a job that waits for what it refers to."""
-    validated = find_condition((job.get("status") or {}).get("conditions"), "Validated") or {}
-    return [job["metadata"]["namespace"]] if validated.get("status") == "False" else []
-
-
-def _shared(policy: Resource) -> list[str]:
-    """The namespace of a NetworkPolicy that belongs to no job."""
-    return [] if _owner_uids(policy) else [policy["metadata"]["namespace"]]
-
-
-def _namespace(item: Resource) -> list[str]:
-    return [item["metadata"]["namespace"]]
-
-
-def _bound(claim: Resource) -> list[str]:
-    """The namespace of a claim that has a volume."""
-    return [claim["metadata"]["namespace"]] if (claim.get("status") or {}).get("phase") == "Bound" else []
-
-
-def _snapshot(job: Resource, config_maps: list[Resource]) -> Snapshot | None:
-    """Every attempt's ConfigMap holds the same one; anybody may make another that claims to be one of them."""
-    digest = (job.get("status") or {}).get("snapshotDigest")
-    found = (data for item in config_maps if (data := item["data"].get(SNAPSHOT_KEY)))
-    text = next((data for data in found if digest == digest_of(data)), None)
-    return None if text is None else Snapshot.load(text)

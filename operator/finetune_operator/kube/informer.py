@@ -110,6 +110,10 @@ class Informer:
         """Namespaces and names only, at no cost."""
         return self._store.names_by_index(index, value)
 
+    def as_cached(self, raw: Object) -> Object:
+        """An object that was read from the server, as the cache would keep it."""
+        return self._store.stored_form(raw)
+
     def last_event_age(self) -> float:
         """Seconds since the server was last heard: an event, a bookmark, a list."""
         return time.monotonic() - self._heard_at

@@ -43,6 +43,7 @@ def plan_job(world: World) -> Plan:
     if draft.finished:
         _after_finish(draft)
         return draft.plan()
+    draft.unseen = world.snapshot is None and "snapshotDigest" in draft.status
     try:
         base = basis(world)
     except InvalidSpec as error:
@@ -170,6 +171,7 @@ def _backing_off(draft: StatusDraft, base: Basis) -> bool:
 
 
 def _start(draft: StatusDraft, base: Basis) -> None:
+    draft.unseen |= draft.attempt > 0  # nothing may be left of the gang before
     checkpoint = (draft.world.job.get("status") or {}).get("lastCheckpoint") or {}
     base = base.on(next_size(draft, base))
     number = draft.begin_attempt(checkpoint.get("step"), base.job.spec.distributed.nodes)

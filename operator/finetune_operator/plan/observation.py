@@ -118,8 +118,19 @@ class AttemptFacts:
         """The Job's end is seen and not that of its pods, which another watch tells of."""
         if self.complete:
             return not any(pod.rank == 0 and pod.ended for pod in self.pods)
-        shown = (pod.ended or pod.exit_code is not None or pod.disruption or pod.deleting_at for pod in self.pods)
-        return self.failing and bool(self.pods) and not any(shown)
+        return self.failing and bool(self.pods) and not self._pods_show_an_end
+
+    @property
+    def end_shown(self) -> bool:
+        """Whether anything that is there speaks of the gang's end; what is missing may only not be seen yet."""
+        if self.complete:
+            return not self.pods_behind
+        return self.deleting or self._pods_show_an_end
+
+    @property
+    def _pods_show_an_end(self) -> bool:
+        ends = (pod.ended or pod.exit_code is not None or pod.disruption or pod.deleting_at for pod in self.pods)
+        return any(ends)
 
     def running(self, nodes: int) -> bool:
         """Every pod of the gang runs."""

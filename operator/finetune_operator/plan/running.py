@@ -56,6 +56,8 @@ def attend(draft: StatusDraft, base: Basis) -> None:
         grow(draft, base, size)
     else:
         _show_progress(draft, base, facts)
+    if draft.ended_at and not facts.end_shown:
+        draft.unseen = True
 
 
 def _reported(draft: StatusDraft) -> Resource:

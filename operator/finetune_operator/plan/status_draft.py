@@ -35,6 +35,8 @@ class StatusDraft:
         self.events: list[Event] = []
         self.writes: list[Write] = []
         self.requeue_after = math.inf
+        self.unseen = False
+        """See `Plan`."""
 
     @property
     def attempt(self) -> int:
@@ -146,7 +148,8 @@ class StatusDraft:
         self.status["observedGeneration"] = self.generation
         self._summarize()
         wait = self.requeue_after
-        return Plan(self.status, tuple(self.writes), tuple(self.events), None if wait == math.inf else wait)
+        later = None if wait == math.inf else wait
+        return Plan(self.status, tuple(self.writes), tuple(self.events), later, self.unseen)
 
     def _hindrance(self) -> str:
         """What the job waits for, in the words of the condition that shows it; empty when nothing is in its way."""

@@ -119,3 +119,5 @@ class Plan:
     writes: tuple[Write, ...] = ()
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
+    unseen: bool = False
+    """It ends or restarts something for what the caches do not show: look at the live objects, and plan again."""

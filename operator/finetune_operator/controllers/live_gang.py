@@ -1,0 +1,54 @@
+"""Asks the API server for a job's gang, where a plan would end or restart it for what the caches do not show.
+
+Each kind has a watch of its own, and one whose connection is half open is noticed after two minutes only: until then
+its cache shows an old state, to a new leader one from before the gang was made. What is seen to have ended has ended;
+what is not seen may be there.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from finetune_api.names import LABEL_JOB
+from finetune_operator.controllers.job_caches import JobCaches
+from finetune_operator.controllers.job_indices import Gang, owned_by
+from finetune_operator.kube.client import KubeApi
+from finetune_operator.kube.informer import Informer
+
+Resource = dict[str, Any]
+PATIENCE_SECONDS = 10.0
+"""Until a job whose cache was found to be behind is looked at again."""
+
+
+class LiveGangs:
+    """Reads past the caches, and remembers whose gang they do not show as it is."""
+
+    def __init__(self, api: KubeApi, clock: Callable[[], float] = time.monotonic) -> None:
+        self._api = api
+        self._clock = clock
+        self._behind: dict[str, float] = {}
+
+    async def read(self, cache: JobCaches, job: Resource) -> Gang:
+        """As the API server has it now, in the form of the caches. Raises ApiError: then nobody knows."""
+        uid = job["metadata"]["uid"]
+        jobs = await self._list(cache.jobs, job)
+        pods = await self._list(cache.pods, job)
+        config_maps = await self._list(cache.config_maps, job)
+        return Gang(owned_by(uid, jobs), pods, owned_by(uid, config_maps))
+
+    async def _list(self, informer: Informer, job: Resource) -> list[Resource]:
+        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+        answer = await self._api.list(informer.kind, namespace, label_selector=f"{LABEL_JOB}={name}", limit=0)
+        return [informer.as_cached(item) for item in answer.get("items") or ()]
+
+    def found_behind(self, uid: str) -> float:
+        """The cache is not to be trusted about this job; the seconds for which it is left alone."""
+        now = self._clock()
+        self._behind = {one: until for one, until in self._behind.items() if until > now} | {
+            uid: now + PATIENCE_SECONDS
+        }
+        return PATIENCE_SECONDS
+
+    def wait(self, uid: str) -> float:
+        """Seconds until it is worth another look; 0 when it was not found behind lately."""
+        return max(0.0, self._behind.get(uid, 0.0) - self._clock())
