@@ -73,7 +73,7 @@ def test_a_crash_loop_is_rolled_back_before_the_deadline_with_the_server_s_own_w
     assert "sha256 differs" in world.status["history"][-1]["reason"]
     world.roll_out()
     world.settle()
-    assert world.message("Ready").startswith("v1 serves with 2 pods; rolled back: v2 pod-1 crashes: model.safetensors has")
+    assert world.message("Ready").startswith("v1 serves with 2 pods; rolled back: v2 pod-1 crashes: model.safetensors")
     assert world.message("Degraded").endswith("; v1 serves")
 
 
