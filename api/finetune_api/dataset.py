@@ -284,6 +284,11 @@ class Dataset(DataParts):
     layout: TextLayout = Field(
         "Auto", description="TextGeneration: how a row holds its text. Auto goes by the columns of the first row."
     )
+    learnt_turns: Literal["All", "Last"] = Field(
+        "All",
+        description="TextGeneration: which turns of the assistant are learnt. A turn with weight 0, or train false, is "
+        "never learnt.",
+    )
     sampling: Sampling | None = None
     """What to do about classes of different size."""
     max_length: int | None = Field(
@@ -340,6 +345,8 @@ class Dataset(DataParts):
         problems = preparation_problems(task, self.cleaning, augmented, self.sampling)
         if self.layout != "Auto" and task != "TextGeneration":
             problems.append(f"dataset.layout is for TextGeneration, not {task}; remove it")
+        if self.learnt_turns != "All" and (task != "TextGeneration" or self.layout in ("Text", "PromptCompletion")):
+            problems.append("dataset.learntTurns is for chats (TextGeneration with turns of an assistant); remove it")
         unread = sorted(self.columns.wire().keys() - COLUMNS_READ[task]) if task in COLUMNS_READ else []
         problems += [f"dataset.columns.{name}: {task} reads no such column; remove it" for name in unread]
         if task in WITHOUT_LENGTH and (self.max_length is not None or self.over_length != "Error"):

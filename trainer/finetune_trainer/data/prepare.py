@@ -29,6 +29,7 @@ from finetune_trainer.data.split import split_examples
 from finetune_trainer.data.spool import Spool
 from finetune_trainer.data.teacher import Teacher, agreement
 from finetune_trainer.errors import DataError, of_field
+from finetune_trainer.models.tokenizer import CHAT_DATE
 from finetune_trainer.tasks.task import DataTask, Reporting
 
 FORM = 4
@@ -232,7 +233,7 @@ def _key(
         digest,
         type(task).__name__,
         dataset.columns.wire(),
-        dataset.layout,
+        [dataset.layout, dataset.learnt_turns, CHAT_DATE.isoformat()],
         *(part.wire() if part else None for part in (dataset.split, dataset.cleaning, dataset.augmentation)),
         [limit.max_length, limit.over_length],
         _identity(processor),

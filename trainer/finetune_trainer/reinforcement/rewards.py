@@ -16,6 +16,7 @@ from finetune_serving.scoring import CompletionScorer
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
 from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.models.tokenizer import fix_date
 from finetune_trainer.reinforcement.writing import until_end
 
 SCORED_AT_ONCE = 32
@@ -109,7 +110,9 @@ class _Scored:
                 raise ConfigurationError(
                     f"{field}: the artifact was trained for {artifact.description.task}; give one of RewardModeling"
                 )
-            self._scorer = CompletionScorer(load(source, artifact))
+            loaded = load(source, artifact)
+            fix_date(loaded.processor)
+            self._scorer = CompletionScorer(loaded)
         except StartupError as error:
             raise ConfigurationError(f"{field}: {error}") from error
         self._field = field

@@ -11,7 +11,7 @@ from jinja2 import TemplateError
 from finetune_serving.conversation import end_tokens, prompted_tokens, turn_end
 from finetune_trainer.data.row import Where
 from finetune_trainer.errors import ConfigurationError, DataError
-from finetune_trainer.tasks.turns import Turn
+from finetune_trainer.tasks.turns import Turn, is_learnt
 
 LearntTokens = tuple[list[int], list[bool]]
 """Token ids, and which of them are learnt."""
@@ -59,8 +59,7 @@ def chat_tokens(turns: list[Turn], tokenizer: Any, tools: Sequence[dict[str, Any
             "shows them, or remove the column tools"
         )
     ids, learnt = _by_markers(turns, tokenizer, template, given) if marked else _by_prefixes(turns, tokenizer, given)
-    ids, learnt = _with_ends(ids, learnt, turns[-1]["role"] == "assistant", tokenizer)
-    return ids, _without_weightless(learnt, turns)
+    return _with_ends(ids, learnt, is_learnt(turns[-1]), tokenizer)
 
 
 def _by_markers(turns: list[Turn], tokenizer: Any, template: str | None, given: dict[str, Any]) -> LearntTokens:
@@ -72,7 +71,8 @@ def _by_markers(turns: list[Turn], tokenizer: Any, template: str | None, given: 
         return_assistant_tokens_mask=True,
         **given,
     )
-    return list(encoded["input_ids"]), [bool(flag) for flag in encoded["assistant_masks"]]
+    flags = [bool(flag) for flag in encoded["assistant_masks"]]
+    return list(encoded["input_ids"]), _without_weightless(flags, turns)
 
 
 @lru_cache(maxsize=4)
@@ -109,7 +109,7 @@ def _by_prefixes(turns: list[Turn], tokenizer: Any, given: dict[str, Any]) -> Le
     whole = _rendered(tokenizer, turns, **given)
     trained = [False] * len(whole)
     for number, turn in enumerate(turns):
-        if turn["role"] != "assistant":
+        if not is_learnt(turn):
             continue
         before = _rendered(tokenizer, turns[:number], add_generation_prompt=True, **given)
         after = _rendered(tokenizer, turns[: number + 1], **given)
@@ -141,7 +141,7 @@ def _with_ends(ids: list[int], learnt: list[bool], answered: bool, tokenizer: An
 
 def _without_weightless(learnt: list[bool], turns: list[Turn]) -> list[bool]:
     """Answers with the weight 0, as OpenAI has it, are read and not learnt."""
-    weights = [turn.get("weight", 1) for turn in turns if turn["role"] == "assistant"]
+    weights = [is_learnt(turn) for turn in turns if turn["role"] == "assistant"]
     if all(weights):
         return learnt
     edges = [place for place, (a, b) in enumerate(pairwise([False, *learnt, False])) if a != b]
@@ -150,5 +150,5 @@ def _without_weightless(learnt: list[bool], turns: list[Turn]) -> list[bool]:
         raise TypeError(f"{len(stretches)} stretches are learnt of {len(weights)} answers, so weight 0 has no place")
     flags = list(learnt)
     for (start, end), weight in zip(stretches, weights, strict=True):
-        flags[start:end] = [bool(weight)] * (end - start)
+        flags[start:end] = [weight] * (end - start)
     return flags

@@ -42,7 +42,10 @@ TASKS: dict[str, Callable[[TrainerConfig], DataTask]] = {
     "Seq2Seq": lambda config: Seq2Seq(config.dataset.columns),
     "TextClassification": lambda config: TextClassification(config.dataset.columns),
     "TextGeneration": lambda config: TextGeneration(
-        config.dataset.columns, config.training.packing, config.dataset.layout
+        config.dataset.columns,
+        config.training.packing,
+        config.dataset.layout,
+        last_turn_alone=config.dataset.learnt_turns == "Last",
     ),
     "TokenClassification": lambda config: TokenClassification(config.dataset.columns),
 }

@@ -24,6 +24,7 @@ from finetune_trainer.tasks.chat import conversation_tokens
 from finetune_trainer.tasks.cross_entropy import CrossEntropy
 from finetune_trainer.tasks.text_layouts import TextReader, in_form_for
 from finetune_trainer.tasks.text_task import TextTask, require_end
+from finetune_trainer.tasks.turns import with_last_answer_learnt
 
 
 class TextGeneration(CrossEntropy, TextTask):
@@ -35,8 +36,11 @@ class TextGeneration(CrossEntropy, TextTask):
     heads = ()
     peft_type = TaskType.CAUSAL_LM
 
-    def __init__(self, columns: Columns, packing: bool, layout: TextLayout = "Auto") -> None:
+    def __init__(
+        self, columns: Columns, packing: bool, layout: TextLayout = "Auto", last_turn_alone: bool = False
+    ) -> None:
         self._packing = packing
+        self._last_turn_alone = last_turn_alone
         self._reader = TextReader(columns, layout)
 
     def unpacked(self) -> Self:
@@ -47,11 +51,15 @@ class TextGeneration(CrossEntropy, TextTask):
     def read(self, row: Row) -> Example:
         return Example(self._reader.read(row), row.where)
 
+    def _in_form(self, example: Example, processor: Any) -> Any:
+        content = in_form_for(example.content, processor)
+        return with_last_answer_learnt(content) if self._last_turn_alone else content
+
     def check_tokenizer(self, tokenizer: Any) -> None:
         require_end(tokenizer)
 
     def encode(self, examples: list[Example], processor: Any, labels: list[str]) -> list[Features]:
-        contents = [in_form_for(e.content, processor) for e in examples]
+        contents = [self._in_form(e, processor) for e in examples]
         eos = processor.eos_token_id
         if any(isinstance(content, list | dict) or not isinstance(content[0], str) for content in contents):
             said = zip(contents, examples, strict=True)

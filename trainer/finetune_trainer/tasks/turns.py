@@ -18,6 +18,11 @@ SPEAKERS = {
     **dict.fromkeys(["tool", "observation", "function_response"], "tool"),
 }
 """Roles of chat templates by the names that ShareGPT files give them."""
+WEIGHT = "weight"
+"""Of an answer: 0 where it is read and not learnt, as OpenAI has it."""
+TRAIN = ("train", "training")
+"""The same as a boolean, as Axolotl's data has it."""
+FLAGS = (WEIGHT, *TRAIN)
 TOOLS = "tools"
 """The column of what the assistant may call, as OpenAI, TRL and LLaMA-Factory name it."""
 
@@ -55,7 +60,8 @@ def roles_of(value: Any, where: Where, name: str) -> list[Turn]:
         if not isinstance(said, str):
             raise DataError(f"{where}: {name}[{number}].value must be text")
         calls = speaks_as == CALLS
-        turns.append(_calling(said, f"{where}: {name}[{number}]") if calls else {"role": role, "content": said})
+        spoken = _calling(said, f"{where}: {name}[{number}]") if calls else {"role": role, "content": said}
+        turns.append({**spoken, **{flag: turn[flag] for flag in FLAGS if flag in turn}})
     return turns
 
 
@@ -94,7 +100,43 @@ def _turn(turn: Any, place: str) -> Turn:
         kept["tool_calls"] = [_call(call, f"{place}.tool_calls[{n}]") for n, call in enumerate(kept["tool_calls"])]
     elif not isinstance(kept.get("content"), str):
         raise DataError(f"{place}.content must be text")
-    return kept
+    return _weighted(kept, place)
+
+
+def _weighted(turn: Turn, place: str) -> Turn:
+    """With its weight where that is 0, and without the flags that say the same: templates may print what they know."""
+    weight = turn.get(WEIGHT, 1)
+    if weight not in (0, 1):
+        raise DataError(f"{place}.weight is {weight!r}; it must be 0 or 1")
+    learnt = bool(weight)
+    for flag in TRAIN:
+        if (wanted := turn.get(flag)) is None:
+            continue
+        if not isinstance(wanted, bool):
+            raise DataError(f"{place}.{flag} is {wanted!r}; it must be true or false")
+        if wanted and turn["role"] != "assistant":
+            raise DataError(f"{place}.{flag} is true, but only what the assistant says can be learnt; remove it")
+        learnt = learnt and wanted
+    kept = {key: value for key, value in turn.items() if key not in FLAGS}
+    return kept if learnt or turn["role"] != "assistant" else {**kept, WEIGHT: 0}
+
+
+def is_learnt(turn: Turn) -> bool:
+    """Whether it is an answer that carries loss."""
+    return turn["role"] == "assistant" and bool(turn.get(WEIGHT, 1))
+
+
+def with_last_answer_learnt(content: Any) -> Any:
+    """Turns, or `{"turns", "tools"}`, with no other answer learnt than the last; anything else as it is."""
+    if isinstance(content, dict):
+        return {**content, "turns": with_last_answer_learnt(content["turns"])}
+    if not isinstance(content, list):
+        return content
+    last = max(place for place, turn in enumerate(content) if turn["role"] == "assistant")
+    return [
+        {**turn, WEIGHT: 0} if turn["role"] == "assistant" and place != last else turn
+        for place, turn in enumerate(content)
+    ]
 
 
 def _text_part(part: Any, place: str) -> str:
