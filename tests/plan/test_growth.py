@@ -158,6 +158,17 @@ def test_room_is_given_back_when_the_gang_ends(ends: dict[str, Any]) -> None:
     assert condition(plan, "Growing") == ("False", "RoomReleased")
 
 
+def test_room_is_given_back_when_the_job_is_suspended_before_the_larger_gang_begins() -> None:
+    item = asking()
+    room = [placed(0, NO_ATTEMPT), placed(1, NO_ATTEMPT)]
+    item = follow(item, step(item, *with_room(room), after=700))
+    item["spec"]["suspend"] = True
+    plan = step(item, [indexed_job(NO_ATTEMPT)], room, after=720)
+    assert deleted(plan) == ["Job/tickets-0"]
+    assert condition(plan, "Growing") == ("False", "RoomReleased")
+    assert condition(plan, "Suspended") == ("True", "Suspended")
+
+
 @pytest.mark.parametrize(("attempt", "stage"), [(1, "Training"), (2, "Preparing"), (2, "Evaluating"), (2, "Exporting")])
 def test_only_a_gang_that_trains_makes_way(attempt: int, stage: str) -> None:
     item = asking()

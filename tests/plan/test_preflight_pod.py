@@ -1,6 +1,7 @@
 """While the first gang of a job waits for its place, a pod without GPUs looks instead of pod 0."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from finetune_operator.plan.preflight import PATIENCE
 from finetune_operator.plan.preflight_pod import preflight_job
 from finetune_operator.plan.world import Create, Delete, Plan, World
 from plan.builders import (
+    NOW,
     SETTINGS,
     condition,
     created,
@@ -148,15 +150,44 @@ def deletions(plan: Plan) -> list[str]:
     return [write.name for write in plan.writes if isinstance(write, Delete)]
 
 
-def test_what_the_first_gang_read_need_not_be_looked_at_again() -> None:
+@pytest.mark.parametrize("read", [True, False], ids=["read", "never read"])
+def test_what_an_earlier_gang_read_need_not_be_looked_at_again(read: bool) -> None:
     item = started()
-    item["status"] |= {
+    item["status"] |= ({"progress": {"attempt": 1, "stage": "Preparing"}} if read else {}) | {
         "attempt": 2,
         "attempts": [*item["status"]["attempts"], {"number": 2, "cause": "", "reason": ""}],
     }
     pods = [pod(rank, 2, phase="Pending", unschedulable="no room") for rank in (0, 1)]
     plan = plan_job(world(item, [indexed_job(2)], pods, LATER, snapshot=snapshot_of(item), **BOUND))
-    assert LOOK not in created(plan)
+    assert (LOOK in created(plan)) is not read
+    still = looking(reported=WRONG)["preflight"]
+    ending = replace(still, pods=tuple(replace(one, deleting_at=NOW) for one in still.pods))
+    told = plan_job(world(item, [indexed_job(2)], pods, LATER, snapshot=snapshot_of(item), preflight=ending, **BOUND))
+    assert condition(told, "Preflight") == ("Unknown", "Pending"), "what was stopped with the gang before tells nothing"
+
+
+@pytest.mark.parametrize(
+    ("changes", "phase"),
+    [
+        ({"suspend": True}, "Suspended"),
+        ({"activeDeadlineSeconds": 5}, "Failed"),
+        ({"startDeadlineSeconds": 5, "failurePolicy": {"maxRestarts": {"infrastructure": 0}}}, "Failed"),
+        ({"startDeadlineSeconds": 5}, "Restarting"),
+    ],
+)
+def test_it_ends_with_the_gang_that_it_looks_for(changes: Resource, phase: str) -> None:
+    item = started(**{name: value for name, value in changes.items() if name != "suspend"})
+    item["spec"] |= changes
+    plan = plan_job(seen(item, 2 * LATER, unschedulable(), **looking()))
+    assert (plan.status["phase"], LOOK in deleted(plan)) == (phase, True)
+
+
+def test_none_looks_while_the_job_rests() -> None:
+    item = started()
+    item["spec"]["suspend"] = True
+    item = follow(item, plan_job(seen(item, LATER, unschedulable())))
+    plan = plan_job(world(item, [], [], LATER + 9, snapshot=snapshot_of(item), **looking()))
+    assert (condition(plan, "Suspended"), deleted(plan)) == (("True", "Suspended"), [LOOK])
 
 
 def test_it_takes_no_gpu_and_no_place_of_the_gang() -> None:

@@ -16,6 +16,7 @@ from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
 from finetune_operator.kube.events import EventRecorder
 from finetune_operator.kube.expectations import Expectations
+from finetune_operator.plan.deletion import is_held, wind_up
 from finetune_operator.plan.lifecycle import at_a_loss, cannot_create, plan_job, reject
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.world import Plan, World
@@ -61,10 +62,10 @@ class FineTuneJobReconciler:
         if cache is None or job is None:
             self._expectations.forget(key)
             return None
-        if job["metadata"].get("deletionTimestamp"):
-            return None  # its children go by their owner references
         if managed_elsewhere(job):
             return None
+        if job["metadata"].get("deletionTimestamp") and not is_held(job):
+            return None  # its children go by their owner references
         world, plan = await self._plan(key, cache, job)
         if plan.unseen:
             if (wait := self._live_gangs.wait(world.uid)) > 0:
@@ -83,7 +84,7 @@ class FineTuneJobReconciler:
     async def _plan(self, key: Key, cache: JobCaches, job: Resource, live: Gang | None = None) -> tuple[World, Plan]:
         world = await self._evidence.with_evidence(cache.world(job, self._settings(), self._clock(), live))
         try:
-            return world, plan_job(world)
+            return world, wind_up(world) if job["metadata"].get("deletionTimestamp") else plan_job(world)
         except Exception as fault:  # one job that we cannot handle must not be silent
             await self._carrier.carry_out(key, job, at_a_loss(world, fault))
             raise

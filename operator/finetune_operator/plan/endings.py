@@ -8,6 +8,7 @@ from finetune_operator.plan.causes import PREEMPTION, Cause, class_of
 from finetune_operator.plan.names import attempt_name
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.pod_endings import Ending
+from finetune_operator.plan.preflight import end_look
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.status_draft import StatusDraft
 from finetune_operator.plan.timestamps import rfc3339, still_to_wait
@@ -109,6 +110,7 @@ def stop_gang(draft: StatusDraft) -> None:
     for facts in draft.world.attempts.values():
         _stop_job(draft, facts)
     draft.writes.extend(leftovers(draft, keep=0))
+    end_look(draft)
     if not draft.growing:
         release_room(draft)
 
@@ -125,7 +127,7 @@ def release_room(draft: StatusDraft, why: str = "") -> None:
     room = draft.world.room
     if room.job is not None and not room.deleting:
         metadata = room.job["metadata"]
-        draft.writes.append(Delete("Job", draft.world.namespace, metadata["name"], metadata["uid"]))
+        draft.write_once(Delete("Job", draft.world.namespace, metadata["name"], metadata["uid"]))
     if draft.is_true("Growing"):
         draft.set("Growing", False, Reason.ROOM_RELEASED, why)
 
@@ -135,6 +137,7 @@ def stop_active(draft: StatusDraft) -> None:
     for facts in draft.world.attempts.values():
         if not (facts.complete or facts.failing or facts.ended_by_itself):
             _stop_job(draft, facts)
+    end_look(draft)
     release_room(draft)
 
 
@@ -171,6 +174,4 @@ def _stop_job(draft: StatusDraft, facts: AttemptFacts) -> None:
     if facts.job is None or facts.deleting:
         return
     metadata = facts.job["metadata"]
-    write = Delete("Job", draft.world.namespace, metadata["name"], metadata["uid"], propagation="Foreground")
-    if write not in draft.writes:
-        draft.writes.append(write)
+    draft.write_once(Delete("Job", draft.world.namespace, metadata["name"], metadata["uid"], propagation="Foreground"))

@@ -21,7 +21,7 @@ from finetune_operator.plan.endings import (
     stop_strays,
 )
 from finetune_operator.plan.isolation import isolation_writes
-from finetune_operator.plan.preflight import await_preflight
+from finetune_operator.plan.preflight import await_preflight, end_look
 from finetune_operator.plan.publication import publish
 from finetune_operator.plan.queueing import show_admission
 from finetune_operator.plan.reasons import Reason
@@ -149,6 +149,8 @@ def _between_attempts(draft: StatusDraft, base: Basis) -> None:
 
 
 def _rest(draft: StatusDraft, gone: bool) -> None:
+    release_room(draft)
+    end_look(draft)
     if not gone:
         draft.set("Suspended", False, Reason.STOPPING, "waiting for the pods to save a checkpoint and end")
         return

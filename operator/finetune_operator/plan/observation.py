@@ -80,6 +80,11 @@ class AttemptFacts:
         return bool(self.job and self.job["metadata"].get("deletionTimestamp"))
 
     @property
+    def stopping(self) -> bool:
+        """Its end was asked for."""
+        return self.deleting or any(pod.deleting_at for pod in self.pods)
+
+    @property
     def complete(self) -> bool:
         return self._is("Complete")
 

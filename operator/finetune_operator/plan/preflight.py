@@ -41,9 +41,9 @@ def note_failed_preflight(draft: StatusDraft, facts: AttemptFacts) -> None:
 
 
 def look_ahead(draft: StatusDraft, base: Basis, waits_since: datetime | None) -> None:
-    """While the gang waits for its place. Later gangs read what the first one read."""
+    """While the gang waits for its place, until one has had it: later gangs read what that one read."""
     looking = draft.world.preflight
-    if draft.attempt != 1 or draft.condition(PREFLIGHT).get("reason") not in (PENDING, NOT_REPORTED):
+    if _was_read(draft) or looking.stopping or draft.condition(PREFLIGHT).get("reason") not in (PENDING, NOT_REPORTED):
         return
     if any(pod.ended or pod.exit_code is not None for pod in looking.pods) or looking.failed:
         _note_look(draft, looking)
@@ -56,6 +56,12 @@ def look_ahead(draft: StatusDraft, base: Basis, waits_since: datetime | None) ->
         else:
             body = preflight_job(base.job, draft.attempt, draft.world.settings)
             draft.writes.append(Create(body, dispensable=True))
+
+
+def _was_read(draft: StatusDraft) -> bool:
+    """By pod 0 of an earlier gang; where none of them reports, the first gang counts as one that did."""
+    reported = (draft.world.job.get("status") or {}).get("progress") is not None
+    return reported or (draft.attempt > 1 and draft.world.settings.progress_url is None)
 
 
 def _note_look(draft: StatusDraft, looking: AttemptFacts) -> None:
@@ -76,12 +82,12 @@ def _await_volume(draft: StatusDraft, claim: str) -> None:
 
 
 def end_look(draft: StatusDraft) -> None:
-    """The gang has its place: pod 0 looks by itself, at volumes that perhaps one node alone may mount."""
+    """The gang has ended, or has its place: pod 0 looks by itself, at volumes that perhaps one node alone may mount."""
     job = draft.world.preflight.job
     if job is not None and not any(pod.ended for pod in draft.world.preflight.pods):
         metadata = job["metadata"]
         if not metadata.get("deletionTimestamp"):
-            draft.writes.append(Delete("Job", metadata["namespace"], metadata["name"], metadata["uid"]))
+            draft.write_once(Delete("Job", metadata["namespace"], metadata["name"], metadata["uid"]))
 
 
 def with_preflight(conditions: list[Condition], found: ReportedPreflight, now: str) -> list[Condition]:

@@ -80,6 +80,11 @@ class StatusDraft:
     def event(self, reason: Reason, note: str) -> None:
         self.events.append(Event(reason, note))
 
+    def write_once(self, write: Write) -> None:
+        """Whoever else in this step asks for it too."""
+        if write not in self.writes:
+            self.writes.append(write)
+
     def wake_after(self, seconds: float) -> None:
         """Look again by then at the latest."""
         self.requeue_after = min(self.requeue_after, max(seconds, 0.1))
