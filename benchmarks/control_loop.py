@@ -127,7 +127,7 @@ async def start_jobs(bench: Bench, process: subprocess.Popen[bytes]) -> Cost:
     before, asked = cpu_seconds(process.pid), bench.requests(OPERATOR)
     await for_each_job(lambda number: bench.api.create(FINE_TUNE_JOBS, fine_tune_job(number)))
     await bench.until(JOBS_APPLIED)
-    await bench.until_quiet(OPERATOR)  # what comes after, such as events, is counted too
+    await bench.until_quiet(OPERATOR)  # what comes after is counted too
     cpu = cpu_seconds(process.pid) - before
     requests = bench.requests(OPERATOR) - asked
     return Cost(cpu, requests, verbs=bench.verbs(OPERATOR), to_start=bench.state()["toStart"][OPERATOR])
@@ -175,7 +175,7 @@ def rows(median: Round) -> list[Row]:
             f"≤ {REQUESTS_GOAL:g}",
             to_start <= REQUESTS_GOAL,
         ),
-        row("with the status and event that follow", f"{requests:.2f} ({started.verbs})"),
+        row("with what follows", f"{requests:.2f} ({started.verbs})"),
         row("CPU per job", f"{1000 * started.cpu / JOBS_APPLIED:.2f} ms"),
         row("CPU of the bare clients", clients),
         row("CPU against the bare kubernetes client", f"{ratio:.2f}", f"≤ {CPU_RATIO_GOAL}", ratio <= CPU_RATIO_GOAL),

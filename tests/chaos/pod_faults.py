@@ -31,8 +31,11 @@ SOON_SECONDS = 10.0
 """How long a gang to disturb is waited for, while there are jobs that have not finished."""
 UNANSWERED_SECONDS = 3.0
 """How long a report waits for a receiver."""
-SAME = {Cause.POD_LOST: (Cause.UNKNOWN, Cause.PREEMPTED)}
-"""What may be said instead: a deleted pod is gone with all that it could tell an operator that was away."""
+SAME = {
+    Cause.POD_LOST: (Cause.UNKNOWN, Cause.PREEMPTED),
+    Cause.GPU_OUT_OF_MEMORY: (Cause.HOST_OUT_OF_MEMORY,),
+}
+"""What may be said instead, where a pod is gone with all that it could tell an operator that was away."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class PodFaults:
         self.done: Counter[str] = Counter()
         """What really came to a gang, and what the progress receiver answered."""
         self._steps: Counter[str] = Counter()
+        self._own_faults: list[End] = []
         self._causes: defaultdict[tuple[str, int], list[Cause]] = defaultdict(list)
         """Job and attempt → the causes of all that was done to its pods."""
 
@@ -85,7 +89,9 @@ class PodFaults:
 
     async def end_by_its_own_fault(self) -> None:
         """Of the code, the data or the memory that was asked for: no chaos elsewhere may hide it."""
-        await self._end(self._chance.choice(OWN_FAULTS))
+        if not self._own_faults:
+            self._own_faults = self._chance.sample(OWN_FAULTS, len(OWN_FAULTS))
+        await self._end(self._own_faults.pop())
 
     async def evict_a_pod(self) -> None:
         if pod := await self.running_pod():

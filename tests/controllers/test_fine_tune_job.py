@@ -60,7 +60,7 @@ async def test_from_apply_to_success(user: ClusterUser, operator: OperatorUnderT
     assert conditions(job)["Ready"] == ("True", "Succeeded")
 
     async def told() -> bool:
-        return {"AttemptStarted", "AttemptRunning", "Succeeded"} <= set(await user.events())
+        return {"AttemptRunning", "Succeeded"} <= set(await user.events())
 
     await eventually(told, "events", user.dump)
 

@@ -104,6 +104,11 @@ class FaultServer:
         """The next requests of this sort (`list`, `watch`, or an HTTP method) get these answers instead."""
         self.scripted[what].extend(answers)
 
+    async def losing_the_answer(self, request: web.Request) -> web.StreamResponse:
+        """To be scripted: the request takes effect, and the client is told that it did not."""
+        await self._route(request)
+        return status(500, "InternalError", "etcdserver: request timed out")
+
     def count(self, what: str) -> int:
         return sum(1 for seen in self.seen if _sort_of(seen) == what)
 

@@ -142,14 +142,17 @@ async def test_many_notes_of_one_reason_are_combined(recording: Recording, serve
 async def test_chatty_object_is_limited_and_the_others_are_not(
     recording: Recording, server: FaultServer, clock: Clock
 ) -> None:
-    dropped = REGISTRY.get_sample_value("event_recorder_dropped_events_total", {"reason": "rate-limit"}) or 0
+    dropped = (
+        REGISTRY.get_sample_value("event_recorder_dropped_events_total", {"reason": "rate-limit", "type": "Normal"})
+        or 0
+    )
     recorder = await recording(replace(ROOMY, burst=5))
     for number in range(8):
         recorder.record(thing(), "Normal", f"Reason{number}", "x")
     recorder.record(thing("b"), "Normal", "Started", "x")
     await recorder.drain(10)
     assert sorted(event["regarding"]["name"] for event in events(server)) == ["a"] * 5 + ["b"]
-    now = REGISTRY.get_sample_value("event_recorder_dropped_events_total", {"reason": "rate-limit"})
+    now = REGISTRY.get_sample_value("event_recorder_dropped_events_total", {"reason": "rate-limit", "type": "Normal"})
     assert now - dropped == 3
     clock.now += 301
     recorder.record(thing(), "Normal", "Later", "x")
@@ -157,17 +160,64 @@ async def test_chatty_object_is_limited_and_the_others_are_not(
     assert events(server)[-1]["reason"] == "Later"
 
 
-async def test_flood_is_dropped_and_counted_and_never_blocks(api: HttpKubeApi) -> None:
-    before = REGISTRY.get_sample_value("event_recorder_dropped_events_total", {"reason": "queue-full"}) or 0
-    recorder = EventRecorder(api, "tester", limits=EventLimits(queue=1000, for_warnings=100))  # nobody writes
+def dropped(reason: str, type: str) -> float:
+    found = REGISTRY.get_sample_value("event_recorder_dropped_events_total", {"reason": reason, "type": type})
+    return found or 0.0
+
+
+async def test_flood_is_dropped_and_counted_and_never_blocks(
+    api: HttpKubeApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Normal events never take a place from a Warning; a Warning for which there is none goes to the log."""
+    before = dropped("queue-full", "Normal"), dropped("queue-full", "Warning")
+    recorder = EventRecorder(api, "tester", limits=EventLimits(normal=900, warnings=100))  # nobody writes
     for number in range(1400):
         recorder.record(thing(f"t{number}"), "Normal", "Started", "x")
     assert recorder.waiting == 900
-    for number in range(200):
-        recorder.record(thing(f"t{number}"), "Warning", "Broken", "x")
+    for number in range(101):
+        recorder.record(thing(f"t{number}"), "Warning", "Broken", "it broke")
     assert recorder.waiting == 1000
-    after = REGISTRY.get_sample_value("event_recorder_dropped_events_total", {"reason": "queue-full"})
-    assert after - before == 600
+    assert (dropped("queue-full", "Normal"), dropped("queue-full", "Warning")) == (before[0] + 500, before[1] + 1)
+    assert caplog.messages == ["event not written (queue-full): Warning Broken Thing d/t100: it broke"]
+
+
+async def test_a_server_in_trouble_is_asked_again_and_gets_no_event_twice(
+    recording: Recording, server: FaultServer
+) -> None:
+    for code in (500, 503, 429):
+        server.script("POST", answering(lambda code=code: status(code, "Trouble")))
+    recorder = await recording(replace(ROOMY, first_pause=0.01))
+    recorder.record(thing(), "Warning", "Broken", "it broke")
+    recorder.record(thing(), "Warning", "Broken", "it broke")
+    await recorder.drain(10)
+    (event,) = events(server)
+    assert event["series"]["count"] == 2
+    names = {seen.body["metadata"]["name"] for seen in server.seen if seen.method == "POST"}
+    assert names == {event["metadata"]["name"]}, "each time the same, so that an answer that was lost does no harm"
+
+
+async def test_an_event_whose_answer_was_lost_is_there_once(recording: Recording, server: FaultServer) -> None:
+    server.script("POST", server.losing_the_answer)
+    recorder = await recording(replace(ROOMY, first_pause=0.01))
+    recorder.record(thing(), "Warning", "Broken", "it broke")
+    await recorder.drain(10)
+    assert [event["reason"] for event in events(server)] == ["Broken"]
+    assert [seen.method for seen in server.seen] == ["POST", "POST"]
+
+
+async def test_trouble_that_stays_costs_the_event_and_says_so(
+    recording: Recording, server: FaultServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        server.script("POST", answering(lambda: status(500, "InternalError", "no etcd")))
+    recorder = await recording(replace(ROOMY, first_pause=0.01, tries=3))
+    recorder.record(thing(), "Warning", "Broken", "it broke")
+    recorder.record(thing(), "Normal", "Started", "x")
+    await recorder.drain(10)
+    assert [event["reason"] for event in events(server)] == ["Started"]
+    assert (
+        "event not written (api-error): Warning Broken Thing d/a: it broke (500 InternalError: no etcd)" in caplog.text
+    )
 
 
 async def test_a_thousand_objects_at_once_have_all_their_events_written(
@@ -213,4 +263,4 @@ async def test_what_a_frozen_server_does_not_take_in_time_goes_to_the_log(
     async with asyncio.timeout(5):
         await recorder.drain(0.1)
     server.thaw()
-    assert "event not written in time: Warning Broken Thing d/a: it broke" in caplog.text
+    assert "event not written (shutdown): Warning Broken Thing d/a: it broke" in caplog.text

@@ -66,3 +66,29 @@ def test_a_pod_on_a_lost_node_never_ends_and_is_not_waited_for() -> None:
     lost = [pod(0), pod(1, disruption="DeletionByTaintManager")]
     plan = step(running_job(), lost, 2, Failed="PodFailurePolicy: y")
     assert plan.status["attempts"][-1]["cause"] == "NodeLost"
+
+
+FAILED = (
+    "PodFailurePolicy: Container trainer for pod ml/tickets-1-0-abcde failed with exit code 3 matching FailJob rule"
+)
+
+
+def test_pods_that_nobody_has_shown_are_waited_for_but_not_long() -> None:
+    item = follow(job(), plan_job(world(job())))
+    plan = step(item, [], 2, Failed=FAILED)
+    assert (plan.status["attempts"][-1]["cause"], plan.requeue_after) == ("", 8)
+    wrong = failed_pod(1, 4, last_words("OutOfMemory", "CUDA out of memory", rank=1))
+    assert step(item, [wrong], 3, Failed=FAILED).status["attempts"][-1]["cause"] == "GPUOutOfMemory"
+    gone = step(item, [], 11, Failed=FAILED).status["attempts"][-1]
+    assert (gone["cause"], gone["reason"]) == ("BadData", FAILED), "the Job controller has seen its exit code"
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [(1, "Unknown"), (2, "UserError"), (4, "HostOutOfMemory"), (75, "Preempted"), (76, "Hang"), (137, "Unknown")],
+)
+def test_pods_that_are_gone_have_left_their_exit_code_with_the_job(code: int, cause: str) -> None:
+    plan = step(running_job(), [], 2, Failed=FAILED.replace("code 3", f"code {code}"))
+    assert plan.status["attempts"][-1]["cause"] == cause
+    unknown = step(running_job(), [], 2, Failed="BackoffLimitExceeded: Job has reached the specified backoff limit")
+    assert unknown.status["attempts"][-1]["cause"] == "Unknown"

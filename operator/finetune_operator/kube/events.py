@@ -5,11 +5,12 @@ import logging
 import secrets
 import socket
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from finetune_operator.kube.backoff import Backoff
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.errors import ApiError, Object
 from finetune_operator.kube.metrics import EVENTS_DROPPED, EVENTS_WRITTEN
@@ -35,9 +36,9 @@ class EventLimits:
     only later. What waits is bounded, for the memory's sake.
     """
 
-    queue: int = 10_000
-    for_warnings: int = 2_000
-    """Places of the queue that Normal events leave free."""
+    normal: int = 8_000
+    warnings: int = 8_000
+    """So many of each type may wait; Normal events take no place from Warnings."""
     writers: int = 4
     """Requests at a time; the events of one object are written one after the other."""
     series_seconds: float = 360.0
@@ -46,6 +47,9 @@ class EventLimits:
     similar: int = 10
     """So many different notes for one object and reason, then they are combined."""
     remembered: int = 4096
+    tries: int = 5
+    first_pause: float = 0.5
+    """Before a server that was away, or in trouble, is asked again; doubled each time."""
 
 
 @dataclass
@@ -64,6 +68,8 @@ class _Record:
     note: str
     action: str
     time: str = field(default_factory=lambda: rfc3339_micro(utc_now()))
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Of the event's name: a request that is sent again makes no second event."""
 
 
 class EventRecorder:
@@ -84,6 +90,9 @@ class EventRecorder:
         self._limits = limits or EventLimits()
         self._now = now
         self._queues: list[asyncio.Queue[_Record]] = [asyncio.Queue() for _ in range(self._limits.writers)]
+        self._waiting: Counter[EventType] = Counter()
+        self._in_hand: dict[int, _Record] = {}
+        """What each writer is about."""
         self._series: OrderedDict[SeriesKey, _Series] = OrderedDict()
         self._buckets: OrderedDict[SeriesKey, TokenBucket] = OrderedDict()
         self._notes: OrderedDict[SeriesKey, set[str]] = OrderedDict()
@@ -91,32 +100,32 @@ class EventRecorder:
     @property
     def waiting(self) -> int:
         """Events that are queued, not counting the ones being written."""
-        return sum(queue.qsize() for queue in self._queues)
+        return self._waiting.total()
 
     def record(self, regarding: Object, type: EventType, reason: str, note: str, action: str = "") -> None:
         """Queues an event about this object (it needs kind, name and uid). Never blocks; drops when flooded."""
-        room = self._limits.queue - (self._limits.for_warnings if type == "Normal" else 0)
-        if self.waiting >= room:
-            EVENTS_DROPPED.labels("queue-full").inc()
-            return
         record = _Record(_reference(regarding), type, reason, note, action or reason)
+        if self._waiting[type] >= (self._limits.normal if type == "Normal" else self._limits.warnings):
+            _drop(record, "queue-full")
+            return
+        self._waiting[type] += 1
         self._queues[hash(_object_key(record)) % len(self._queues)].put_nowait(record)
 
     async def run(self) -> None:
         """Writes the queued events, until cancelled."""
         async with asyncio.TaskGroup() as writers:
-            for queue in self._queues:
-                writers.create_task(self._write_all(queue))
+            for number, queue in enumerate(self._queues):
+                writers.create_task(self._write_all(number, queue))
 
-    async def _write_all(self, queue: asyncio.Queue[_Record]) -> None:
+    async def _write_all(self, number: int, queue: asyncio.Queue[_Record]) -> None:
         while True:
             record = await queue.get()
+            self._waiting[record.type] -= 1
+            self._in_hand[number] = record
             try:
                 await self._write(record)
-            except ApiError as error:
-                EVENTS_DROPPED.labels("api-error").inc()
-                log.debug("event %s of %s not written: %s", record.reason, record.regarding["name"], error)
             finally:
+                self._in_hand.pop(number, None)
                 queue.task_done()
 
     async def drain(self, seconds: float = 10.0) -> None:
@@ -132,26 +141,37 @@ class EventRecorder:
             self._log_unwritten()
 
     def _log_unwritten(self) -> None:
+        for record in self._in_hand.values():  # it may have been
+            _drop(record, "shutdown")
         for queue in self._queues:
             while not queue.empty():
                 record = queue.get_nowait()
+                self._waiting[record.type] -= 1
                 queue.task_done()
-                EVENTS_DROPPED.labels("shutdown").inc()
-                about = record.regarding
-                where = f"{about['kind']} {about.get('namespace', '')}/{about['name']}"
-                log.warning("event not written in time: %s %s %s: %s", record.type, record.reason, where, record.note)
+                _drop(record, "shutdown")
 
     async def _write(self, record: _Record) -> None:
+        """Again while the server is away or in trouble; what it refuses is dropped."""
         if not self._allowed(record):
-            EVENTS_DROPPED.labels("rate-limit").inc()
+            EVENTS_DROPPED.labels("rate-limit", record.type).inc()
             return
         key = self._key(record)
+        backoff = Backoff(self._limits.first_pause)
+        while True:
+            try:
+                await self._send(key, record)
+                return
+            except ApiError as error:
+                if not _passing(error) or backoff.failures + 1 >= self._limits.tries:
+                    _drop(record, "api-error", str(error))
+                    return
+                await asyncio.sleep(max(backoff.next(), error.retry_after or 0.0))
+
+    async def _send(self, key: SeriesKey, record: _Record) -> None:
         series = self._series.get(key)
         if series is None or self._now() - series.seen_at > self._limits.series_seconds:
             await self._create(key, record)
             return
-        series.seen_at = self._now()
-        series.count += 1
         try:
             await self._continue(series, record)
         except ApiError as error:
@@ -179,7 +199,7 @@ class EventRecorder:
 
     async def _create(self, key: SeriesKey, record: _Record) -> None:
         namespace = record.regarding.get("namespace") or "default"
-        name = f"{record.regarding['name'][:230]}.{secrets.token_hex(8)}"
+        name = f"{record.regarding['name'][:230]}.{record.token}"
         body = {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
@@ -193,7 +213,11 @@ class EventRecorder:
             "reportingController": self._component,
             "reportingInstance": self._instance,
         }
-        await self._api.create(EVENTS, body, namespace)
+        try:
+            await self._api.create(EVENTS, body, namespace)
+        except ApiError as error:
+            if not error.already_exists:  # the answer was lost
+                raise
         EVENTS_WRITTEN.labels(record.type).inc()
         self._series[key] = _Series(name, namespace, self._now())
         self._series.move_to_end(key)
@@ -201,9 +225,26 @@ class EventRecorder:
             self._series.popitem(last=False)
 
     async def _continue(self, series: _Series, record: _Record) -> None:
-        patch = {"series": {"count": series.count, "lastObservedTime": record.time}}
+        patch = {"series": {"count": series.count + 1, "lastObservedTime": record.time}}
         await self._api.patch(EVENTS, series.name, patch, series.namespace)
+        series.seen_at = self._now()
+        series.count += 1
         EVENTS_WRITTEN.labels(record.type).inc()
+
+
+def _drop(record: _Record, why: str, error: str = "") -> None:
+    """Counted; what a person should have seen goes to the log, and at the end of the process everything does."""
+    EVENTS_DROPPED.labels(why, record.type).inc()
+    about = record.regarding
+    where = f"{about['kind']} {about.get('namespace', '')}/{about['name']}"
+    level = logging.WARNING if record.type == "Warning" or why == "shutdown" else logging.DEBUG
+    words = (why, record.type, record.reason, where, record.note, f" ({error})" if error else "")
+    log.log(level, "event not written (%s): %s %s %s: %s%s", *words)
+
+
+def _passing(error: ApiError) -> bool:
+    """Whether the same request may succeed soon."""
+    return error.unreachable or error.too_many_requests or error.status >= 500
 
 
 def _remember(table: "OrderedDict[SeriesKey, V]", key: SeriesKey, make: Callable[[], V], limit: int) -> V:

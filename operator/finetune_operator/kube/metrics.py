@@ -121,5 +121,5 @@ INFORMER_AGE = Gauge(
     registry=REGISTRY,
 )
 
-EVENTS_DROPPED = Counter("event_recorder_dropped_events", "Events not written.", ("reason",), registry=REGISTRY)
+EVENTS_DROPPED = Counter("event_recorder_dropped_events", "Events not written.", ("reason", "type"), registry=REGISTRY)
 EVENTS_WRITTEN = Counter("event_recorder_written_events", "Events written.", ("type",), registry=REGISTRY)

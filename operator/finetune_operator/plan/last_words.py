@@ -146,6 +146,13 @@ def cause_of_words(pod: PodFacts) -> Cause:
     return signed or Cause.CRASH
 
 
+def cause_of_code(exit_code: int) -> Cause:
+    """Where nothing else is known: a pod that is gone may have been killed because it was deleted."""
+    if exit_code == ExitCode.OUT_OF_MEMORY:
+        return Cause.HOST_OUT_OF_MEMORY
+    return EXIT_CODES.get(exit_code, Cause.UNKNOWN)
+
+
 def _signed(text: str) -> Cause | None:
     return next((cause for cause, signs in SIGNS if any(sign in text for sign in signs)), None)
 

@@ -182,10 +182,11 @@ def _start(draft: StatusDraft, base: Basis) -> None:
     draft.set("Running", False, "Starting", "")
     await_preflight(draft)
     show_admission(draft, base, None)
-    start = f"from the checkpoint of step {checkpoint['step']}" if checkpoint else "from the beginning"
-    gang = base.job.spec.distributed
-    size = f"pods: {gang.nodes}, processes in each: {gang.processes_per_node}"
-    draft.event(Reason.ATTEMPT_STARTED, f"attempt {number} ({size}), {start}")
+    if number > 1:  # that a new job starts, everybody sees
+        start = f"from the checkpoint of step {checkpoint['step']}" if checkpoint else "from the beginning"
+        gang = base.job.spec.distributed
+        size = f"pods: {gang.nodes}, processes in each: {gang.processes_per_node}"
+        draft.event(Reason.ATTEMPT_STARTED, f"attempt {number} ({size}), {start}")
     draft.writes.extend(leftovers(draft, keep=number))
     release_room(draft)
     draft.writes.extend(_objects(draft, base))

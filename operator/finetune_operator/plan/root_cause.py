@@ -1,14 +1,20 @@
 """Why an attempt ended: among the ends of its pods the one that the others followed from."""
 
+import re
 from datetime import UTC, datetime
 
 from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.evidence import UNKNOWN, Evidence
+from finetune_operator.plan.last_words import cause_of_code
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.pod_endings import EVENT_CAUSES, Ending, pod_ending
 
 ECHOES = (Cause.COMMUNICATION, Cause.HANG, Cause.CRASH, Cause.PREEMPTED, Cause.UNKNOWN)
 """What the peers of a pod on a silent node die of, before the cluster has noticed that the node is gone."""
+
+EXIT_CODE = re.compile(r"^PodFailurePolicy: Container trainer for pod \S+ failed with exit code (\d+) ")
+"""What the Job controller says of the pod for which it gave the Job up, also when that pod is gone.
+https://github.com/kubernetes/kubernetes/blob/master/pkg/controller/job/pod_failure_policy.go"""
 
 
 def find_ending(attempt: AttemptFacts, around: Evidence = UNKNOWN) -> Ending | None:
@@ -20,7 +26,9 @@ def find_ending(attempt: AttemptFacts, around: Evidence = UNKNOWN) -> Ending | N
     if attempt.failing:
         if event := around.newest(tuple(EVENT_CAUSES)):
             return Ending(EVENT_CAUSES[event.reason], f"{event.reason}: {event.note}")
-        return Ending(Cause.UNKNOWN, attempt.failure or "the Job failed and its pods are gone")
+        code = EXIT_CODE.search(attempt.failure)
+        cause = cause_of_code(int(code[1])) if code else Cause.UNKNOWN
+        return Ending(cause, attempt.failure or "the Job failed and its pods are gone")
     if attempt.job is None or attempt.deleting:
         return Ending(Cause.JOB_DELETED, "the attempt's Job was deleted by someone else")
     return None

@@ -32,6 +32,8 @@ from finetune_operator.plan.world import Create, Resource
 
 UNSEEN_SECONDS = 30.0
 """After which pods whose end nobody shows count as gone."""
+NEVER_SEEN_SECONDS = 10.0
+"""After which pods count as gone that nobody has shown at all."""
 
 
 def attend(draft: StatusDraft, base: Basis) -> None:
@@ -91,12 +93,19 @@ def _note_resumption(draft: StatusDraft) -> None:
 
 def _awaits_pods(draft: StatusDraft, facts: AttemptFacts) -> bool:
     """Whether the pods' own end is still to be seen: after a cut their watch may come back later than the Job's."""
-    if not facts.pods_behind:
+    if not (facts.pods_behind or _never_seen(draft, facts)):
         return False
-    wait = still_to_wait(facts.over_since, UNSEEN_SECONDS, draft.now)
+    patience = UNSEEN_SECONDS if facts.pods_behind else NEVER_SEEN_SECONDS
+    wait = still_to_wait(facts.over_since, patience, draft.now)
     if wait > 0:
         draft.wake_after(wait)
     return wait > 0
+
+
+def _never_seen(draft: StatusDraft, facts: AttemptFacts) -> bool:
+    """The Job has failed before any pod of it was shown: they may have come and gone while their watch was cut."""
+    known = draft.is_true("Running") or (draft.record or {}).get("cause")
+    return facts.failing and not facts.pods and not known
 
 
 def _known_ending(draft: StatusDraft, facts: AttemptFacts) -> Ending | None:
