@@ -15,6 +15,7 @@ from finetune_trainer.metrics.preferences import pair_metrics
 from finetune_trainer.models.tokenizer import load_tokenizer
 from finetune_trainer.tasks.paired_preferences import PairedPreferences
 from finetune_trainer.tasks.preference_task import REFERENCE, PreferenceTask
+from finetune_trainer.tasks.task import STEP, StepWide
 from finetune_trainer.tasks.unpaired_preferences import GOOD, UnpairedPreferences, kto_losses
 
 PAIRS = [
@@ -60,6 +61,8 @@ def loss(task: PreferenceTask, models: tuple[Any, Any], rows: list[dict[str, Any
     data = with_reference(task, models[0], encoded(task, rows, tokenizer), tokenizer)
     batch = task.collator(tokenizer)(data, [[i] for i in range(len(data))])  # type: ignore[attr-defined]
     with torch.no_grad():
+        if isinstance(task, StepWide):
+            batch.extras[STEP] = task.step_sums(models[1], batch)
         return float(task.loss_sum(models[1], batch, 0.0)) / len(data)
 
 
@@ -107,7 +110,7 @@ def test_kto_is_trls_given_the_same_mismatched_completions(models: tuple[Any, An
     moved = others.mean().clamp(min=0)
     chosen = 1 - torch.sigmoid(BETA * (own[good] - moved))
     rejected = 0.7 * (1 - torch.sigmoid(BETA * (moved - own[~good])))
-    found = kto_losses(torch.cat([own, others]), good, preference)
+    found = kto_losses(own, moved, good, preference)
     torch.testing.assert_close(found, torch.stack([chosen[0], rejected[0], chosen[1]]))
     assert loss(UnpairedPreferences(Columns(), preference), models, JUDGED, tiny_llama) != pytest.approx(0.5, abs=1e-3)
 
@@ -118,7 +121,8 @@ def test_a_mismatch_is_the_prompt_with_the_next_examples_completion(tiny_llama: 
     batch = task.collator(tokenizer)(encoded(task, JUDGED[:3], tokenizer), [[1], [2]])
     texts = [
         " ".join(tokenizer.convert_ids_to_tokens(row[mask.bool()]))
-        for row, mask in zip(batch.inputs["input_ids"], batch.inputs["attention_mask"], strict=True)
+        for part in (batch, batch.beside)
+        for row, mask in zip(part.inputs["input_ids"], part.inputs["attention_mask"], strict=True)
     ]
     assert texts == [
         "hello what is broken </s>",

@@ -32,6 +32,8 @@ class Batch:
     """What the task's loss needs besides."""
     idle: bool = False
     """Only keeps a rank in step with the others: its loss counts nothing."""
+    beside: "Batch | None" = None
+    """What the loss compares with and learns nothing from."""
 
     def to(self, device: torch.device) -> "Batch":
         """On the device, without waiting for the copy."""
@@ -43,6 +45,7 @@ class Batch:
             positions=_moved(self.positions, device),
             targets=_moved(self.targets, device),
             extras={name: _moved(tensor, device) for name, tensor in self.extras.items()},
+            beside=self.beside and self.beside.to(device),
         )
 
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from finetune_trainer.data.batches import Batch
+from finetune_trainer.loop.process_group import sum_over_ranks
 from finetune_trainer.models.fused_head import FusedHead
-from finetune_trainer.tasks.task import Task
+from finetune_trainer.tasks.task import StepWide, Task
 
 
 def precision_context(precision: str, device: torch.device) -> AbstractContextManager[Any]:
@@ -28,3 +29,13 @@ def loss_sum(
     """Loss summed over the batch's targets; who calls divides by all targets of the step."""
     loss = head.loss_sum(model, batch) if head else task.loss_sum(model, batch, label_smoothing)
     return loss * 0.0 if batch.idle else loss
+
+
+def step_sums(task: StepWide, model: Any, micro: list[Batch], precision: str, device: torch.device) -> Tensor:
+    """What the task adds up over the micro-batches of a step on all ranks, every one of which calls it."""
+    training = model.training
+    model.eval()
+    with torch.no_grad(), precision_context(precision, device):
+        each = [task.step_sums(model, batch) * (not batch.idle) for batch in micro]
+    model.train(training)
+    return sum_over_ranks(torch.stack(each).sum(dim=0))

@@ -98,9 +98,7 @@ def _for_activations(config: TrainerConfig) -> list[str]:
     steps = []
     if micro > 1:
         half = max(size for size in range(1, micro // 2 + 1) if (training.batch_size // world) % size == 0)
-        # KTO takes the mean of each micro-batch for that of all completions.
-        same = "" if training.preference and training.preference.loss == "KTO" else "; the result stays the same"
-        steps.append(f"set training.microBatchSize to {half} (it is {micro}{same})")
+        steps.append(f"set training.microBatchSize to {half} (it is {micro}; the result stays the same)")
     if not training.gradient_checkpointing and not refusal(config.method.name, "training.gradientCheckpointing"):
         steps.append("set training.gradientCheckpointing to true")
     if training.precision == "Float32":

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import Preempted
 from finetune_trainer.loop.best_model import BestModel, watched
 from finetune_trainer.loop.feed import DeviceFeed, Feed, StepData
-from finetune_trainer.loop.forward import loss_sum, precision_context
+from finetune_trainer.loop.forward import loss_sum, precision_context, step_sums
 from finetune_trainer.loop.generators import generator_states, restore_generators, seed_everything
 from finetune_trainer.loop.history import History
 from finetune_trainer.loop.loss_spike import LossSpikeWatchdog
@@ -34,7 +34,7 @@ from finetune_trainer.models.fused_head import FusedHead
 from finetune_trainer.parallel.strategy import Strategy
 from finetune_trainer.run import Run
 from finetune_trainer.stop import StepAgreement
-from finetune_trainer.tasks.task import Task
+from finetune_trainer.tasks.task import STEP, StepWide, Task
 from finetune_trainer.train_state import TrainState
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class TrainingLoop:
     def _take_step(self, data: StepData) -> None:
         self.learning_rate = self.schedule.at(self.step, self.plateau.value)
         step_loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        for place, batch in enumerate(data.micro, start=1):
+        for place, batch in enumerate(self._with_sums(data.micro), start=1):
             last = place == len(data.micro)
             with self.strategy.micro_batch(last):
                 with precision_context(self.training.precision, self.device):
@@ -165,6 +165,14 @@ class TrainingLoop:
         self.tokens += data.tokens
         self.throughput.count(data.tokens)
         self.run.metrics.tokens.inc(data.tokens)
+
+    def _with_sums(self, micro: list[Batch]) -> list[Batch]:
+        """With what the task's loss needs of all of them, on every rank."""
+        if not isinstance(self.task, StepWide):
+            return micro
+        sums = step_sums(self.task, self.strategy.module, micro, self.training.precision, self.device)
+        self.own_time.begin()  # ranks have waited for each other
+        return [replace(batch, extras={**batch.extras, STEP: sums}) for batch in micro]
 
     def _loss_sum(self, batch: Batch) -> Tensor:
         return loss_sum(self.task, self.strategy.model, batch, self.training.label_smoothing, self.head)
@@ -336,8 +344,10 @@ class TrainingLoop:
         They also find out at once whether the memory of a GPU suffices.
         """
 
+        (longest,) = self._with_sums([self.feed.longest().to(self.device)])
+
         def objective() -> Tensor:
             with precision_context(self.training.precision, self.device):
-                return self._loss_sum(self.feed.longest().to(self.device)) * 0.0
+                return self._loss_sum(longest) * 0.0
 
         self.strategy.warm_up(objective)

@@ -1,5 +1,6 @@
 """What tasks that make completions likelier or less likely than a frozen reference has them have in common."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,9 +46,11 @@ class PreferenceTask(CrossEntropy, TextTask):
         return self.log_probabilities(model, batch) - batch.extras[REFERENCE]
 
 
-def with_reference(batch: Batch, encoded: Encoded, examples: list[int]) -> Batch:
-    """With what is known of the untrained model: first of the first completion of each example, then of the second."""
+def with_reference(batch: Batch, encoded: Encoded, examples: list[int], places: Sequence[int] = (0, 1)) -> Batch:
+    """With what is known of the untrained model: first of the first completion of each example, then of the second;
+    or of those at some `places` alone."""
     if REFERENCE not in encoded.columns:  # while it is being found out
         return batch
     values = np.stack([encoded[REFERENCE][i] for i in examples], axis=1)
-    return replace(batch, extras={**batch.extras, REFERENCE: torch.from_numpy(values.ravel())})
+    chosen = torch.from_numpy(values[list(places)].ravel())
+    return replace(batch, extras={**batch.extras, REFERENCE: chosen})

@@ -96,6 +96,18 @@ class DataTask(Task, Protocol):
         """The example cut to at most `max_length` tokens."""
 
 
+STEP = "step"
+"""The extra of a batch: what `StepWide.step_sums` gave for the whole step."""
+
+
+@runtime_checkable
+class StepWide(Protocol):
+    """A task whose loss depends on something of the whole step, of all its micro-batches and ranks."""
+
+    def step_sums(self, model: Any, batch: Batch) -> Tensor:
+        """What is added up over them before the first of them is learnt from; without gradients."""
+
+
 @runtime_checkable
 class Splitting(Protocol):
     """A task for which a long example can be several shorter ones."""

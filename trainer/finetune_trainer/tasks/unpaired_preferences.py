@@ -1,6 +1,7 @@
 """Kahneman-Tversky optimisation (KTO, Ethayarajh et al. 2024, arXiv:2402.01306)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from finetune_trainer.metrics.judgements import JudgedScores
 from finetune_trainer.tasks.pairs import Prompted, completions_batch, encoded_completions
 from finetune_trainer.tasks.preference_rows import JudgedReader
 from finetune_trainer.tasks.preference_task import PreferenceTask, with_reference
+from finetune_trainer.tasks.task import STEP
 
 GOOD = "good"
 """The column, and the extra of a batch, of what completions are good."""
@@ -48,32 +50,50 @@ class UnpairedPreferences(PreferenceTask):
     def collator(self, processor: Any) -> Collate:
         def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
             chosen = [row[0] for row in rows]
-            texts = [_text(encoded, i) for i in chosen] + [_mismatch(encoded, i) for i in chosen]
-            batch = with_reference(completions_batch(texts, processor.pad_token_id), encoded, chosen)
-            batch.extras[GOOD] = torch.tensor([bool(encoded[GOOD][i][0]) for i in chosen])
-            return batch
+            others = completions_batch([_mismatch(encoded, i) for i in chosen], processor.pad_token_id)
+            own = completions_batch([_text(encoded, i) for i in chosen], processor.pad_token_id)
+            own.extras[GOOD] = torch.tensor([bool(encoded[GOOD][i][0]) for i in chosen])
+            beside = with_reference(others, encoded, chosen, places=[1])
+            return replace(with_reference(own, encoded, chosen, places=[0]), beside=beside)
 
         return collate
 
     def loss_sum(self, model: Any, batch: Batch, label_smoothing: float) -> Tensor:
-        return kto_losses(self.log_ratios(model, batch), batch.extras[GOOD], self._preference).sum()
+        total, count = batch.extras[STEP]
+        moved = (total / count.clamp(min=1)).clamp(min=0).float()
+        return kto_losses(
+            self.log_ratios(model, replace(batch, beside=None)), moved, batch.extras[GOOD], self._preference
+        ).sum()
+
+    def step_sums(self, model: Any, batch: Batch) -> Tensor:
+        """(2,): log-ratios of completions of other prompts, and their number."""
+        assert batch.beside is not None
+        others = self.log_ratios(model, batch.beside).double()
+        return torch.stack([others.sum(), others.new_tensor(len(others))])
+
+    def log_probabilities(self, model: Any, batch: Batch) -> Tensor:
+        """Of the completions, then of those that belong to other prompts: (2 × examples,) by two calls of the model.
+
+        What belongs to others has nothing beside it.
+        """
+        own = super().log_probabilities(model, batch)
+        return torch.cat([own, super().log_probabilities(model, batch.beside)]) if batch.beside else own
 
     def predictions(self, model: Any, batch: Batch) -> Tensor:
         """Log-ratios of the completions, then of those that belong to other prompts."""
-        return self.log_ratios(model, batch)
+        assert batch.beside is not None
+        return torch.cat([self.log_ratios(model, part) for part in (replace(batch, beside=None), batch.beside)])
 
     def scores(self, labels: list[str], processor: Any, encoded: Encoded) -> JudgedScores:
         return JudgedScores(self._preference, encoded)
 
 
-def kto_losses(log_ratios: Tensor, good: Tensor, preference: Preference) -> Tensor:
-    """Of (2 × examples,) log-ratios, one loss an example (equation 8 of the paper).
+def kto_losses(own: Tensor, moved: Tensor, good: Tensor, preference: Preference) -> Tensor:
+    """Of (examples,) log-ratios, one loss an example (equation 8 of the paper).
 
-    The second half, completions of other prompts, tells how far the model has moved as a whole: what is good must get
-    more likely than that. It is an estimate of each micro-batch, and nothing is learnt through it.
+    `moved`, the mean log-ratio of completions of other prompts, at least 0, tells how far the model has moved as a
+    whole: what is good must get more likely than that. Nothing is learnt through it.
     """
-    own, others = log_ratios.chunk(2)
-    moved = others.detach().mean().clamp(min=0)
     ahead = torch.where(good, own - moved, moved - own)
     weight = torch.where(good, preference.desirable_weight or 1.0, preference.undesirable_weight or 1.0)
     return weight * (1 - torch.sigmoid(preference.beta * ahead))
