@@ -7,6 +7,7 @@ runs again, also when a new leader's cache lags behind the old leader's last wri
 
 import asyncio
 import logging
+import re
 from collections.abc import Coroutine
 from typing import Any
 
@@ -53,6 +54,10 @@ POD_GROUPS: dict[str, Kind] = {
 }
 
 
+DENIED = re.compile(r"admission webhook .* denied the request")
+"""https://github.com/kubernetes/apiserver/blob/release-1.36/pkg/admission/plugin/webhook/errors/statuserror.go"""
+
+
 class StaleCache(Exception):
     """The cached job is not the live one any more: wait for the cache."""
 
@@ -63,8 +68,9 @@ class CannotCreate(Exception):
     def __init__(self, body: Resource, message: str, error: ApiError) -> None:
         super().__init__(message)
         self.kind = str(body["kind"])
-        self.invalid = error.status in (400, 422)
-        """The object itself is wrong: trying again cannot help."""
+        self.invalid = error.status in (400, 422) and not DENIED.search(error.message)
+        """The object itself is wrong: trying again cannot help. What a webhook denies it may let in a minute later: one
+        that verifies images denies them, with 400, while the registry does not answer."""
         self.error = error
 
 
@@ -172,7 +178,7 @@ class PlanCarrier:
             if error.already_exists:
                 existing = await self._api.get(kind, metadata["name"], metadata["namespace"])
                 return None if _same_owner(existing, body) else error
-            if error.status in (400, 403, 404, 422):
+            if refuses(error):
                 return error
             raise
         self._expectations.expect(key, kind.kind, made)
@@ -183,7 +189,7 @@ class PlanCarrier:
         try:
             made = await self._api.apply(kind, body, field_manager=FIELD_MANAGER)
         except ApiError as error:
-            if error.status in (400, 403, 404, 422):
+            if refuses(error):
                 raise CannotCreate(body, f"{_what(body)}: {error.message or error.reason}", error) from error
             raise
         self._expectations.expect(key, kind.kind, made)
@@ -209,6 +215,14 @@ class PlanCarrier:
 
 def _what(body: Resource) -> str:
     return f"{body['kind']} {body['metadata']['name']}"
+
+
+def refuses(error: ApiError) -> bool:
+    """Worth a word to the user: the server answered, and not with a conflict, a pause or a doubt about who we are.
+
+    500 is what a webhook that cannot be called comes to.
+    """
+    return error.status >= 400 and error.status not in (401, 409, 429)
 
 
 def kind_of(body: Resource) -> Kind:

@@ -82,7 +82,8 @@ def cannot_create(world: World, kind: str, message: str) -> Plan:
     condition = "Published" if kind in ("ModelVersion", "ModelDeployment") else "Running"
     if draft.condition(condition).get("message") != message[:MESSAGE_LIMIT]:
         draft.event(Reason.CREATE_FAILED, message)
-    draft.set(condition, False, Reason.CREATE_FAILED, message)
+    runs = condition == "Running" and draft.is_true("Running")  # and lacks something, such as a deleted Service
+    draft.set(condition, runs, Reason.CREATE_FAILED, message)
     return draft.plan()
 
 
