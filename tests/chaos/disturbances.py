@@ -22,6 +22,8 @@ TIMED_OUT = StatusError(500, "InternalError", "etcdserver: request timed out")
 WRITTEN_SECONDS = 2.5
 """The receiver writes what it has every two seconds."""
 STORM_SECONDS = (0.3, 2.0)
+WAITING_SECONDS = 0.7
+"""After the end of a pod: its job is between two attempts."""
 CLOCK_JUMPS = (-86_400.0, -3600.0, -5.0, 0.0, 5.0, 3600.0, 86_400.0)
 """Seconds by which the operator's wall clock is wrong."""
 OPERATORS_PATHS = ("/apis/finetune-operator.io/", "/apis/batch/", "/api/v1/namespaces/")
@@ -126,7 +128,10 @@ class Disturbances:
         self._cluster.server.cluster.cut_watches()
 
     async def jump_the_clock(self) -> None:
-        """It stays wrong until it jumps again; an operator that is off by a day still brings its jobs to their end."""
+        """While a job waits to start again. It stays wrong until it jumps again; an operator that is off by a day still
+        brings its jobs to their end."""
+        await self.pods.crash_a_pod()
+        await asyncio.sleep(WAITING_SECONDS)
         self._replicas.clock.set(self._chance.choice(CLOCK_JUMPS))
 
     # Pods

@@ -33,8 +33,9 @@ SHAPES: tuple[Resource, ...] = (
     {"distributed": {"nodes": 1}},
     {"runtimeRef": {"name": GANGS, "kind": "TrainingRuntime"}},
 )
-POLICIES: tuple[Resource, ...] = ({"maxRestarts": BUDGET}, {})
-"""One with a budget for the user's own errors, and the default, with which they fail at once."""
+POLICIES: tuple[Resource, ...] = ({"maxRestarts": BUDGET, "backoffSeconds": 0.2}, {"backoffSeconds": 1.5})
+"""One with a budget for the user's own errors, and the default, with which they fail at once. The back-off of one is
+short, that of the other so long that much can happen meanwhile."""
 
 
 async def apply_jobs(user: ClusterUser, numbers: range) -> None:
@@ -44,7 +45,7 @@ async def apply_jobs(user: ClusterUser, numbers: range) -> None:
             publish={"modelName": "tickets"},
             deploy={"name": "tickets"},
             podTemplate={"spec": {"terminationGracePeriodSeconds": GRACE_SECONDS}},
-            failurePolicy={"backoffSeconds": 0.2} | POLICIES[number % len(POLICIES)],
+            failurePolicy=POLICIES[number % len(POLICIES)],
             **SHAPES[number % len(SHAPES)],
         )
 
