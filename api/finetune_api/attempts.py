@@ -47,6 +47,10 @@ class Attempt(StatusSchema):
         max_length=16,
         description="After a hang: what the ranks were at, those that hung first. In full in the logs.",
     )
+    planned_at: str | None = None
+    """When it was decided on; its objects are made from then on."""
+    hindered_since: str | None = None
+    """Since when a pod that has a node cannot be started there; unset while nothing hinders one."""
     started_at: str | None = None
     """When its pods were created."""
     ended_at: str | None = None

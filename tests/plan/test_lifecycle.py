@@ -380,6 +380,7 @@ def test_a_restart_goes_on_from_the_newest_verified_checkpoint() -> None:
         "nodes": 2,
         "cause": "",
         "reason": "",
+        "plannedAt": "2026-11-22T09:01:00Z",
         "resumedFromStep": 400,
     }
     assert "step 400" in plan.events[0].note
@@ -474,6 +475,16 @@ def test_what_earlier_attempts_left_behind_is_cleaned_up_but_the_snapshot() -> N
     assert created(plan) == objects_of(2)
 
 
+@pytest.mark.parametrize("ahead", [-300, 300], ids=["behind", "ahead"])
+def test_a_pod_that_saves_is_not_stuck_because_the_clocks_differ(ahead: int) -> None:
+    saving = pod(1, deleting=NOW)
+    saving["metadata"]["deletionGracePeriodSeconds"] = 120
+    early = step(restarting(), [], [saving], after=ahead, deleting_for={"pod-1-1": 1.0})
+    assert (early.writes, early.requeue_after) == ((), 179)
+    late = step(restarting(), [], [saving], after=ahead, deleting_for={"pod-1-1": 180.0})
+    assert [write.grace_seconds for write in late.writes] == [0]
+
+
 @pytest.mark.parametrize("stuck", [pod(1, deleting=NOW), failed_pod(1, 143, deleting=NOW)], ids=["runs", "has ended"])
 def test_pods_on_a_lost_node_are_deleted_by_force(stuck: dict) -> None:
     waiting = step(restarting(), [], [stuck], after=30)
@@ -518,8 +529,14 @@ def test_pods_that_hold_a_node_without_being_able_to_start_are_given_up_in_the_e
     waiting["status"]["conditions"] = [
         {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-11-22T09:00:00Z"}
     ]
-    assert step(started(), [indexed_job()], [pod(0), waiting], after=899).writes == ()
-    plan = step(started(), [indexed_job()], [pod(0), waiting], after=900)
+    item = started()
+    pulling = pod(1, phase="Pending", waiting={"reason": "ContainerCreating"})
+    item = follow(item, step(item, [indexed_job()], [pod(0), pulling], after=960))
+    item = follow(item, step(item, [indexed_job()], [pod(0), waiting], after=1000))
+    assert item["status"]["attempts"][0]["hinderedSince"] == "2026-11-22T09:16:40Z", "it took long, and was going well"
+    assert step(item, [indexed_job()], [pod(0), waiting], after=1899).writes == ()
+    assert "hinderedSince" not in step(item, [indexed_job()], GANG, after=1899).status["attempts"][0]
+    plan = step(item, [indexed_job()], [pod(0), waiting], after=1900)
     assert plan.status["attempts"][0]["cause"] == "ImagePull"
     assert "not started within 15 minutes on node node-1" in plan.status["attempts"][0]["reason"]
 

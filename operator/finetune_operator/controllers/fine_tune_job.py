@@ -7,6 +7,7 @@ from typing import Any
 
 from finetune_api.names import GROUP, MANAGER
 from finetune_operator.controllers.carry_out import CannotCreate, PlanCarrier, StaleCache
+from finetune_operator.controllers.deletions import DeletionsSeen
 from finetune_operator.controllers.evidence import EvidenceReader
 from finetune_operator.controllers.job_caches import JobCaches, cache_of
 from finetune_operator.controllers.job_indices import Gang
@@ -54,6 +55,7 @@ class FineTuneJobReconciler:
         self._expectations = expectations
         self._settings = settings
         self._clock = clock
+        self._deletions = DeletionsSeen()
 
     async def reconcile(self, key: Key) -> Result | None:
         """One step; what it leaves open wakes the key again."""
@@ -61,6 +63,7 @@ class FineTuneJobReconciler:
         job = cache.fine_tune_jobs.get(*key) if cache else None
         if cache is None or job is None:
             self._expectations.forget(key)
+            self._deletions.forget(key)
             return None
         if managed_elsewhere(job):
             return None
@@ -82,7 +85,8 @@ class FineTuneJobReconciler:
         return Result(requeue_after=plan.requeue_after) if plan.requeue_after is not None else None
 
     async def _plan(self, key: Key, cache: JobCaches, job: Resource, live: Gang | None = None) -> tuple[World, Plan]:
-        world = await self._evidence.with_evidence(cache.world(job, self._settings(), self._clock(), live))
+        seen = self._deletions.with_times(key, cache.world(job, self._settings(), self._clock(), live))
+        world = await self._evidence.with_evidence(seen)
         try:
             return world, wind_up(world) if job["metadata"].get("deletionTimestamp") else plan_job(world)
         except Exception as fault:  # one job that we cannot handle must not be silent

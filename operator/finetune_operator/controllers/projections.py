@@ -9,6 +9,8 @@ from finetune_operator.plan.observation import INDEX_ANNOTATION, POD_CONDITIONS
 
 Resource = dict[str, Any]
 METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
+DELETION = "deletionGracePeriodSeconds"
+"""Of pods."""
 OWNER = ("kind", "name", "uid", "controller")
 LABELS = (LABEL_ATTEMPT,)
 ANNOTATIONS = (ANNOTATION_JOB, ANNOTATION_NETWORK, INDEX_ANNOTATION)
@@ -32,7 +34,9 @@ def project_pod(pod: Resource) -> Resource:
     for field in ("initContainerStatuses", "containerStatuses"):
         if field in status:
             kept[field] = [_only(one, ("name", "state")) for one in status[field]]
-    return _head(pod) | {"spec": {"nodeName": pod.get("spec", {}).get("nodeName")}, "status": kept}
+    head = _head(pod)
+    head["metadata"] |= _only(pod["metadata"], (DELETION,))
+    return head | {"spec": {"nodeName": pod.get("spec", {}).get("nodeName")}, "status": kept}
 
 
 def project_job(job: Resource) -> Resource:

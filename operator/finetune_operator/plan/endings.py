@@ -1,12 +1,12 @@
 """The end of an attempt: start again, or give up, by the cause's budget."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from finetune_api.failure_policy import FailurePolicy
 from finetune_operator.plan.budgets import allowed_restarts, backoff_seconds, count_restart, used_restarts
 from finetune_operator.plan.causes import PREEMPTION, Cause, class_of
 from finetune_operator.plan.names import attempt_name
-from finetune_operator.plan.observation import AttemptFacts
+from finetune_operator.plan.observation import AttemptFacts, PodFacts
 from finetune_operator.plan.pod_endings import Ending
 from finetune_operator.plan.preflight import end_look
 from finetune_operator.plan.reasons import Reason
@@ -160,13 +160,21 @@ def delete_stuck_pods(draft: StatusDraft) -> None:
         for pod in facts.pods:
             if pod.deleting_at is None:  # one that has ended goes at once, unless nobody is there to confirm it
                 continue
-            wait = (pod.deleting_at + STUCK - draft.now).total_seconds()
+            wait = _until_stuck(draft, pod, pod.deleting_at)
             if wait > 0:
                 draft.wake_after(wait)
                 continue
             note = f"pod {pod.name} did not end within {STUCK.seconds} s of {rfc3339(pod.deleting_at)}"
             draft.event(Reason.STUCK_POD_DELETED, f"{note}: deleted by force; its node {pod.node} may be lost")
             draft.writes.append(Delete("Pod", draft.world.namespace, pod.name, pod.uid, grace_seconds=0))
+
+
+def _until_stuck(draft: StatusDraft, pod: PodFacts, deleting_at: datetime) -> float:
+    """By the time that has passed here since its deletion was seen: the API server's clock may be another."""
+    seen_for = draft.world.deleting_for.get(pod.uid)
+    if seen_for is None or pod.grace_seconds is None:
+        return (deleting_at + STUCK - draft.now).total_seconds()
+    return pod.grace_seconds + STUCK.total_seconds() - seen_for
 
 
 def _stop_job(draft: StatusDraft, facts: AttemptFacts) -> None:

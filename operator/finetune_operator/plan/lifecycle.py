@@ -13,14 +13,17 @@ from finetune_operator.plan.deadline import deadline_passed, fail_deadline
 from finetune_operator.plan.elastic import next_size
 from finetune_operator.plan.endings import (
     delete_stuck_pods,
+    describe_root,
     fail,
     leftovers,
     release_room,
+    restart_or_fail,
     stop_active,
     stop_gang,
     stop_strays,
 )
 from finetune_operator.plan.isolation import isolation_writes
+from finetune_operator.plan.pod_endings import Ending
 from finetune_operator.plan.preflight import await_preflight, end_look
 from finetune_operator.plan.publication import publish
 from finetune_operator.plan.queueing import show_admission
@@ -104,6 +107,9 @@ def _wait_for(draft: StatusDraft, missing: NotYet) -> None:
 
 def _accept(draft: StatusDraft, base: Basis) -> None:
     started = draft.world.snapshot is not None
+    if not started and draft.status.get("snapshotDigest") not in (None, digest_of(base.snapshot.dump())):
+        _tell_of_loss(draft)
+        return
     paths = changed_fields(base.snapshot.spec, draft.world.job["spec"]) if started else []
     if not paths:
         draft.set("Validated", True, Reason.VALID, _warnings(draft, base, started=started))
@@ -112,6 +118,17 @@ def _accept(draft: StatusDraft, base: Basis) -> None:
     if draft.condition("Validated").get("message") != message:
         draft.event(Reason.SPEC_CHANGE_IGNORED, message)
     draft.set("Validated", True, Reason.SPEC_CHANGE_IGNORED, message)
+
+
+def _tell_of_loss(draft: StatusDraft) -> None:
+    """Nothing else keeps what the job started with: its pods go on with that, the next attempt with what there is."""
+    message = (
+        "the ConfigMap that kept what the job started with was deleted, and the spec or the runtime has changed since: "
+        "the next attempt goes by what they are now"
+    )
+    if draft.condition("Validated").get("reason") != Reason.SNAPSHOT_LOST:
+        draft.event(Reason.SNAPSHOT_LOST, message)
+    draft.set("Validated", True, Reason.SNAPSHOT_LOST, message)
 
 
 def _warnings(draft: StatusDraft, base: Basis, *, started: bool) -> str:
@@ -208,10 +225,28 @@ def _recreate(draft: StatusDraft, base: Basis) -> bool:
         return False
     if base.job.spec.suspend or deadline_passed(draft, base):
         return False
+    if overdue := _make_overdue(draft, base):
+        describe_root(draft, overdue)
+        restart_or_fail(draft, base.job.failure_policy)
+        draft.unseen = True  # the Job may have been made meanwhile
+        return True
     if all(one.gone for one in draft.world.attempts.values()):
         draft.writes.extend(_objects(draft, base))
     delete_stuck_pods(draft)
     return True
+
+
+def _make_overdue(draft: StatusDraft, base: Basis) -> Ending | None:
+    """The end of an attempt whose Job the API server does not take, for a quota or a webhook; else wakes up in time."""
+    limit, planned = base.job.spec.start_deadline_seconds, (draft.record or {}).get("plannedAt")
+    if limit is None or planned is None:
+        return None
+    wait = limit - seconds_between(planned, draft.now)
+    if wait > 0:
+        draft.wake_after(wait)
+        return None
+    why = draft.condition("Running").get("message") or "its Job was not seen"
+    return Ending(Cause.START_DEADLINE, f"not made within spec.startDeadlineSeconds ({limit}): {why}")
 
 
 def _objects(draft: StatusDraft, base: Basis) -> list[Write]:

@@ -52,6 +52,8 @@ class PodFacts:
     status_message: str = ""
     scheduled_at: datetime | None = None
     """When a node was found for it."""
+    grace_seconds: int | None = None
+    """That its deletion gives it."""
 
     @property
     def failed(self) -> bool:
@@ -60,6 +62,11 @@ class PodFacts:
     @property
     def ended(self) -> bool:
         return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def done(self) -> bool:
+        """Its trainer has ended well, whatever else runs on in it."""
+        return self.container == CONTAINER and self.exit_code == 0
 
 
 @dataclass(frozen=True)
@@ -138,8 +145,13 @@ class AttemptFacts:
         return any(ends)
 
     def running(self, nodes: int) -> bool:
-        """Every pod of the gang runs."""
-        return sum(pod.running for pod in self.pods) >= nodes
+        """Every pod of the gang runs, or has run to its end."""
+        return sum(pod.running or pod.done for pod in self.pods) >= nodes
+
+    def done_since(self, nodes: int) -> datetime | None:
+        """When the last trainer of the gang ended well; None until all have."""
+        times = [pod.finished_at for pod in self.pods if pod.done and pod.finished_at]
+        return max(times) if times and len(times) >= nodes else None
 
     @property
     def waiting_since(self) -> datetime | None:
@@ -202,6 +214,7 @@ def pod_facts(pod: Resource) -> PodFacts:
         container=name,
         status_reason=status.get("reason") or "",
         status_message=status.get("message") or "",
+        grace_seconds=metadata.get("deletionGracePeriodSeconds"),
         scheduled_at=parse_time(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
     )
 

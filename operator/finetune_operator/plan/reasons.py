@@ -20,6 +20,7 @@ class Reason(StrEnum):
     ADMITTED = "Admitted"
     PREFLIGHT_FAILED = "PreflightFailed"
     SPEC_CHANGE_IGNORED = "SpecChangeIgnored"
+    SNAPSHOT_LOST = "SnapshotLost"
     ATTEMPT_STARTED = "AttemptStarted"
     ATTEMPT_RUNNING = "AttemptRunning"
     ATTEMPT_FAILED = "AttemptFailed"
@@ -56,6 +57,7 @@ WARNINGS = frozenset(
         Reason.SCHEDULER_NOT_FOUND,
         Reason.PREFLIGHT_FAILED,
         Reason.SPEC_CHANGE_IGNORED,
+        Reason.SNAPSHOT_LOST,
         Reason.ATTEMPT_FAILED,
         Reason.RESTARTS_EXHAUSTED,
         Reason.RESIZED,

@@ -30,6 +30,8 @@ from finetune_operator.plan.status_draft import StatusDraft
 from finetune_operator.plan.timestamps import parse_time, still_to_wait
 from finetune_operator.plan.world import Create, Resource
 
+SIDECAR_SECONDS = 60.0
+"""For which other containers of a pod may go on when its trainer is done, to send what is left of logs or metrics."""
 UNSEEN_SECONDS = 30.0
 """After which pods whose end nobody shows count as gone."""
 NEVER_SEEN_SECONDS = 10.0
@@ -42,7 +44,7 @@ def attend(draft: StatusDraft, base: Basis) -> None:
     _note_resumption(draft)
     if _awaits_pods(draft, facts):
         return
-    if facts.complete:
+    if facts.complete or _outlived(draft, base, facts):
         _completed(draft, base, facts)
     elif base.job.spec.suspend:
         _suspend(draft)
@@ -108,6 +110,20 @@ def _never_seen(draft: StatusDraft, facts: AttemptFacts) -> bool:
     return facts.failing and not facts.pods and not known
 
 
+def _outlived(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> bool:
+    """Whether all trainers have ended well, and what else runs in their pods will not end by itself.
+
+    A sidecar that is an ordinary container keeps its pod, and so the Job, from coming to an end.
+    """
+    since = facts.done_since(base.job.spec.distributed.nodes)
+    if since is None:
+        return False
+    wait = still_to_wait(since, SIDECAR_SECONDS, draft.now)
+    if wait > 0:
+        draft.wake_after(wait)
+    return wait <= 0
+
+
 def _known_ending(draft: StatusDraft, facts: AttemptFacts) -> Ending | None:
     """What the pods show now, else what they showed before they went."""
     record = draft.record or {}
@@ -135,6 +151,7 @@ def _ended(draft: StatusDraft, base: Basis, facts: AttemptFacts, ending: Ending)
 def _start_overdue(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> Ending | None:
     spec = base.job.spec
     if draft.is_true("Running") or facts.running(spec.distributed.nodes):
+        (draft.record or {}).pop("hinderedSince", None)
         return None
     return start_overdue(draft, facts, spec.start_deadline_seconds)
 

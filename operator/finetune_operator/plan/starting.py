@@ -1,13 +1,14 @@
 """Pods that do not run yet: what they wait for, and when that has been waited for long enough."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.evidence import LOOK_AFTER, Evidence
 from finetune_operator.plan.observation import AttemptFacts, PodFacts
 from finetune_operator.plan.pod_endings import Ending
 from finetune_operator.plan.status_draft import StatusDraft
+from finetune_operator.plan.timestamps import parse_time, still_to_wait
 
 PATIENCE = timedelta(minutes=15)
 """How long pods may occupy nodes, and their GPUs, while a container of theirs cannot be started."""
@@ -63,13 +64,24 @@ def start_overdue(draft: StatusDraft, facts: AttemptFacts, limit: int | None) ->
         if wait <= 0:
             return _given_up(hindrance, f"not all pods ran within spec.startDeadlineSeconds ({limit})")
         draft.wake_after(wait)
-    stuck = hindrance and hindrance.pod
-    if hindrance and stuck and stuck.scheduled_at and hindrance.cause != Cause.UNSCHEDULABLE:
-        wait = (stuck.scheduled_at + PATIENCE - draft.now).total_seconds()
+    since = _hindered_since(draft, hindrance)
+    if hindrance and hindrance.pod and since:
+        wait = still_to_wait(since, PATIENCE.total_seconds(), draft.now)
         if wait <= 0:
-            return _given_up(hindrance, f"not started within {PATIENCE.seconds // 60} minutes on node {stuck.node}")
+            node = hindrance.pod.node
+            return _given_up(hindrance, f"not started within {PATIENCE.seconds // 60} minutes on node {node}")
         draft.wake_after(wait)
     return None
+
+
+def _hindered_since(draft: StatusDraft, hindrance: Hindrance | None) -> datetime | None:
+    """Since when a pod cannot start on its node: the pull of a large image takes long, and may be cut short once."""
+    record, stuck = draft.record, hindrance.pod if hindrance else None
+    if hindrance is None or stuck is None or stuck.scheduled_at is None or hindrance.cause == Cause.UNSCHEDULABLE:
+        if record is not None:
+            record.pop("hinderedSince", None)
+        return None
+    return parse_time(record.setdefault("hinderedSince", draft.now_text)) if record else stuck.scheduled_at
 
 
 def _given_up(hindrance: Hindrance | None, why: str) -> Ending:

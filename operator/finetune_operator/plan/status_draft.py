@@ -107,7 +107,13 @@ class StatusDraft:
     def begin_attempt(self, resumed_from: int | None, nodes: int) -> int:
         """The next attempt, as an intention: it is `started` once its Job was seen."""
         number = self.attempt + 1
-        record: dict[str, Any] = {"number": number, "nodes": nodes, "cause": "", "reason": ""}
+        record: dict[str, Any] = {
+            "number": number,
+            "nodes": nodes,
+            "cause": "",
+            "reason": "",
+            "plannedAt": self.now_text,
+        }
         if resumed_from is not None:
             record["resumedFromStep"] = resumed_from
         self.status["attempt"], self.status["nodes"] = number, nodes

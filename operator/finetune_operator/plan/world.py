@@ -41,6 +41,8 @@ class World:
     deployed_version: Resource | None = None
     evidence: Evidence = field(default_factory=Evidence)
     """Nodes and events of the current attempt, where they were worth a look."""
+    deleting_for: Mapping[str, float] = field(default_factory=dict)
+    """Seconds since the deletion of a pod was first seen here, by its uid; by no clock that is ever set."""
     has_account: bool = False
     """The account of the training pods is there."""
     policies: Mapping[str, Resource] | None = None

@@ -1,0 +1,62 @@
+"""Starts and ends that are not as usual: an operator that was away, objects that are gone, sidecars that go on."""
+
+import pytest
+
+from finetune_operator.plan.lifecycle import cannot_create
+from plan.builders import condition, created, deleted, done_pod, follow, indexed_job, pod, reasons, world
+from plan.test_lifecycle import GANG, objects_of, started, step
+
+# The ConfigMap with what the job started with
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"), [({}, "Valid"), ({"seed": 7}, "SnapshotLost")], ids=["unchanged", "edited since"]
+)
+def test_a_snapshot_that_is_lost_is_told_of_when_nothing_else_says_the_same(changes: dict, told: str) -> None:
+    item = follow(started(), step(started(), [indexed_job()], GANG))
+    item["spec"] = item["spec"] | ({"training": changes} if changes else {})
+    plan = step(item, [indexed_job()], GANG, after=20, snapshot=None)
+    assert condition(plan, "Validated") == ("True", told)
+    assert plan.status["phase"] == "Running"
+    assert reasons(plan) == ([told] if changes else [])
+
+
+# Pods that end before the others start, or the Job
+
+
+def test_a_pod_that_has_ended_well_did_start() -> None:
+    """The operator was away while all pods ran."""
+    item = started(startDeadlineSeconds=300)
+    plan = step(item, [indexed_job()], [pod(0), done_pod(1)], after=400)
+    assert (plan.status["phase"], condition(plan, "Running")) == ("Running", ("True", "AttemptRunning"))
+
+
+def with_sidecar(rank: int) -> dict:
+    """The trainer is done, and something that was injected goes on."""
+    item = done_pod(rank)
+    item["status"]["phase"] = "Running"
+    item["status"]["containerStatuses"].append({"name": "istio-proxy", "state": {"running": {}}})
+    return item
+
+
+def test_a_sidecar_that_outlives_the_trainers_does_not_keep_the_job() -> None:
+    item = follow(started(), step(started(), [indexed_job()], GANG))
+    pods = [with_sidecar(0), with_sidecar(1)]
+    waiting = step(item, [indexed_job()], pods, after=20)
+    assert (waiting.status["phase"], waiting.requeue_after) == ("Running", 40)
+    assert step(item, [indexed_job()], [pod(0), with_sidecar(1)], after=3600).status["phase"] == "Running"
+    plan = step(item, [indexed_job()], pods, after=60)
+    assert condition(plan, "Succeeded") == ("True", "Succeeded")
+    assert deleted(step(follow(item, plan), [indexed_job()], pods, after=61)) == ["Job/tickets-1"]
+
+
+def test_a_job_that_cannot_be_made_in_time_is_given_up_too() -> None:
+    """A quota of Jobs, a webhook that denies it: the wait is part of the start."""
+    item = started(startDeadlineSeconds=60)
+    refused = cannot_create(world(item, after=1), "Job", "Job tickets-1: exceeded quota: count/jobs.batch")
+    item = follow(item, refused)
+    again = step(item, after=50)
+    assert (created(again), again.requeue_after) == (objects_of(1), 10)
+    plan = step(item, after=60)
+    assert (plan.status["phase"], plan.status["restarts"]["byCause"]) == ("Restarting", {"StartDeadlineExceeded": 1})
+    assert "exceeded quota" in plan.status["attempts"][0]["reason"]
