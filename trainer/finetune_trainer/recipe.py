@@ -81,9 +81,9 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         CheckpointError, NotFiniteError, ExportError: See there.
     """
     run.reporter.update(stage="Preparing")
-    quiet_libraries()
     set_threads(run.local_world_size)
     device = device_of(run.local_rank)
+    quiet_libraries(device.type)
     task = task_of(config)
 
     # The model's own files first: they are small to check, and decide how the data is tokenised.
