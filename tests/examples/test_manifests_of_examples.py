@@ -1,5 +1,6 @@
 """Every manifest under examples/ is one that the operator would accept."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from examples.tasks import make_data
 from finetune_api import ClusterTrainingRuntime, FineTuneJob, ModelDeployment, ModelVersion, TrainingRuntime
 from finetune_api.distributed import Distributed
 from finetune_api.fine_tune_job import FineTuneJobSpec
@@ -53,6 +55,18 @@ def test_examples_can_be_applied_to_one_namespace() -> None:
             task = "TextGeneration" if writes else job.spec.task
             answers_of.setdefault(job.spec.publish.model_name, set()).add(task)
     assert not {model: tasks for model, tasks in answers_of.items() if len(tasks) > 1}
+
+
+def test_detection_names_the_annotations_that_are_made_to_try_it(tmp_path: Path) -> None:
+    dataset = FineTuneJob.model_validate(documents(EXAMPLES / "tasks" / "object-detection.yaml")[0]).spec.dataset
+    made = make_data.KINDS["scenes"](tmp_path)
+    seen = []
+    for part in (dataset.train, dataset.validation):
+        assert part
+        assert part.annotations
+        seen.append({image["id"] for image in json.loads((made / part.annotations).read_text())["images"]})
+    assert len(seen[0]) > len(seen[1]) > 0
+    assert not seen[0] & seen[1]
 
 
 def test_the_quickstart_reads_the_columns_of_its_data() -> None:
