@@ -31,6 +31,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.exit_codes import ExitCode
+from finetune_serving.adapters import as_served
 from finetune_serving.artifact import Artifact, base_folder, local_folder, verify
 from finetune_serving.conversions import RUNTIMES, converted_model
 from finetune_serving.multi_task_model import MultiTaskModel
@@ -121,8 +122,8 @@ def _load(source: ModelSource, artifact: Artifact) -> tuple[Any, Any]:
     processor = _processor(artifact.folder if own else base, artifact.description.task, source.trust_remote_code)
     trained = _modules_of_adapter(artifact.folder)
     model = _model(base, artifact.description, source.trust_remote_code, elsewhere=trained)
-    merges = not artifact.description.quantization  # a merged weight would be rounded again
-    return _with_adapter(model, artifact.folder, processor, merges), processor
+    adapted = _with_adapter(model, artifact.folder, processor)
+    return as_served(adapted, quantized=bool(artifact.description.quantization)), processor
 
 
 def _whole_model(source: ModelSource, artifact: Artifact) -> Any:
@@ -248,17 +249,14 @@ def _check_label_count(folder: Path, description: ArtifactDescription, options: 
         )
 
 
-def _with_adapter(model: Any, folder: Path, processor: Any, merges: bool) -> Any:
+def _with_adapter(model: Any, folder: Path, processor: Any) -> Any:
     from peft import PeftModel
 
     if isinstance(processor, PreTrainedTokenizerBase):
         vocabulary = len(processor)
         if vocabulary > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(vocabulary)
-    adapted = PeftModel.from_pretrained(model, str(folder))
-    if adapted.peft_config["default"].is_prompt_learning or not merges:
-        return adapted
-    return adapted.merge_and_unload(safe_merge=True)
+    return PeftModel.from_pretrained(model, str(folder))
 
 
 def _precision() -> torch.dtype | str:

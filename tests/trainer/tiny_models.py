@@ -9,6 +9,8 @@ from transformers import (
     ASTConfig,
     ASTFeatureExtractor,
     ASTForAudioClassification,
+    BartConfig,
+    BartForConditionalGeneration,
     BertConfig,
     BertModel,
     DeepseekV3Config,
@@ -57,6 +59,7 @@ DETECTOR_SIZES = {
     "intermediate_size": 96,
     "initializer_range": 0.1,
 }
+BART_SIZES = {"layers": 1, "attention_heads": 4, "ffn_dim": 48}
 DETR_SIZES = {"layers": 1, "attention_heads": 4, "ffn_dim": 64}
 
 
@@ -155,6 +158,19 @@ def t5(folder: Path) -> Path:
     )
     config.pad_token_id, config.eos_token_id = tokens.pad_token_id, tokens.eos_token_id
     return save(folder, T5ForConditionalGeneration(config), tokens)
+
+
+def bart(folder: Path) -> Path:
+    """An encoder and a decoder that writes, with a bias of each token behind its head."""
+    torch.manual_seed(13)
+    special = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "</s>"}
+    tokens = tokenizer(special, "$A </s>")
+    sizes = {f"{part}_{name}": size for part in ("encoder", "decoder") for name, size in BART_SIZES.items()}
+    config = BartConfig(vocab_size=len(tokens), max_position_embeddings=64, d_model=32, init_std=0.1, **sizes)
+    config.pad_token_id = tokens.pad_token_id
+    for name in ("bos_token_id", "eos_token_id", "forced_eos_token_id", "decoder_start_token_id"):
+        setattr(config, name, tokens.eos_token_id)
+    return save(folder, BartForConditionalGeneration(config), tokens)
 
 
 def vit(folder: Path) -> Path:

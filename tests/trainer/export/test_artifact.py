@@ -109,7 +109,7 @@ def test_a_model_that_reads_back_otherwise_is_not_published(
         save_file({n: t * 1.5 for n, t in load_file(file).items()}, file)
 
     monkeypatch.setattr(PeftModel, "save_pretrained", spoiled)
-    with pytest.raises(ExportError, match="answers otherwise than the trained one"):
+    with pytest.raises(ExportError, match="the exported model answers otherwise than the trained model"):
         run(job(tmp_path, tiny_bert, tickets, maxSteps=4, learningRate=5e-2), tmp_path)
     assert not (tmp_path / "output").exists()
 

@@ -11,8 +11,10 @@ from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods import apply_method
 from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.models.suitability import check_method
+from finetune_trainer.tasks.seq2seq import Seq2Seq
 from finetune_trainer.tasks.text_classification import TextClassification
 from finetune_trainer.tasks.text_generation import TextGeneration
+from trainer import tiny_models
 
 
 def adapted(folder: Path, task: Any, labels: list[str], **lora: Any) -> Any:
@@ -72,3 +74,22 @@ def test_an_unknown_layer_is_refused_with_those_there_are(tiny_gpt2: Path) -> No
 def test_named_layers_are_the_only_ones(tiny_gpt2: Path) -> None:
     model = adapted(tiny_gpt2, TextGeneration(Columns(), packing=False), [], targetModules=["attn.c_proj"])
     assert layers(model) == {"attn.c_proj"}
+
+
+@pytest.mark.parametrize(("family", "name", "other"), [("gpt2", "wte", "lm_head"), ("t5", "embed_tokens", "shared")])
+def test_layers_that_share_their_weights_are_refused(family: str, name: str, other: str, tmp_path: Path) -> None:
+    """Trained beside the embedding alone, merged an adapter would change the output head, too."""
+    folder = getattr(tiny_models, family)(tmp_path)
+    task = Seq2Seq(Columns()) if family == "t5" else TextGeneration(Columns(), packing=False)
+    with pytest.raises(
+        ConfigurationError, match=rf"lora\.targetModules: the weights of '\S*{name}' are .*'\S*{other}'"
+    ):
+        adapted(folder, task, [], targetModules=[name])
+
+
+def test_embeddings_of_their_own_are_adapted(tiny_llama: Path) -> None:
+    model = adapted(tiny_llama, TextGeneration(Columns(), packing=False), [], targetModules=["embed_tokens"])
+    assert [n.split(".")[-2] for n, p in model.named_parameters() if p.requires_grad] == [
+        "lora_embedding_A",
+        "lora_embedding_B",
+    ]

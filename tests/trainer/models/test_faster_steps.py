@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     DeepseekV3Config,
     DeepseekV3ForCausalLM,
     Gemma2Config,
@@ -29,6 +30,7 @@ from finetune_trainer.models.segment_attention import NAME, SEGMENT_ENDS, attend
 from finetune_trainer.ranks import Ranks
 from finetune_trainer.tasks.seq2seq import WRITTEN, Seq2Seq
 from finetune_trainer.tasks.text_generation import TextGeneration, learnt_tokens
+from trainer import tiny_models
 
 VOCABULARY = 64
 SIZES: dict[str, Any] = {
@@ -114,16 +116,24 @@ def test_a_fused_head_works_behind_an_adapter(adapter: Any, tiny_llama: Path) ->
     same(model, head.loss_sum(model, data), PADDED.loss_sum(model, data, 0.0))
 
 
-def test_a_fused_head_works_in_an_encoder_decoder() -> None:
+def encoder_decoder(model: Any) -> tuple[Any, Seq2Seq, Batch]:
     task = Seq2Seq(Columns())
-    config = T5Config(vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=48, num_layers=1, decoder_start_token_id=0)
-    model = T5ForConditionalGeneration(config).eval()
     task.configure(model.config, range(VOCABULARY), [])
     encoded = encode([Features({"input_ids": text, WRITTEN: text[:2]}, len(text) + 2, 2) for text in TEXTS])
-    data = task.collator(PADDING)(encoded, task.rows(encoded, 24))
+    return model.eval(), task, task.collator(PADDING)(encoded, task.rows(encoded, 24))
+
+
+def test_a_fused_head_works_in_an_encoder_decoder() -> None:
+    config = T5Config(vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=48, num_layers=1, decoder_start_token_id=0)
+    model, task, data = encoder_decoder(T5ForConditionalGeneration(config))
     head = fused_head(model, task, lambda: data, Ranks())
     assert head is not None
     same(model, head.loss_sum(model, data), task.loss_sum(model, data, 0.0))
+
+
+def test_a_bias_of_each_token_after_the_head_is_a_change_of_logits(tmp_path: Path) -> None:
+    model, task, data = encoder_decoder(AutoModelForSeq2SeqLM.from_pretrained(tiny_models.bart(tmp_path)))
+    assert fused_head(model, task, lambda: data, Ranks()) is None
 
 
 def test_a_model_that_changes_its_logits_keeps_them() -> None:

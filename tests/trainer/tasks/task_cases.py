@@ -95,6 +95,12 @@ def reader_and_writer(folder: Path) -> Path:
     return tiny_models.t5(folder)
 
 
+def reader_and_writer_with_a_bias(folder: Path) -> Path:
+    from trainer import tiny_models
+
+    return tiny_models.bart(folder)
+
+
 REPLIES = {"parcel": "the parcel never came", "invoice": "please refund the invoice"}
 
 
@@ -449,6 +455,15 @@ CASES = {
         reaches=0.9,
         writes={"five parcel six": REPLIES["parcel"], "two invoice": REPLIES["invoice"]},
         training={"maxSteps": 40},
+    ),
+    "seq2seq-bart": Case(
+        task="Seq2Seq",
+        model=reader_and_writer_with_a_bias,
+        data=replies,
+        metric="rougeL",
+        reaches=0.9,
+        writes={"five parcel six": REPLIES["parcel"], "two invoice": REPLIES["invoice"]},
+        methods=("lora",),
     ),
     "token-classification": Case(
         task="TokenClassification",

@@ -1,6 +1,7 @@
 """Reads an artifact back and compares its answers with the trained model's, before anybody can use it."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from peft import PeftConfig, PeftModel, PeftType
 from torch import Tensor
 
+from finetune_serving.adapters import as_served
 from finetune_serving.multi_task_model import HEADS
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import TrainerError
@@ -17,6 +19,8 @@ from finetune_trainer.tasks.task import Task
 
 TOLERANCE = 1e-4
 """Greatest difference of a logit; float32 on the same device gives 0 or rounding."""
+ROUNDED = 0.1
+"""The same where the weights that an adapter is merged into are held in 16 bits, which rounds them once more."""
 
 
 class ExportError(TrainerError):
@@ -34,19 +38,46 @@ def verify_export(
 ) -> float:
     """Loads `folder` (on `base`, for an adapter) and returns the greatest difference of its logits, in float32.
 
+    An adapter is compared twice: as it was written, and as it is served, which is mostly merged into its base model.
+
     Raises:
         ExportError: It answers otherwise than `model`.
     """
     device = next(model.parameters()).device
-    expected = _answers(task, model, batch.to(device))
-    again = reload(folder, base, task, model, frozen, trust_remote_code).to(device)
-    difference = float((_answers(task, again, batch.to(device)) - expected).abs().max())
-    if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
+    batch = batch.to(device)
+    with _whole_float32():
+        expected = _answers(task, model, batch)
+        again = reload(folder, base, task, model, frozen, trust_remote_code).to(device)
+        difference = _difference("the exported model", _answers(task, again, batch), expected, TOLERANCE)
+        if base is not None:
+            exact = all(parameter.dtype == torch.float32 for parameter in again.parameters())
+            served = as_served(again, quantized=quantization_in(model) is not None)
+            answers = _answers(task, served, batch)
+            _difference("the exported adapter, as it is served,", answers, expected, TOLERANCE if exact else ROUNDED)
+    return difference
+
+
+def _difference(what: str, answers: Tensor, expected: Tensor, tolerance: float) -> float:
+    difference = float((answers - expected).abs().max())
+    if not difference <= tolerance * max(1.0, float(expected.abs().max())):
         raise ExportError(
-            f"the exported model answers otherwise than the trained one: its logits differ by {difference:.3g}; "
+            f"{what} answers otherwise than the trained model: its logits differ by {difference:.3g}; "
             "nothing was published"
         )
     return difference
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """Without TensorFloat-32, whose rounding would make an adapter in the weights differ from one beside them."""
+    matrices, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(matrices)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def reload(

@@ -83,7 +83,8 @@ def target_modules(model: Any, asked_for: list[str] | None, field: str, kinds: t
     """Layer names, each of which is in the model; `field` of the job asked for them.
 
     Raises:
-        ConfigurationError: A name fits no layer, or the family is unknown; lists the layers there are.
+        ConfigurationError: A name fits no layer, or one whose weights are another's too, or the family is unknown;
+            lists the layers there are.
     """
     candidates = adaptable(model, kinds)
     if asked_for is None:
@@ -100,7 +101,24 @@ def target_modules(model: Any, asked_for: list[str] | None, field: str, kinds: t
                 f"{field}: the model has no layer {name!r} that can be adapted; "
                 f"it has: {', '.join(leaf_names(candidates))}"
             )
+    _refuse_tied(model, [layer for layer in candidates if any(names_layer(name, layer) for name in asked_for)], field)
     return asked_for
+
+
+def _refuse_tied(model: Any, layers: list[str], field: str) -> None:
+    """An adapter of such a layer is trained beside it alone, but merged it changes the others."""
+    owners: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(parameter), []).append(name.rpartition(".")[0])
+    for layer in layers:
+        for parameter in model.get_submodule(layer).parameters(recurse=False):
+            others = [owner for owner in owners[id(parameter)] if owner != layer]
+            if others:
+                raise ConfigurationError(
+                    f"{field}: the weights of {layer!r} are those of {others[0]!r} too in this model, so that an "
+                    "adapter of one would change the other when it is merged to be served; leave it out, or set "
+                    "method.full"
+                )
 
 
 def names_layer(name: str, layer: str) -> bool:

@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import BitsAndBytesConfig
 
 from finetune_api.artifact import ArtifactDescription
+from finetune_serving.adapters import merged
 from finetune_serving.conversions import converted_model
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.models.quantization import keep_format
@@ -77,11 +78,11 @@ class Source:
 
     def merged_model(self) -> Any:
         """The base model with the adapter added to its weights."""
-        merged = self.adapted_model().merge_and_unload(safe_merge=True)
+        model = merged(self.adapted_model())
         # A config that still tells of 4 bits would make the next reader round the weights again.
-        if getattr(merged.config, "quantization_config", None) is not None:
-            del merged.config.quantization_config
-        return merged
+        if getattr(model.config, "quantization_config", None) is not None:
+            del model.config.quantization_config
+        return model
 
     def _options(self) -> dict[str, Any]:
         return {
