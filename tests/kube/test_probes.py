@@ -1,13 +1,16 @@
 """A stuck operator is not healthy, a standby is ready, and the metrics say what dashboards ask for."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from finetune_operator.kube.client import HttpKubeApi
 from finetune_operator.kube.informer import Informer
@@ -136,6 +139,22 @@ async def test_checks_of_others_count(serve) -> None:
 async def test_the_port_that_is_open_to_everybody_shows_no_metrics(serve) -> None:
     assert (await (await serve(Probes([]))).ask("/metrics"))[0] == 404
     assert (await (await serve(Probes([]), metrics_app())).ask("/healthz"))[0] == 404
+
+
+async def test_a_scrape_does_not_hold_up_the_event_loop(serve) -> None:
+    threads: list[threading.Thread] = []
+
+    class Many(Collector):
+        def collect(self):
+            threads.append(threading.current_thread())
+            return []
+
+    registry = CollectorRegistry()
+    registry.register(Many())
+    threads.clear()
+    assert (await (await serve(Probes([]), metrics_app(registry))).ask("/metrics"))[0] == 200
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_metrics_are_readable_and_carry_the_known_names(api: HttpKubeApi, serve) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from finetune_api.names import LABEL_JOB, LABEL_MANAGED_BY, MANAGER, TRAINER_SERVICE_ACCOUNT
 from finetune_operator.controllers import job_indices as index
 from finetune_operator.controllers.api_groups import ApiGroups
+from finetune_operator.controllers.claim_names import ClaimNames
 from finetune_operator.controllers.model_caches import PAGE, model_deployment_cache, model_version_cache
 from finetune_operator.controllers.projections import (
     project_claim,
@@ -47,6 +48,8 @@ from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.world import World
 
 Resource = dict[str, Any]
+MOST_RIVALS = 4
+"""More than a warning names."""
 
 
 @dataclass
@@ -92,9 +95,9 @@ class JobCaches:
                     "phase": index.phase_of,
                     "runtime": index.runtime,
                     "source": index.versions,
-                    "deployment": index.deployment,
+                    "deployment": index.awaited_deployment,
                     "publishing": index.publishing,
-                    "waiting": index.waiting,
+                    "claim": index.awaited_claims,
                     "unfinished": index.unfinished,
                 },
             ),
@@ -122,7 +125,6 @@ class JobCaches:
             claims=informer(
                 PERSISTENT_VOLUME_CLAIMS,
                 transform=project_claim,
-                indexers={"namespace": index.namespace, "bound": index.bound},
             ),
         )
 
@@ -168,7 +170,7 @@ class JobCaches:
             attempts=observe_attempts(jobs, pods),
             room=observe_attempt(NO_ATTEMPT, jobs, pods),
             preflight=observe_attempt(NO_ATTEMPT, looking, [pod for pod in made if index.job_of(pod) == looker]),
-            bound_claims=self._bound_claims(job),
+            bound_claims=ClaimNames(self.claims, namespace, bound=True),
             parts=(*self.services.by_index("owner", uid), *config_maps),
             snapshot=snapshot,
             around=around,
@@ -193,7 +195,7 @@ class JobCaches:
             runtime=self._runtime(job),
             source_versions=self._named_versions(job),
             deployment=self._deployment(job),
-            claims=frozenset(name for _, name in self.claims.names_by_index("namespace", namespace)),
+            claims=ClaimNames(self.claims, namespace),
             rivals=self._rivals(job),
             quotas=tuple(self.quotas.by_index("namespace", namespace)),
             api_groups=self.api_groups.names,
@@ -212,14 +214,8 @@ class JobCaches:
 
     def _rivals(self, job: Resource) -> tuple[str, ...]:
         model = next(iter(index.publishing(job)), None)
-        others = self.fine_tune_jobs.names_by_index("publishing", model) if model else ()
+        others = self.fine_tune_jobs.some_names("publishing", model, MOST_RIVALS) if model else ()
         return tuple(name for _, name in others if name != job["metadata"].get("name"))
-
-    def _bound_claims(self, job: Resource) -> frozenset[str]:
-        """Asked for only where a gang waits for its place."""
-        if index.phase_of(job)[0] not in ("Queued", "Starting"):
-            return frozenset()
-        return frozenset(name for _, name in self.claims.names_by_index("bound", job["metadata"]["namespace"]))
 
     def _policies(self, namespace: str, uid: str) -> dict[str, Resource]:
         found = (*self.policies.by_index("owner", uid), *self.policies.by_index("shared", namespace))
@@ -258,26 +254,21 @@ class JobCaches:
         """Jobs that have not started; the others hold a snapshot."""
         metadata = runtime["metadata"]
         value = f"{runtime['kind']}/{metadata.get('namespace') or ''}/{metadata['name']}"
-        return _keys(job for job in self.fine_tune_jobs.by_index("runtime", value) if not _attempt(job))
+        return self.fine_tune_jobs.names_by_index("runtime", value)
 
     def keys_of_version(self, version: Resource) -> Iterable[Key]:
         """The job that made it, and the ones that wait to start from it."""
         metadata = version["metadata"]
         made_by = (version["spec"].get("job") or {}).get("name")
         value = f"{metadata['namespace']}/{metadata['name']}"
-        waiting = self.fine_tune_jobs.by_index("source", value)
-        keys = list(_keys(job for job in waiting if not _attempt(job)))
+        keys = self.fine_tune_jobs.names_by_index("source", value)
         return [*keys, (metadata["namespace"], made_by)] if made_by else keys
 
     def keys_of_deployment(self, deployment: Resource) -> Iterable[Key]:
         """Jobs that are about to deploy, and the ones that wait for the name."""
         metadata = deployment["metadata"]
         value = f"{metadata['namespace']}/{metadata['name']}"
-        return _keys(
-            job
-            for job in self.fine_tune_jobs.by_index("deployment", value)
-            if (job.get("status") or {}).get("phase") == "Publishing" or index.waiting(job)
-        )
+        return self.fine_tune_jobs.names_by_index("deployment", value)
 
     def keys_of_policy(self, policy: Resource) -> Iterable[Key]:
         """The job that owns it, or all that may have pods under it."""
@@ -286,19 +277,13 @@ class JobCaches:
         return self.fine_tune_jobs.names_by_index("unfinished", policy["metadata"]["namespace"])
 
     def keys_of_claim(self, claim: Resource) -> Iterable[Key]:
-        """Jobs of its namespace that wait for something."""
-        return self.fine_tune_jobs.names_by_index("waiting", claim["metadata"]["namespace"])
+        """Jobs that wait for something and name it, or have a runtime, which may."""
+        namespace, name = claim["metadata"]["namespace"], claim["metadata"]["name"]
+        named, perhaps = (self.fine_tune_jobs.names_by_index("claim", f"{namespace}/{one}") for one in (name, ""))
+        return (*named, *perhaps)
 
 
 def cache_of(caches: Iterable["JobCaches"], namespace: str) -> "JobCaches | None":
     """The caches that cover a namespace."""
     scopes = {cache.fine_tune_jobs.namespace: cache for cache in caches}
     return scopes.get(namespace) or scopes.get(None)
-
-
-def _keys(jobs: Iterable[Resource]) -> Iterable[Key]:
-    return [(job["metadata"]["namespace"], job["metadata"]["name"]) for job in jobs]
-
-
-def _attempt(job: Resource) -> int:
-    return int((job.get("status") or {}).get("attempt", 0))

@@ -1,10 +1,11 @@
 """By what the caches of the FineTuneJob controller find objects, and what a gang consists of there."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from finetune_api.names import LABEL_ATTEMPT
+from finetune_api.sources import claim_of
 from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot, digest_of
 from finetune_operator.plan.conditions import find_condition, is_true
 from finetune_operator.plan.names import ANNOTATION_JOB, attempt_name
@@ -54,9 +55,14 @@ def is_attempt(labelled: Resource, name: str | None, job: str) -> bool:
     return bool(number.isdecimal() and name == attempt_name(job, int(number)))
 
 
+def _attempt(job: Resource) -> int:
+    return int((job.get("status") or {}).get("attempt", 0))
+
+
 def runtime(job: Resource) -> list[str]:
+    """Of a job that has not started; the others hold a snapshot."""
     reference = job["spec"].get("runtimeRef") or {}
-    if "name" not in reference:
+    if "name" not in reference or _attempt(job):
         return []
     kind = reference.get("kind", "ClusterTrainingRuntime")
     namespace = job["metadata"]["namespace"] if kind == "TrainingRuntime" else ""
@@ -64,6 +70,9 @@ def runtime(job: Resource) -> list[str]:
 
 
 def versions(job: Resource) -> list[str]:
+    """That a job waits to start from."""
+    if _attempt(job):
+        return []
     return [f"{job['metadata']['namespace']}/{name}" for name in named_versions(job["spec"])]
 
 
@@ -96,13 +105,29 @@ def shared(policy: Resource) -> list[str]:
     return [] if owner_uids(policy) else [policy["metadata"]["namespace"]]
 
 
+def awaited_claims(job: Resource) -> list[str]:
+    """Of a job that waits: the claims that its spec names, and `namespace/` when a runtime may name more."""
+    claims = {claim for text in _texts(job["spec"]) if (claim := claim_of(text))}
+    if job["spec"].get("runtimeRef"):
+        claims.add("")
+    return [f"{place}/{claim}" for place in waiting(job) for claim in sorted(claims)]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        yield from _texts(one)
+    if isinstance(value, str):
+        yield value
+
+
+def awaited_deployment(job: Resource) -> list[str]:
+    """Of a job that is about to deploy, or waits for the name."""
+    return deployment(job) if phase_of(job) == ["Publishing"] or waiting(job) else []
+
+
 def namespace(item: Resource) -> list[str]:
     return [item["metadata"]["namespace"]]
-
-
-def bound(claim: Resource) -> list[str]:
-    """The namespace of a claim that has a volume."""
-    return [claim["metadata"]["namespace"]] if (claim.get("status") or {}).get("phase") == "Bound" else []
 
 
 def snapshot(job: Resource, config_maps: list[Resource]) -> Snapshot | None:

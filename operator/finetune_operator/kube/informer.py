@@ -100,6 +100,10 @@ class Informer:
         """From the cache; never change it."""
         return self._store.get(namespace, name)
 
+    def has(self, namespace: str | None, name: str) -> bool:
+        """Whether it is in the cache, at no cost."""
+        return self._store.has(namespace, name)
+
     def list(self) -> Objects:
         return self._store.list()
 
@@ -109,6 +113,10 @@ class Informer:
     def names_by_index(self, index: str, value: str) -> tuple[Name, ...]:
         """Namespaces and names only, at no cost."""
         return self._store.names_by_index(index, value)
+
+    def some_names(self, index: str, value: str, most: int) -> tuple[Name, ...]:
+        """For a hint: the first so many of them."""
+        return self._store.some_names(index, value, most)
 
     def as_cached(self, raw: Object) -> Object:
         """An object that was read from the server, as the cache would keep it."""

@@ -93,7 +93,8 @@ def metrics_app(registry: CollectorRegistry = REGISTRY) -> web.Application:
     """On a port of its own: the kubelet's is open to everybody, and metrics name namespaces and jobs."""
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        text = await asyncio.to_thread(generate_latest, registry)  # seconds of work with thousands of jobs
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from finetune_operator.kube.errors import Object, Objects
@@ -45,6 +46,10 @@ class Store:
     def get(self, namespace: str | None, name: str) -> Object | None:
         return self._get((namespace or "", name))
 
+    def has(self, namespace: str | None, name: str) -> bool:
+        """Nothing is decoded."""
+        return (namespace or "", name) in self._items
+
     def list(self) -> Objects:
         return [self._unpack(item) for item in self._items.values()]
 
@@ -54,6 +59,10 @@ class Store:
     def names_by_index(self, index: str, value: str) -> tuple[Name, ...]:
         """For those whom the names are enough: nothing is decoded."""
         return tuple(self._indices[index].get(value, ()))
+
+    def some_names(self, index: str, value: str, most: int) -> tuple[Name, ...]:
+        """The first so many."""
+        return tuple(islice(self._indices[index].get(value, ()), most))
 
     def put(self, raw: Object) -> Change:
         """Old and new; the same object twice when the version is the one already stored."""

@@ -253,4 +253,4 @@ class WorkQueue(Generic[K]):
 
     def _ages(self) -> list[float]:
         now = time.monotonic()
-        return [now - started for started in self._processing.values()]
+        return [now - started for started in list(self._processing.values())]  # a scrape has a thread of its own

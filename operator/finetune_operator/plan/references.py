@@ -4,7 +4,7 @@ A reference that leads nowhere is no error of the spec: the object may be applie
 for it, the webhook lets the job pass with a warning; both say the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,7 @@ class Surroundings:
     """The ModelVersions that modelversion:// places name, by name."""
     deployment: Resource | None = None
     """The ModelDeployment that `spec.deploy` names."""
-    claims: frozenset[str] | None = None
+    claims: Container[str] | None = None
     """PersistentVolumeClaims of the namespace; None: not known, so not asked about."""
     rivals: tuple[str, ...] = ()
     """Other unfinished jobs of the namespace that publish to the same model."""

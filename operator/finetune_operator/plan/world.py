@@ -1,6 +1,6 @@
 """What a plan looks at, and what it asks for."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -27,8 +27,8 @@ class World:
     """What holds room for a larger gang."""
     preflight: AttemptFacts = field(default_factory=lambda: AttemptFacts(NO_ATTEMPT))
     """The pod that looks while the first gang waits for its place."""
-    bound_claims: frozenset[str] = frozenset()
-    """PersistentVolumeClaims that have a volume, while the job waits."""
+    bound_claims: Container[str] = frozenset()
+    """PersistentVolumeClaims that have a volume."""
     parts: tuple[Resource, ...] = ()
     """ConfigMaps and Services of the attempts."""
     snapshot: Snapshot | None = None

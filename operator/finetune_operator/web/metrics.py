@@ -4,7 +4,8 @@ Labels are bounded: a job's own name appears only while the job is unfinished, s
 Only the replica that leads reports; sums over replicas are right.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
 
@@ -25,16 +26,30 @@ FINISHED = ("Succeeded", "Failed")
 RESTARTED = [cause for cause in Cause if cause not in (Cause.SUCCEEDED, Cause.SUSPENDED, Cause.RESIZED)]
 DURATIONS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 12 * 3600, 86400, 7 * 86400)
 GAUGES = {
-    "finetune_job_progress_ratio": ("Share of the training steps that are done, 0 to 1.", "percent", 0.01),
-    "finetune_job_loss": ("Training loss that rank 0 last reported.", "loss", 1.0),
-    "finetune_job_tokens_per_second": ("Training throughput over all ranks.", "tokensPerSecond", 1.0),
+    "finetune_job_progress_ratio": "Share of the training steps that are done, 0 to 1.",
+    "finetune_job_loss": "Training loss that rank 0 last reported.",
+    "finetune_job_tokens_per_second": "Training throughput over all ranks.",
+    "finetune_job_stragglers": "Ranks that hold the others up.",
+    "finetune_job_last_report_timestamp_seconds": (
+        "Unix time at which rank 0 was last heard, or all pods ran if that was later; of jobs whose pods run."
+    ),
 }
+"""Of one job each, in the order of `_numbers`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a scrape tells of an unfinished job: kept, as 10,000 jobs cannot be decoded at each one."""
+
+    namespace: str
+    name: str
+    numbers: tuple[float | None, ...]
 
 
 class JobMetrics(Collector):
     """Registers itself; `leading` tells whether this replica is the one that reports.
 
-    The informers have the index `phase`: a scrape looks at unfinished jobs only.
+    The informers have the index `phase`; a scrape decodes none of their objects.
     """
 
     def __init__(
@@ -80,22 +95,19 @@ class JobMetrics(Collector):
             self.finished.labels(result)
         self._furthest: dict[str, int] = {}
         """Step that each job has reached, over all its attempts, by uid. Standbys follow it too."""
+        self._shown: dict[str, _Shown] = {}
+        """By uid."""
         registry.register(self)
         for informer in informers:
             informer.add_handler(self.on_change)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Called by the registry at each scrape."""
+        """Called by the registry at each scrape, in a thread of its own: it only copies what the loop keeps."""
         informers = self._informers if self._leading() else ()
         yield _by_phase(informers)
-        running = [phase for phase in PHASES if phase not in FINISHED]
-        unfinished = [job for one in informers for phase in running for job in one.by_index("phase", phase)]
-        for name, (text, field, scale) in GAUGES.items():
-            yield _by_job(name, text, _values(unfinished, field, scale))
-        yield _by_job("finetune_job_stragglers", "Ranks that hold the others up.", _stragglers(unfinished))
-        text = "Unix time at which rank 0 was last heard, or all pods ran if that was later; of jobs whose pods run."
-        reports = _last_reports(unfinished) if self._pods_report else ()
-        yield _by_job("finetune_job_last_report_timestamp_seconds", text, reports)
+        shown = list(self._shown.values()) if informers else []
+        for column, (name, text) in enumerate(GAUGES.items()):
+            yield _by_job(name, text, column, shown)
 
     def on_change(self, old: Resource | None, new: Resource | None) -> None:
         """Counts a transition once: what was there at start-up already is history."""
@@ -108,11 +120,22 @@ class JobMetrics(Collector):
         self._follow(old, new)
 
     def _follow(self, old: Resource | None, new: Resource | None) -> None:
+        for item in (old, new):
+            if item is not None:
+                self._show(item, over=item is not new or _status(item).get("phase") in FINISHED)
         if new is not None:
             uid = new["metadata"]["uid"]
             self._furthest[uid] = max(self._furthest.get(uid, 0), _step(_status(new)))
         if old is not None and (new is None or new["metadata"]["uid"] != old["metadata"]["uid"]):
             self._furthest.pop(old["metadata"]["uid"], None)
+
+    def _show(self, job: Resource, *, over: bool) -> None:
+        metadata = job["metadata"]
+        if over:
+            self._shown.pop(metadata["uid"], None)
+        else:
+            numbers = _numbers(_status(job), pods_report=self._pods_report)
+            self._shown[metadata["uid"]] = _Shown(metadata["namespace"], metadata["name"], numbers)
 
     def _count_restart(self, before: Resource, after: Resource) -> None:
         known = (before.get("restarts") or {}).get("byCause") or {}
@@ -175,31 +198,30 @@ def _by_phase(informers: Sequence[Informer]) -> GaugeMetricFamily:
     return family
 
 
-def _values(jobs: Iterable[Resource], field: str, scale: float) -> Iterator[tuple[Resource, float]]:
-    for job in jobs:
-        value = (_status(job).get("progress") or {}).get(field)
-        if value is not None:
-            yield job, value * scale
+def _numbers(status: Resource, *, pods_report: bool) -> tuple[float | None, ...]:
+    """Of each gauge; None where there is nothing to tell."""
+    progress = status.get("progress") or {}
+    percent = progress.get("percent")
+    return (
+        None if percent is None else percent * 0.01,
+        progress.get("loss"),
+        progress.get("tokensPerSecond"),
+        float(len(progress.get("stragglers") or [])) if progress else None,
+        _last_heard(status, progress) if pods_report else None,
+    )
 
 
-def _stragglers(jobs: Iterable[Resource]) -> Iterator[tuple[Resource, float]]:
-    for job in jobs:
-        if progress := _status(job).get("progress"):
-            yield job, float(len(progress.get("stragglers") or []))
+def _last_heard(status: Resource, progress: Resource) -> float | None:
+    running = find_condition(status.get("conditions"), "Running") or {}
+    if running.get("status") != "True":
+        return None
+    moments = [parse_time(text) for text in (running["lastTransitionTime"], progress.get("updatedAt"))]
+    return max(moment.timestamp() for moment in moments if moment)
 
 
-def _last_reports(jobs: Iterable[Resource]) -> Iterator[tuple[Resource, float]]:
-    for job in jobs:
-        status = _status(job)
-        running = find_condition(status.get("conditions"), "Running") or {}
-        if running.get("status") == "True":
-            reported = (status.get("progress") or {}).get("updatedAt")
-            moments = [parse_time(text) for text in (running["lastTransitionTime"], reported)]
-            yield job, max(moment.timestamp() for moment in moments if moment)
-
-
-def _by_job(name: str, text: str, values: Iterable[tuple[Resource, float]]) -> GaugeMetricFamily:
+def _by_job(name: str, text: str, column: int, jobs: list[_Shown]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, text, labels=["namespace", "name"])
-    for job, value in values:
-        family.add_metric([job["metadata"]["namespace"], job["metadata"]["name"]], value)
+    for job in jobs:
+        if (value := job.numbers[column]) is not None:
+            family.add_metric([job.namespace, job.name], value)
     return family

@@ -110,6 +110,10 @@ class ProgressWriter:
         cache = cache_of(self._caches, key[0])
         return cache.fine_tune_jobs.get(*key) if cache else None
 
+    def _is_there(self, key: Key) -> bool:
+        cache = cache_of(self._caches, key[0])
+        return cache is not None and cache.fine_tune_jobs.has(*key)
+
     async def _write(self, key: Key, pending: _Pending) -> None:
         job = self._job(key)
         if job is None or job["metadata"]["uid"] != pending.uid:
@@ -138,5 +142,5 @@ class ProgressWriter:
                 self._pending.setdefault(key, pending)
 
     def _forget_gone(self) -> None:
-        for key in [key for key in self._milestones if self._job(key) is None]:
+        for key in [key for key in self._milestones if not self._is_there(key)]:
             del self._milestones[key]
