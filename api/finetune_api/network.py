@@ -30,8 +30,14 @@ class NetworkAccess(Schema):
 
     isolation: Literal["Gang", "None"] = Field(
         "Gang",
-        description="Gang: pods reach their gang, DNS, the progress receiver, and port 443 of any address when the job "
-        "reads or writes s3:// or hf://. None: no NetworkPolicy is made.",
+        description="Gang: pods reach their gang, DNS, the progress receiver, and storage when the job reads or writes "
+        "s3:// or hf://. None: no NetworkPolicy is made.",
+    )
+    storage: list[Destination] | None = Field(
+        None,
+        max_length=32,
+        description="Where s3:// and hf:// are, with isolation Gang. Default: what the operator was installed with, or "
+        "else port 443 of all public addresses.",
     )
     egress: list[Destination] = Field(
         default_factory=list, max_length=32, description="What they may reach besides, with isolation Gang."

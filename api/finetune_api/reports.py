@@ -7,9 +7,10 @@ import math
 from itertools import islice
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from finetune_api.base import Schema
+from finetune_api.masking import mask
 from finetune_api.postprocess import MAX_STEPS, ArtifactFormat
 
 MAX_REPORT_BYTES = 64 * 1024
@@ -19,6 +20,8 @@ MAX_TERMINATION_BYTES = 4096
 
 
 MAX_METRICS = 64
+Told = Annotated[str, AfterValidator(mask)]
+"""Words of a process, without what looks like a secret: they reach the status of the job."""
 MetricName = Annotated[str, Field(max_length=64)]
 
 
@@ -84,7 +87,7 @@ class ReportedPreflight(Report):
     status: Literal["True", "False", "Unknown"]
     reason: str = Field(pattern="^[A-Z][A-Za-z]*$", max_length=64)
     """`Passed`, `MemoryShort`, `StorageUnavailable`, or the outcome that the attempt ends with."""
-    message: str = Field("", max_length=1024)
+    message: Told = Field("", max_length=1024)
 
 
 class ProgressReport(Report):
@@ -129,7 +132,7 @@ class TrainingResult(Report):
     base_revision: str | None = Field(None, max_length=128)
     """Commit of the Hub model that the training started from."""
     metrics: Metrics
-    not_computed: dict[str, str] = Field(default_factory=dict, max_length=16)
+    not_computed: dict[str, Told] = Field(default_factory=dict, max_length=16)
     """Metrics of the task that this held-out data does not allow, and why."""
     evaluated_on: Literal["test", "validation", "none"] = "none"
     dataset_fingerprint: str = Field("", max_length=128)
@@ -145,7 +148,7 @@ class RankStack(Report):
     """Global rank of the process."""
     state: str = Field("", max_length=256)
     """Why it gave no stack: stopped, waiting in the kernel; empty when it did."""
-    text: str = Field("", max_length=2048)
+    text: Told = Field("", max_length=2048)
     """Its main thread, most recent call first."""
 
 
@@ -153,7 +156,7 @@ class TerminationMessage(Report):
     """The last word of a process: one JSON line, at most 4 KiB, in the container's termination message."""
 
     outcome: Literal["Succeeded", "ConfigurationError", "DataError", "OutOfMemory", "Preempted", "Hang", "Crash"]
-    message: str = ""
+    message: Told = ""
     rank: int = 0
     step: int | None = None
     result: TrainingResult | None = None

@@ -95,7 +95,12 @@ def _controllers(
     certificates: Certificates,
 ) -> list[Controller]:
     versions = [cache.versions for cache in jobs]
-    settings = Settings(options.trainer_image, options.progress_url or None, progress_port=options.progress_port)
+    settings = Settings(
+        trainer_image=options.trainer_image,
+        progress_url=options.progress_url or None,
+        progress_port=options.progress_port,
+        training_network=options.training_network,
+    )
     return [
         fine_tune_job.build_controller(
             api,

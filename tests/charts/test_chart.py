@@ -14,6 +14,7 @@ from finetune_operator.cli.certificate_options import check_certificates
 from finetune_operator.cli.run import listed, run
 from finetune_operator.operator import LEASE
 from finetune_operator.options import Options
+from finetune_operator.plan.training_network import Dns, TrainingNetwork, training_network
 
 INFO = 1
 TLS_MOUNT = "/etc/finetune-operator/tls"
@@ -67,6 +68,7 @@ def test_no_object_is_rendered_twice_and_all_have_the_usual_labels(render: Rende
         ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
         ({"progress": {"tls": {"secret": "x"}}}, "/progress/tls"),
         ({"progress": {"url": "operator:8443"}}, "/progress/url"),
+        ({"trainingNetwork": {"dns": {"to": [{"cidr": "10.0.0.0/8"}]}}}, "/trainingNetwork/dns/to/0"),
         ({"webhooks": {"failurePolicy": "ignore"}}, "/webhooks/failurePolicy"),
         ({"webhooks": {"timeoutSeconds": 60}}, "/webhooks/timeoutSeconds"),
         ({"metrics": {"serviceMonitor": {"interval": "often"}}}, "interval"),
@@ -192,6 +194,14 @@ def test_certificates_of_others_are_mounted(render: Render, values: dict[str, An
     files = [a.split("=", 1)[1] for a in rendered.container["args"] if a.startswith("--progress-tls-")]
     assert files == [f"{mount}/{name}" for name in ("tls.crt", "tls.key", "ca.crt")]
     assert {"name": mounts[mount], "secret": {"secretName": secret}} in rendered.pod["spec"]["volumes"]
+
+
+def test_the_network_of_training_pods_is_the_operators_default_unless_it_is_set(render: Render) -> None:
+    peer = {"ipBlock": {"cidr": "10.0.0.10/32"}}
+    told = options(render().container["args"])["training_network"]
+    changed = options(render({"trainingNetwork": {"dns": {"to": [peer]}}}).container["args"])["training_network"]
+    assert training_network(told) == TrainingNetwork()
+    assert training_network(changed) == TrainingNetwork(dns=Dns(to=[peer]))
 
 
 @pytest.mark.parametrize("name", ALL_VALUES)

@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from e2e.user import CLAIM, User
 from finetune_api.names import GROUP
+from finetune_operator.cli.ports import free_port
 from finetune_operator.kube.client import HttpKubeApi
 from finetune_operator.kube.resources import NAMESPACES, VALIDATING_WEBHOOK_CONFIGURATIONS
 
@@ -27,6 +28,8 @@ class Installation:
 
     kubeconfig: str
     process: asyncio.subprocess.Process | None = None
+    metrics_url: str = ""
+    """Of the operator in local mode."""
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -45,14 +48,15 @@ async def local_mode(folder: Path, *options: str) -> AsyncIterator[Installation]
     """Local mode as its command runs it: the operator has the chart's rights, and may want no others."""
     kubeconfig, log_file = str(folder / "kubeconfig"), folder / "log"
     executable = str(Path(sys.executable).with_name("finetune-operator"))
-    command = [executable, "local", "--kubeconfig", kubeconfig, *options]
+    metrics_port = free_port()
+    command = [executable, "local", "--kubeconfig", kubeconfig, "--metrics-port", str(metrics_port), *options]
     with log_file.open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=log)
     try:
         assert process.stdout
         line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
         assert line.startswith(b"ready "), log_file.read_text()[-4000:]
-        yield Installation(kubeconfig, process)
+        yield Installation(kubeconfig, process, f"http://127.0.0.1:{metrics_port}/metrics")
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)

@@ -148,6 +148,25 @@ def test_the_receivers_authority_travels_with_the_configuration() -> None:
     assert environment(template["containers"][0])["FINETUNE_PROGRESS_CA_FILE"] == "/etc/finetune/ca.crt"
 
 
+def test_the_trainer_is_told_what_comes_from_secrets() -> None:
+    container = {
+        "name": "trainer",
+        "env": [
+            {"name": "CHANNEL", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+            {"name": "PLAIN", "value": "x"},
+        ],
+        "volumeMounts": [{"name": "a", "mountPath": "/a"}, {"name": "b", "mountPath": "/b/file", "subPath": "file"}],
+    }
+    volumes = [
+        {"name": "a", "secret": {"secretName": "s"}},
+        {"name": "b", "projected": {"sources": [{"secret": {"name": "s"}}]}},
+    ]
+    found = environment(trainer(podTemplate={"spec": {"containers": [container], "volumes": volumes}}))
+    assert found["FINETUNE_SECRET_VARIABLES"] == "CHANNEL"
+    assert sorted(found["FINETUNE_SECRET_PATHS"].split(":")) == ["/a", "/b/file"]
+    assert "FINETUNE_SECRET_VARIABLES" not in environment(trainer())
+
+
 def test_the_snapshot_is_kept_but_not_shown_to_the_pods() -> None:
     config_map, _, batch_job = objects()
     assert json.loads(config_map["data"]["snapshot.json"])["spec"] == job()["spec"]

@@ -1,8 +1,12 @@
 """Training pods: an account without rights, the restricted Pod Security Standard, and a NetworkPolicy."""
 
+import json
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from finetune_api.names import LABEL_JOB, LABEL_NETWORK, TRAINER_SERVICE_ACCOUNT
 from finetune_api.network import NetworkAccess
@@ -13,6 +17,7 @@ from finetune_operator.plan.isolation import isolation_writes, network_policy
 from finetune_operator.plan.pod_template import pod_template
 from finetune_operator.plan.resolution import ResolvedJob
 from finetune_operator.plan.settings import Settings
+from finetune_operator.plan.training_network import training_network
 from finetune_operator.plan.world import Apply, Create
 from plan.builders import SETTINGS, UID, job, world
 
@@ -69,8 +74,87 @@ def test_the_policy_holds_for_every_attempt_and_goes_with_the_job() -> None:
     assert found["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
-def test_names_are_resolved_whatever_is_closed() -> None:
-    assert egress(policy(IN_CLUSTER, **ON_VOLUMES), 53) == [None]
+def test_names_are_resolved_by_the_clusters_own_resolvers_alone() -> None:
+    ((kube_dns, node_local),) = egress(policy(IN_CLUSTER, **ON_VOLUMES), 53)
+    assert kube_dns == {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+    }
+    assert node_local == {"ipBlock": {"cidr": "169.254.20.10/32"}}
+
+
+def test_an_installation_names_other_resolvers_storage_and_readers_of_metrics() -> None:
+    peer = {"ipBlock": {"cidr": "10.9.0.0/16"}}
+    text = json.dumps(
+        {"dns": {"to": [peer], "ports": [5353]}, "storage": {"to": [peer], "ports": [9000]}, "metricsFrom": []}
+    )
+    found = policy(replace(IN_CLUSTER, training_network=text), output={"storage": "s3://m"}, **ALONE)
+    assert (egress(found, 5353), egress(found, 53)) == ([[peer]], [])
+    assert (egress(found, 9000), egress(found, 443)) == ([[peer]], [])
+    assert found is not None
+    assert "ingress" not in found["spec"], "nobody comes in; an empty list would not come back from the API server"
+    assert found["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('{"dns": {"to": [{"cidr": "10.0.0.0/8"}]}}', "dns.to"),
+        ('{"dns": {"to": []}}', "at least 1"),
+        ('{"storage": {"ports": [70000]}}', "65535"),
+        ('{"metrics": []}', "Extra inputs"),
+    ],
+)
+def test_an_installation_that_makes_no_sense_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        training_network(text)
+
+
+def reaches(found: Resource | None, address: str, port: int) -> bool:
+    """As network plugins decide for an address that is none of a pod."""
+    blocks = [peer["ipBlock"] for peers in egress(found, port) for peer in peers if "ipBlock" in peer]
+    target = ip_address(address)
+    return any(
+        target in ip_network(block["cidr"]) and not any(target in ip_network(one) for one in block.get("except", ()))
+        for block in blocks
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "reached"),
+    [
+        ("52.216.1.1", True),  # S3
+        ("2600:9000::1", True),
+        ("169.254.169.254", False),  # metadata of AWS, Azure, Google Cloud
+        ("fd00:ec2::254", False),
+        ("100.100.100.200", False),  # and of Alibaba Cloud
+        ("10.96.0.1", False),  # the API server's Service
+        ("172.17.0.1", False),
+        ("192.168.1.1", False),
+        ("fe80::1", False),
+    ],
+)
+def test_storage_is_on_the_internet_and_not_in_the_cluster(address: str, reached: bool) -> None:
+    assert reaches(policy(IN_CLUSTER, output={"storage": "s3://m"}), address, 443) is reached
+
+
+def test_a_runtime_names_its_storage_and_its_metadata_server() -> None:
+    network = {
+        "storage": [{"cidr": "10.20.0.0/16", "ports": [443, 9000]}],
+        "egress": [{"cidr": "169.254.169.254/32", "ports": [80]}],
+    }
+    found = policy(IN_CLUSTER, {"network": network}, output={"storage": "s3://m"})
+    assert reaches(found, "10.20.1.1", 9000)
+    assert not reaches(found, "52.216.1.1", 443)
+    assert reaches(found, "169.254.169.254", 80)
+
+
+def test_metrics_are_read_from_the_namespace_of_the_monitoring_alone() -> None:
+    found = policy(IN_CLUSTER, **ALONE, **ON_VOLUMES)
+    assert found is not None
+    (rule,) = found["spec"]["ingress"]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    assert rule["ports"] == [{"port": 9400, "protocol": "TCP"}]
 
 
 def test_a_job_on_volumes_reaches_nobody_but_its_gang_and_the_receiver() -> None:
@@ -125,7 +209,7 @@ def test_a_shared_policy_lets_no_training_pod_reach_another() -> None:
     assert own is not None
     gang = {"podSelector": own["spec"]["podSelector"]}
     assert shared["spec"]["egress"] == [rule for rule in own["spec"]["egress"] if rule.get("to") != [gang]]
-    assert shared["spec"]["ingress"] == [{"ports": [{"port": 9400, "protocol": "TCP"}]}]
+    assert shared["spec"]["ingress"] == own["spec"]["ingress"][1:]
     assert len(own["spec"]["egress"]) == len(shared["spec"]["egress"]) + 1
 
 

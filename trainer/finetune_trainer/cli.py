@@ -34,16 +34,16 @@ def run(arguments: list[str], stop: StopSignal) -> int:
     from finetune_trainer import termination
     from finetune_trainer.errors import TrainerError
     from finetune_trainer.launch import configuration
+    from finetune_trainer.launch.masked_output import masked_output
     from finetune_trainer.launch.topology import topology_of
 
     try:
         config = configuration.load(options.config)
-        if options.preflight:
-            return _only_look(config)
-        topology = None if options.worker else topology_of()
-        if topology is None:
+        topology = None if options.worker or options.preflight else topology_of()
+        if topology is None and not options.preflight:
             return _work(config, stop)
-        return _supervise(config, topology, options.config, stop)
+        with masked_output():
+            return _supervise(config, topology, options.config, stop) if topology else _only_look(config)
     except (TrainerError, StorageError) as error:
         return _end(termination.message_of(error))
 

@@ -55,6 +55,12 @@ def configure_logging(verbose: bool) -> None:
 @click.option("--webhook-configuration", default="", help="WebhookConfigurations that shall trust our own certificate.")
 @click.option("--tls-secret", default="", metavar="NAMESPACE/NAME", help="Keep a certificate of our own here.")
 @click.option("--tls-names", default="", help="Comma-separated names and addresses in it.")
+@click.option(
+    "--training-network",
+    default="",
+    metavar="JSON",
+    help="Resolvers, storage and readers of metrics that NetworkPolicies of training pods name; docs/security.md.",
+)
 @click.option("--trainer-image", default=DEFAULT_TRAINER_IMAGE, show_default=True)
 @click.option("--serving-image", default=DEFAULT_SERVING_IMAGE, show_default=True)
 @click.option("--verbose", is_flag=True, help="Log at debug level.")
@@ -70,6 +76,7 @@ def run(verbose: bool, namespaces: str, tls_names: str, **options: Any) -> None:
     _check_lease(options)
     chosen = Options(namespaces=listed(namespaces), tls_names=listed(tls_names), **options)
     check_certificates(chosen)
+    _check_network(chosen.training_network)
     with told_in_one_line(KubeConfigError):
         code = event_loop.run(run_operator(chosen))
     sys.exit(code)
@@ -83,6 +90,19 @@ def _check_lease(options: dict[str, Any]) -> None:
         LeaseTiming(*(options[f"leader_elect_{name}"] for name in ("lease_duration", "renew_deadline", "retry_period")))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _check_network(text: str) -> None:
+    from pydantic import ValidationError
+
+    from finetune_operator.plan.training_network import training_network
+
+    try:
+        training_network(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise click.UsageError(f"--training-network: {where or 'the JSON'}: {first['msg']}") from error
 
 
 def listed(text: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from finetune_api.masking import mask
 from finetune_operator.plan.conditions import find_condition
 from finetune_operator.plan.observation import AttemptFacts
 
@@ -67,7 +68,7 @@ def event_facts(event: Resource) -> EventFacts:
     """Of an event in either of its API versions."""
     about = event.get("regarding") or event.get("involvedObject") or {}
     note = event.get("note") or event.get("message") or ""
-    return EventFacts(event.get("reason", ""), note, about.get("kind", ""), about.get("name", ""))
+    return EventFacts(event.get("reason", ""), mask(note), about.get("kind", ""), about.get("name", ""))
 
 
 LOOK_AFTER = timedelta(seconds=20)

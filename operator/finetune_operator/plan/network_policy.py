@@ -8,6 +8,7 @@ Volumes need no rule: the node mounts them, not the pod. Without a controller fo
 https://kubernetes.io/docs/concepts/services-networking/network-policies/
 """
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,15 +16,25 @@ from urllib.parse import urlsplit
 import orjson
 
 from finetune_api.names import LABEL_COMPONENT, LABEL_JOB, LABEL_NETWORK, METRICS_PORT
-from finetune_api.network import NetworkAccess
+from finetune_api.network import Destination, NetworkAccess
 from finetune_operator.plan.names import short_name
 from finetune_operator.plan.resolution import ResolvedJob
 from finetune_operator.plan.settings import Settings
+from finetune_operator.plan.training_network import (
+    LINK_LOCAL,
+    LINK_LOCAL_IPV6,
+    NAMESPACE_LABEL,
+    TrainingNetwork,
+    training_network,
+)
 
 Resource = dict[str, Any]
-NAMESPACE_LABEL = "kubernetes.io/metadata.name"
-DNS_PORT, HTTPS_PORT = 53, 443
-ANYWHERE = [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}]
+HTTPS_PORT = 443
+ANYWHERE = [
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": LINK_LOCAL}},
+    {"ipBlock": {"cidr": "::/0", "except": LINK_LOCAL_IPV6}},
+]
+"""But for metadata servers: an address that is known by name alone may be any other, private ones among them."""
 LOCAL_SCHEMES = ("pvc", "file")
 
 
@@ -43,7 +54,7 @@ def network_policy_spec(job: ResolvedJob, settings: Settings) -> Resource | None
     return {
         "podSelector": selected,
         "policyTypes": rules["policyTypes"],
-        "ingress": [{"from": gang}, *rules["ingress"]],
+        "ingress": [{"from": gang}, *rules.get("ingress", [])],
         "egress": [{"to": gang}, *rules["egress"]],
     }
 
@@ -62,17 +73,27 @@ def network_label(job: ResolvedJob, settings: Settings) -> str:
 
 def _rules(job: ResolvedJob, settings: Settings) -> Resource:
     """What any pod with this access may do, whatever its gang."""
-    egress: list[Resource] = [{"ports": [_port(DNS_PORT, "UDP"), _port(DNS_PORT)]}]
+    network = training_network(settings.training_network)
+    dns = [_port(port, protocol) for port in network.dns.ports for protocol in ("UDP", "TCP")]
+    egress: list[Resource] = [{"to": network.dns.to, "ports": dns}]
     if settings.progress_url is not None:
         egress.append(_receiver(settings.progress_url, settings.progress_port))
     if speaks_to_storage(job):
-        egress.append({"to": ANYWHERE, "ports": [_port(HTTPS_PORT)]})
+        egress += _storage(job.network, network)
+    readers = {"from": network.metrics_from, "ports": [_port(METRICS_PORT)]}
     return {
         "policyTypes": ["Ingress", "Egress"],
-        # Prometheus may be anywhere; the metrics are read-only.
-        "ingress": [{"ports": [_port(METRICS_PORT)]}],
-        "egress": [*egress, *_granted(job.network)],
+        # No peers would be all peers, and no rules are no list: the API server drops empty ones.
+        **({"ingress": [readers]} if network.metrics_from else {}),
+        "egress": [*egress, *_granted(job.network.egress)],
     }
+
+
+def _storage(access: NetworkAccess, network: TrainingNetwork) -> list[Resource]:
+    """What the runtime names, else what the installation does."""
+    if access.storage is not None:
+        return _granted(access.storage)
+    return [{"to": network.storage.to, "ports": [_port(port) for port in network.storage.ports]}]
 
 
 def _digest(rules: Resource) -> str:
@@ -96,10 +117,9 @@ def _receiver(url: str, target_port: int) -> Resource:
     return {"to": ANYWHERE, "ports": [_port(port)]}
 
 
-def _granted(network: NetworkAccess) -> list[Resource]:
+def _granted(destinations: Sequence[Destination]) -> list[Resource]:
     return [
-        {"to": [{"ipBlock": {"cidr": one.cidr}}], "ports": [_port(port) for port in one.ports]}
-        for one in network.egress
+        {"to": [{"ipBlock": {"cidr": one.cidr}}], "ports": [_port(port) for port in one.ports]} for one in destinations
     ]
 
 

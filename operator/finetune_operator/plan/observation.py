@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from finetune_api.masking import mask
 from finetune_api.names import LABEL_ATTEMPT
 from finetune_api.reports import TerminationMessage
 from finetune_operator.plan.conditions import find_condition, is_true
@@ -116,7 +117,7 @@ class AttemptFacts:
         """The Job controller's own words."""
         conditions = (self.job or {}).get("status", {}).get("conditions")
         found = find_condition(conditions, "Failed") or find_condition(conditions, "FailureTarget") or {}
-        return f"{found.get('reason', '')}: {found.get('message', '')}".strip(": ")
+        return mask(f"{found.get('reason', '')}: {found.get('message', '')}".strip(": "))
 
     @property
     def over_since(self) -> datetime | None:
@@ -203,17 +204,17 @@ def pod_facts(pod: Resource) -> PodFacts:
         deleting_at=parse_time(metadata.get("deletionTimestamp")),
         running=status.get("phase") == "Running" and "running" in _state(status, CONTAINER),
         waiting_reason=waiting_reason,
-        waiting_message=waiting_message,
+        waiting_message=mask(waiting_message),
         exit_code=ended.get("exitCode"),
         finished_at=parse_time(ended.get("finishedAt")),
         message=message,
-        log_tail=(message.message if message else text).strip(),
+        log_tail=(message.message if message else mask(text)).strip(),
         disruption=disruption,
-        disruption_message=disruption_message,
+        disruption_message=mask(disruption_message),
         ended_reason=ended.get("reason") or "",
         container=name,
         status_reason=status.get("reason") or "",
-        status_message=status.get("message") or "",
+        status_message=mask(status.get("message") or ""),
         grace_seconds=metadata.get("deletionGracePeriodSeconds"),
         scheduled_at=parse_time(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
     )

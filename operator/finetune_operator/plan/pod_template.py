@@ -28,6 +28,7 @@ from finetune_operator.plan.network_policy import network_label
 from finetune_operator.plan.pod_security import container_security_context, pod_security_context
 from finetune_operator.plan.pod_shape import CONTAINER
 from finetune_operator.plan.resolution import ResolvedJob
+from finetune_operator.plan.secret_sources import declared_secrets
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.strategic_merge import strategic_merge
 from finetune_operator.plan.tolerations import with_node_tolerations
@@ -89,6 +90,7 @@ def pod_template(job: ResolvedJob, gang: Gang, number: int, settings: Settings) 
     for template in job.pod_templates:
         merged = strategic_merge(merged, template)
     _set_stop_grace(merged)
+    _declare_secrets(merged["spec"])
     merged["spec"]["tolerations"] = with_node_tolerations(merged["spec"].get("tolerations") or [])
     return strategic_merge(
         merged,
@@ -115,6 +117,11 @@ def _set_stop_grace(template: dict[str, Any]) -> None:
         return
     grace = template["spec"].get("terminationGracePeriodSeconds") or GRACE_SECONDS
     container["env"] = [*container["env"], {"name": ENV_STOP_GRACE, "value": f"{stop_grace(grace):g}"}]
+
+
+def _declare_secrets(pod: dict[str, Any]) -> None:
+    container = next(one for one in pod["containers"] if one["name"] == CONTAINER)
+    container["env"] = [*container["env"], *declared_secrets(container, pod.get("volumes") or [])]
 
 
 def stop_grace(pod_grace: float) -> float:

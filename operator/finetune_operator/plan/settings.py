@@ -14,3 +14,5 @@ class Settings:
     """PEM of the authorities that the pods shall trust; None: plain HTTP, or those of the trainer's image."""
     progress_port: int = 8443
     """Where the receiver listens in its pods, behind the Service that `progress_url` may name."""
+    training_network: str = ""
+    """JSON of a `TrainingNetwork`; empty: its defaults."""
