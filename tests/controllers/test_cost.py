@@ -58,6 +58,12 @@ def put_claim(caches: JobCaches, number: int) -> Resource:
     return claim
 
 
+def put_version(caches: JobCaches, number: int) -> None:
+    metadata = {"name": f"tickets-{number}", "namespace": "ml", "uid": f"version-{number}", "resourceVersion": "1"}
+    version = {"metadata": metadata, "spec": {"modelName": "tickets", "task": "TextClassification"}}
+    caches.versions._take({"type": "ADDED", "object": version})
+
+
 def test_a_scrape_and_a_look_for_jobs_that_are_gone_decode_no_job(caches: JobCaches, decodings: Decodings) -> None:
     registry, writer = CollectorRegistry(), ProgressWriter(None, [caches])  # type: ignore[arg-type]
     JobMetrics([caches.fine_tune_jobs], registry, lambda: True)
@@ -77,6 +83,8 @@ async def test_a_look_at_one_of_many_jobs_of_a_model(caches: JobCaches, decoding
         put(caches, number, {"phase": "Running", "attempt": 1}, **SAME)
         put_claim(caches, number)
     job = put(caches, MANY, {"phase": "Starting", "attempt": 1}, **SAME)
+    for number in range(MANY):
+        put_version(caches, number)
     before = decodings.count
     world = caches.world(job, builders.SETTINGS, builders.NOW)
     assert isinstance(world, World)
@@ -84,7 +92,9 @@ async def test_a_look_at_one_of_many_jobs_of_a_model(caches: JobCaches, decoding
     assert ("claim-7" in world.around.claims, "claim-x" in world.around.claims) == (True, False)
     assert ("claim-7" in world.bound_claims, "claim-8" in world.bound_claims) == (True, False)
     assert 0 < len(world.around.rivals) <= MOST_RIVALS
-    assert decodings.count - before <= 2
+    assert world.around.published is not None
+    assert world.around.published["spec"]["task"] == "TextClassification"
+    assert decodings.count - before <= 3
 
 
 def test_an_event_wakes_the_jobs_that_wait_for_it(caches: JobCaches, decodings: Decodings) -> None:

@@ -48,6 +48,10 @@ def version(format_: str) -> Resource:
     return {"spec": {"format": format_, "artifact": {"uri": "pvc://work/v1", "digest": "sha256:x"}}}
 
 
+def of_task(task: str) -> Resource:
+    return {"spec": {"task": task}}
+
+
 def deployment(model: str) -> Resource:
     return {"metadata": {"name": "tickets"}, "spec": {"modelName": model}}
 
@@ -89,6 +93,8 @@ TABLE: dict[str, tuple[Resource, Surroundings, str]] = {
     "deployment of another model": (SERVED, Surroundings(deployment=deployment("other")), "DeploymentTaken"),
     "deployment of this model": (SERVED, Surroundings(deployment=deployment("tickets")), "Valid"),
     "another job publishes there": (SERVED, Surroundings(rivals=("rival",)), "Valid"),
+    "the model has versions": (SERVED, Surroundings(published=of_task("TextClassification")), "Valid"),
+    "the model has versions of another task": (SERVED, Surroundings(published=of_task("TextGeneration")), "Valid"),
 }
 
 
@@ -111,7 +117,7 @@ def test_webhook_and_reconciler_agree(name: str) -> None:
     assert bool(decision.errors) == (reason == "InvalidSpec")
     assert bool(decision.errors) == (condition(plan, "Failed") is not None)
     assert bool(created(plan)) == (reason == "Valid")
-    assert bool(told) == (reason != "Valid" or bool(around.rivals))
+    assert bool(told) == (reason != "Valid" or bool(around.rivals) or around.published == of_task("TextGeneration"))
 
 
 def test_every_error_is_a_cause_of_its_own() -> None:

@@ -197,6 +197,7 @@ class JobCaches:
             deployment=self._deployment(job),
             claims=ClaimNames(self.claims, namespace),
             rivals=self._rivals(job),
+            published=self._published(job),
             quotas=tuple(self.quotas.by_index("namespace", namespace)),
             api_groups=self.api_groups.names,
         )
@@ -216,6 +217,11 @@ class JobCaches:
         model = next(iter(index.publishing(job)), None)
         others = self.fine_tune_jobs.some_names("publishing", model, MOST_RIVALS) if model else ()
         return tuple(name for _, name in others if name != job["metadata"].get("name"))
+
+    def _published(self, job: Resource) -> Resource | None:
+        model = next(iter(index.publishing(job)), None)
+        names = self.versions.some_names("model", model, 1) if model else ()
+        return self.versions.get(*names[0]) if names else None
 
     def _policies(self, namespace: str, uid: str) -> dict[str, Resource]:
         found = (*self.policies.by_index("owner", uid), *self.policies.by_index("shared", namespace))

@@ -35,6 +35,8 @@ class Surroundings:
     """PersistentVolumeClaims of the namespace; None: not known, so not asked about."""
     rivals: tuple[str, ...] = ()
     """Other unfinished jobs of the namespace that publish to the same model."""
+    published: Resource | None = None
+    """A ModelVersion that the model has already."""
     quotas: tuple[Resource, ...] | None = None
     """ResourceQuotas of the namespace; None: not known."""
     api_groups: frozenset[str] | None = None
@@ -149,9 +151,23 @@ def _taken_deployment(name: str, job: FineTuneJobSpec, around: Surroundings) -> 
 
 def warnings(job: FineTuneJobSpec, around: Surroundings) -> list[str]:
     """What may well be meant, and often is not."""
+    return [*_rivals(job, around), *_another_task(job, around)]
+
+
+def _rivals(job: FineTuneJobSpec, around: Surroundings) -> list[str]:
     if not job.publish or not around.rivals:
         return []
     return [
         f"spec.publish.modelName: {', '.join(sorted(around.rivals)[:3])} will publish to {job.publish.model_name!r} "
         "too; the version that is published last is the one that gets served"
+    ]
+
+
+def _another_task(job: FineTuneJobSpec, around: Surroundings) -> list[str]:
+    """A deployment follows its model by name: clients would get answers of another form."""
+    if not job.publish or around.published is None or around.published["spec"]["task"] == job.task:
+        return []
+    return [
+        f"spec.publish.modelName: {job.publish.model_name!r} has versions for {around.published['spec']['task']}, and "
+        f"this job trains for {job.task}; what serves the model would answer in another form: choose another name"
     ]
