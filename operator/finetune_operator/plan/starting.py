@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.evidence import LOOK_AFTER, Evidence
+from finetune_operator.plan.node_words import program_missing
 from finetune_operator.plan.observation import AttemptFacts, PodFacts
 from finetune_operator.plan.pod_endings import Ending
 from finetune_operator.plan.status_draft import StatusDraft
@@ -21,6 +22,8 @@ IMAGE_WAITS = (
     "RegistryUnavailable",
     "SignatureValidationFailed",
 )
+CREATE_ERRORS = ("CreateContainerError", "RunContainerError")
+"""CRI-O finds out here, and the kubelet tries again, where containerd ends the pod with a StartError."""
 POD_EVENTS = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "NetworkNotReady", "FailedMapVolume")
 """Troubles of the kubelet that show in events only: the pod says ContainerCreating."""
 JOB_EVENTS = ("FailedCreate",)
@@ -93,4 +96,6 @@ def _given_up(hindrance: Hindrance | None, why: str) -> Ending:
 def _cause_of(pod: PodFacts) -> Cause:
     if pod.waiting_reason in IMAGE_WAITS:
         return Cause.IMAGE_PULL
+    if pod.waiting_reason in CREATE_ERRORS and program_missing(pod.waiting_message):
+        return Cause.INVALID_IMAGE
     return Cause.CANNOT_START if pod.scheduled_at else Cause.UNSCHEDULABLE
