@@ -133,6 +133,24 @@ def test_a_mismatch_is_the_prompt_with_the_next_examples_completion(tiny_llama: 
     assert batch.extras[GOOD].tolist() == [False, True]
 
 
+def mismatched(task: UnpairedPreferences, rows: list[dict[str, Any]], tokenizer: Any) -> list[str]:
+    """The completion that each prompt is put before, of completions of one word."""
+    batch = task.collator(tokenizer)(encoded(task, rows, tokenizer), [[n] for n in range(len(rows))])
+    assert batch.beside is not None
+    return tokenizer.convert_ids_to_tokens(batch.beside.targets)[::2]
+
+
+def test_a_mismatch_is_never_another_completion_of_the_same_prompt(tiny_llama: Path) -> None:
+    """Rows that list what was good and what was bad of each prompt, and many of one prompt."""
+    tokenizer, task = load_tokenizer(tiny_llama), UnpairedPreferences(Columns(), Preference(loss="KTO"))
+    row = {"prompt": "hello", "completion": "one", "label": True}
+    pairs = [row, {**row, "completion": "two"}, {**row, "prompt": "my", "completion": "three"}, {**row, "prompt": "my"}]
+    assert mismatched(task, pairs, tokenizer) == ["three", "three", "one", "one"]
+    many = [*[row] * 200, *[{**row, "prompt": "my", "completion": "two"}] * 100]
+    assert mismatched(task, many, tokenizer) == ["two"] * 200 + ["one"] * 100
+    assert mismatched(task, [row, row], tokenizer) == ["one", "one"], "there is no other"
+
+
 def test_log_probabilities_do_not_depend_on_padding(models: tuple[Any, Any], tiny_llama: Path) -> None:
     tokenizer = load_tokenizer(tiny_llama)
     task = PairedPreferences(Columns(), BETA)

@@ -30,7 +30,7 @@ from finetune_trainer.data.spool import Spool
 from finetune_trainer.data.teacher import Teacher, agreement
 from finetune_trainer.errors import DataError, of_field
 from finetune_trainer.models.tokenizer import CHAT_DATE
-from finetune_trainer.tasks.task import DataTask, Reporting
+from finetune_trainer.tasks.task import Configured, DataTask, Reporting
 
 FORM = 4
 """Raised when the cached files change their meaning."""
@@ -231,7 +231,7 @@ def _key(
     parts = [
         FORM,
         digest,
-        type(task).__name__,
+        [type(task).__name__, task.encoding_settings() if isinstance(task, Configured) else None],
         dataset.columns.wire(),
         [dataset.layout, dataset.learnt_turns, CHAT_DATE.isoformat()],
         *(part.wire() if part else None for part in (dataset.split, dataset.cleaning, dataset.augmentation)),

@@ -95,6 +95,9 @@ class ReinforcementLearning(CrossEntropy, TextTask):
                 features.append(self._features(prompt_tokens(processor, example.content["prompt"]), example))
         return features
 
+    def encoding_settings(self) -> list[Any]:
+        return [[name for name, _ in self._read], self.settings.max_new_tokens]
+
     def _features(self, ids: list[int], example: Example) -> Features:
         row = orjson.dumps({"prompt": example.content["prompt"], "columns": example.target})
         longest = len(ids) + self.settings.max_new_tokens

@@ -122,6 +122,14 @@ class Splitting(Protocol):
 
 
 @runtime_checkable
+class Configured(Protocol):
+    """A task that encodes by settings of its own, besides those of the dataset."""
+
+    def encoding_settings(self) -> Any:
+        """Those settings, as JSON has them."""
+
+
+@runtime_checkable
 class Altering(Protocol):
     """A task that can alter training examples each time that they come, rather than once for all."""
 

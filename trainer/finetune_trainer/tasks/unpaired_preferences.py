@@ -11,7 +11,7 @@ from torch import Tensor
 from finetune_api.dataset import Columns
 from finetune_api.preference import Preference
 from finetune_trainer.data.batches import Batch, Collate
-from finetune_trainer.data.encoded import Encoded, Features
+from finetune_trainer.data.encoded import Encoded, Features, Ints
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.reading import Row
 from finetune_trainer.data.rows import RowOfExamples
@@ -48,9 +48,15 @@ class UnpairedPreferences(PreferenceTask):
         return _features(ids, int(features.columns[PROMPT][0]), example.label == "good")
 
     def collator(self, processor: Any) -> Collate:
+        known: dict[int, tuple[Encoded, Ints]] = {}
+
         def collate(encoded: Encoded, rows: Sequence[RowOfExamples]) -> Batch:
             chosen = [row[0] for row in rows]
-            others = completions_batch([_mismatch(encoded, i) for i in chosen], processor.pad_token_id)
+            if id(encoded) not in known:
+                known[id(encoded)] = encoded, _with_other_prompts(encoded)
+            _, next_ones = known[id(encoded)]
+            mismatches = [_mismatch(encoded, i, int(next_ones[i])) for i in chosen]
+            others = completions_batch(mismatches, processor.pad_token_id)
             own = completions_batch([_text(encoded, i) for i in chosen], processor.pad_token_id)
             own.extras[GOOD] = torch.tensor([bool(encoded[GOOD][i][0]) for i in chosen])
             beside = with_reference(others, encoded, chosen, places=[1])
@@ -107,9 +113,26 @@ def _text(encoded: Encoded, example: int) -> Prompted:
     return encoded["input_ids"][example], int(encoded[PROMPT][example][0])
 
 
-def _mismatch(encoded: Encoded, example: int) -> Prompted:
-    """The prompt with the completion of the next example, as long as the longest text there is."""
+def _mismatch(encoded: Encoded, example: int, other: int) -> Prompted:
+    """The prompt with the completion of the other, as long as the longest text there is."""
     own, start = _text(encoded, example)
-    other, other_start = _text(encoded, (example + 1) % len(encoded))
+    ids, other_start = _text(encoded, other)
     longest = max(int(encoded.lengths.max()), start + 1)
-    return np.concatenate([own[:start], other[other_start:]])[:longest], start
+    return np.concatenate([own[:start], ids[other_start:]])[:longest], start
+
+
+def _with_other_prompts(encoded: Encoded) -> Ints:
+    """Of each example the next one that has another prompt, (examples,); the very next where there is one prompt."""
+    places = np.arange(len(encoded))
+    following = (places + 1) % len(encoded)
+    pairs = enumerate(following.tolist())
+    changes = [not np.array_equal(_prompt(encoded, one), _prompt(encoded, after)) for one, after in pairs]
+    last_of_runs = np.flatnonzero(changes)
+    if not len(last_of_runs):
+        return following
+    return following[last_of_runs[np.searchsorted(last_of_runs, places) % len(last_of_runs)]]
+
+
+def _prompt(encoded: Encoded, example: int) -> np.ndarray:
+    ids, length = _text(encoded, example)
+    return ids[:length]
