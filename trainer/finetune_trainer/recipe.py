@@ -58,6 +58,7 @@ from finetune_trainer.postprocess.passed import Passed, average_of, check_averag
 from finetune_trainer.postprocess.suitability import check_architecture, check_layers, check_packages
 from finetune_trainer.processors import set_threads
 from finetune_trainer.ranks import Ranks
+from finetune_trainer.reinforcement.reward_models import fetch_reward_models
 from finetune_trainer.reinforcement.value_head import add_value_head, remove_value_head
 from finetune_trainer.report.files import ReportContext
 from finetune_trainer.run import Run
@@ -65,6 +66,7 @@ from finetune_trainer.sources import fetch_data
 from finetune_trainer.stop import StepAgreement
 from finetune_trainer.tasks.cross_entropy import CrossEntropy
 from finetune_trainer.tasks.multi_task import MultiTask
+from finetune_trainer.tasks.reinforcement_learning import ReinforcementLearning
 from finetune_trainer.tasks.selection import task_of
 from finetune_trainer.tasks.task import Altering, DataTask, Task
 from finetune_trainer.tasks.token_teacher import open_token_teacher
@@ -113,7 +115,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         precision, micro = config.training.precision, plan.micro_batch_size
         evaluator = Evaluator(task, data.labels, processor, max_length, micro, precision, device, ranks)
         evaluate = partial(evaluator.evaluate, strategy.module)
-        feed, data = settled(feed, data, evaluator, strategy.module, config, run.scratch)
+        feed, data = settled(feed, data, evaluator, strategy.module)
         loop = _loop(config, adaptation, strategy, feed, data, evaluator, run, head)
         with explained_compilation(), loop.checkpoints:
             loop.prepare()
@@ -183,6 +185,9 @@ def _data(config: TrainerConfig, task: DataTask | MultiTask, processor: Any, max
             task.teacher = open_token_teacher(distillation.teacher, commit, config.task, processor, run)
         else:
             teacher = open_teacher(distillation, commit, run)
+
+    if isinstance(task, ReinforcementLearning):
+        task.reward_models = fetch_reward_models(config, run)
 
     def fetch(uri: str) -> Path:
         return fetch_data(uri, run)

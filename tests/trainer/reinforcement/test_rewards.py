@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from finetune_api.reinforcement import Reinforcement
+from finetune_serving.settings import ModelSource
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.reinforcement.advantages import grpo_advantages, rloo_advantages
@@ -18,7 +19,7 @@ from finetune_trainer.reinforcement.writing import until_end
 
 def worth(*rewards: dict[str, Any], text: str, tokens: int = 4, answer: str = "") -> float:
     settings = Reinforcement.model_validate({"rewards": list(rewards)})
-    [value] = Rewards(settings, Path()).of([Completion("hello", text, tokens, {"answer": answer})])
+    [value] = Rewards(settings, {}).of([Completion("hello", text, tokens, {"answer": answer})])
     return value
 
 
@@ -57,9 +58,10 @@ def test_a_reward_is_one_thing(reward: dict[str, Any], expected: str) -> None:
 
 
 def test_a_reward_model_must_be_one(tmp_path: Path) -> None:
-    settings = Reinforcement.model_validate({"rewards": [{"model": {"source": f"file://{tmp_path}"}}]})
+    source = f"file://{tmp_path}"
+    settings = Reinforcement.model_validate({"rewards": [{"model": {"source": source}}]})
     with pytest.raises(ConfigurationError, match=r"training\.reinforcement\.rewards\[0\]\.model\.source: .*not an art"):
-        Rewards(settings, tmp_path)
+        Rewards(settings, {source: ModelSource(source, tmp_path)})
 
 
 def test_advantages_are_relative_to_the_group() -> None:

@@ -8,6 +8,7 @@ import torch
 
 from finetune_api.dataset import Columns
 from finetune_api.reinforcement import Reinforcement
+from finetune_serving.settings import ModelSource
 from finetune_trainer.data.encoded import Encoded, encode
 from finetune_trainer.data.row import Row, Where
 from finetune_trainer.errors import DataError
@@ -39,7 +40,7 @@ def written(folder: Path, seed: list[int], **settings: Any) -> tuple[Written, An
     task = task_of(**settings)
     tokenizer = task.load_processor(folder)
     model = load_model(folder, load_config(folder, task), task, [], tokenizer).model.train()
-    rewards = task.load_rewards(folder, trust_remote_code=False)
+    rewards = task.load_rewards()
     rollouts = Rollouts(task, rewards, model, None, tokenizer, "Float32", torch.device("cpu"))
     return rollouts.write(prompts(task, tokenizer), [0, 1], seed), tokenizer, model
 
@@ -109,7 +110,8 @@ async def test_a_reward_model_scores_as_its_server_does(tmp_path: Path) -> None:
     from finetune_trainer.reinforcement.rewards import Completion
 
     turns = [{"role": "user", "content": "question : six ten"}]
-    ours = task.load_rewards(tmp_path, trust_remote_code=False).of([Completion(turns, t, 4, {}) for t in completions])
+    task.reward_models = {source: ModelSource(source, tmp_path / "base")}
+    ours = task.load_rewards().of([Completion(turns, t, 4, {}) for t in completions])
     async with serving(tmp_path / "output", name="tiny", version="1") as server:
         inputs = [
             {"name": name, "datatype": "BYTES", "shape": [2], "data": values} for name, values in case.inputs.items()

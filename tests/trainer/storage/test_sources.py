@@ -46,6 +46,28 @@ commit = pin_teacher("hf://acme/tickets", f"file://{sys.argv[2]}", run)
 assert (fetch_teacher("hf://acme/tickets", run, commit) / "config.json").exists()
 print(commit)
 """
+REWARDS = """
+import sys
+from pathlib import Path
+from finetune_api.trainer_config import TrainerConfig
+from finetune_trainer.reinforcement.reward_models import fetch_reward_models
+from finetune_trainer.run import Run
+rewards = [{"length": {"tokens": 2}}, *({"model": {"source": f"hf://acme/{name}"}} for name in ("tickets", "letters"))]
+config = TrainerConfig.model_validate({
+    "job": {"namespace": "ml", "name": "a", "uid": "1"},
+    "model": {"source": "hf://acme/tickets"},
+    "task": "ReinforcementLearning",
+    "dataset": {"train": {"source": "file:///data.jsonl"}},
+    "method": {"lora": {}},
+    "training": {"reinforcement": {"rewards": rewards}},
+    "checkpoint": {"storage": f"file://{sys.argv[2]}"},
+    "output": "file:///output",
+})
+models = fetch_reward_models(config, Run(scratch=Path(sys.argv[1])))
+assert [(Path(model.uri) / "config.json").read_text() for model in models.values()] == ["{}", "letters"]
+[kept] = Path(sys.argv[2]).rglob("*reward-model-commit-1*")
+print(kept.read_text())
+"""
 MODEL = {"models/acme/tickets": {"config.json": b"{}", "model.safetensors": b""}}
 
 
@@ -77,6 +99,14 @@ def test_every_attempt_learns_from_the_commit_of_the_teacher_that_the_first_one_
         hub.revisions.add(hub.commit)
         assert commit_on_a_new_node(hub, tmp_path, program=TEACHER) == first == COMMIT
         assert commit_on_a_new_node(hub, tmp_path) == hub.commit, "the base model is pinned for itself"
+
+
+def test_reward_models_have_folders_and_commits_of_their_own(tmp_path: Path) -> None:
+    with HubServer({**MODEL, "models/acme/letters": {"config.json": b"letters"}}) as hub:
+        first = commit_on_a_new_node(hub, tmp_path, program=REWARDS)
+        hub.commit = "b" * 40
+        hub.revisions.add(hub.commit)
+        assert commit_on_a_new_node(hub, tmp_path, program=REWARDS) == first == COMMIT
 
 
 def test_another_revision_than_the_kept_one_is_looked_up(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commits of Hub models that all attempts of a job use: of its base, and of its teacher."""
+"""The commits of Hub models that all attempts of a job use: of its base, its teacher and its reward models."""
 
 import logging
 
@@ -15,6 +15,8 @@ PIN = "base-model-commit"
 """A record beside the checkpoints: the model's URI and revision as written, and the commit that they stood for."""
 TEACHER_PIN = "teacher-commit"
 """The same of the model that is learnt from."""
+REWARD_PIN = "reward-model-commit"
+"""The same of models that reward; the place of the reward follows."""
 
 
 def pin_model(model: ModelReference, checkpoint_storage: str, run: Run) -> ModelReference:
@@ -33,6 +35,11 @@ def pin_teacher(teacher: str, checkpoint_storage: str, run: Run) -> str | None:
     """The teacher's commit, found and kept likewise; None for places without versions."""
     with of_field("training.distillation.teacher"):
         return _commit(teacher, None, TEACHER_PIN, checkpoint_storage, run)
+
+
+def pin_reward_model(source: str, place: int, checkpoint_storage: str, run: Run) -> str | None:
+    """The commit of the reward model of the reward at `place`, likewise."""
+    return _commit(source, None, f"{REWARD_PIN}-{place}", checkpoint_storage, run)
 
 
 def _commit(uri: str, revision: str | None, pin: str, checkpoint_storage: str, run: Run) -> str | None:

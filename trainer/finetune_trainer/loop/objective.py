@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
-from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.data.prepare import PreparedData
 from finetune_trainer.loop.evaluation import Evaluator
 from finetune_trainer.loop.feed import Feed
@@ -18,9 +16,7 @@ from finetune_trainer.tasks.cross_entropy import CrossEntropy
 from finetune_trainer.tasks.reinforcement_learning import ReinforcementLearning
 
 
-def settled(
-    feed: Feed, data: PreparedData, evaluator: Evaluator, model: Any, config: TrainerConfig, scratch: Path
-) -> tuple[Feed, PreparedData]:
+def settled(feed: Feed, data: PreparedData, evaluator: Evaluator, model: Any) -> tuple[Feed, PreparedData]:
     """The feed and the data to train with. Every rank calls it with the untrained model, before a checkpoint is read.
 
     Raises:
@@ -35,7 +31,7 @@ def settled(
         return feed, data
     rollouts = Rollouts(
         task=task,
-        rewards=task.load_rewards(scratch / "rewards", config.model.trust_remote_code),
+        rewards=task.load_rewards(),
         policy=model,
         reference=_before_training(model) if task.settings.beta else None,
         processor=evaluator.processor,

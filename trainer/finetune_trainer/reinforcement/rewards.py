@@ -3,12 +3,11 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from finetune_api.reinforcement import ExactMatch, LengthReward, ModelReward, PatternReward, Reinforcement, Reward
+from finetune_api.reinforcement import ExactMatch, LengthReward, PatternReward, Reinforcement, Reward
 from finetune_serving.artifact import open_artifact
 from finetune_serving.conversation import Turn, end_tokens
 from finetune_serving.loading import load
@@ -17,6 +16,7 @@ from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.tokenizer import fix_date
+from finetune_trainer.reinforcement.reward_models import RewardModels, source_field
 from finetune_trainer.reinforcement.writing import until_end
 
 SCORED_AT_ONCE = 32
@@ -44,11 +44,10 @@ class RewardFunction(Protocol):
 class Rewards:
     """The rewards of a job, summed."""
 
-    def __init__(self, reinforcement: Reinforcement, scratch: Path, trust_remote_code: bool = False) -> None:
+    def __init__(self, reinforcement: Reinforcement, models: RewardModels) -> None:
         """Raises ConfigurationError when a reward model cannot be loaded."""
         self._weighted = [
-            (one.weight, _function(one, place, scratch, trust_remote_code))
-            for place, one in enumerate(reinforcement.rewards)
+            (one.weight, _function(one, place, models)) for place, one in enumerate(reinforcement.rewards)
         ]
 
     def of(self, completions: Sequence[Completion]) -> list[float]:
@@ -57,7 +56,7 @@ class Rewards:
         return [sum(values) for values in zip(*each, strict=True)]
 
 
-def _function(reward: Reward, place: int, scratch: Path, trust_remote_code: bool) -> RewardFunction:
+def _function(reward: Reward, place: int, models: RewardModels) -> RewardFunction:
     if reward.exact_match is not None:
         return _Matches(reward.exact_match)
     if reward.pattern is not None:
@@ -65,7 +64,7 @@ def _function(reward: Reward, place: int, scratch: Path, trust_remote_code: bool
     if reward.length is not None:
         return _Length(reward.length)
     assert reward.model is not None
-    return _Scored(reward.model, f"training.reinforcement.rewards[{place}].model.source", scratch, trust_remote_code)
+    return _Scored(models[reward.model.source], source_field(place))
 
 
 class _Matches:
@@ -102,8 +101,7 @@ class _Length:
 class _Scored:
     """By a reward model, loaded and asked as the server does it."""
 
-    def __init__(self, model: ModelReward, field: str, scratch: Path, trust_remote_code: bool) -> None:
-        source = ModelSource(model.source, scratch, trust_remote_code=trust_remote_code)
+    def __init__(self, source: ModelSource, field: str) -> None:
         try:
             artifact = open_artifact(source)
             if artifact.description.task != "RewardModeling":

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -26,6 +25,7 @@ from finetune_trainer.data.rows import RowOfExamples
 from finetune_trainer.errors import DataError
 from finetune_trainer.metrics.rewards import RewardScores
 from finetune_trainer.reinforcement.losses import entropies, policy_losses, value_losses
+from finetune_trainer.reinforcement.reward_models import RewardModels
 from finetune_trainer.reinforcement.rewards import Rewards, columns_read
 from finetune_trainer.reinforcement.value_head import last_hidden, value_head
 from finetune_trainer.reinforcement.writing import Ends, greedy, left_padded
@@ -62,12 +62,14 @@ class ReinforcementLearning(CrossEntropy, TextTask):
         self._prompt = columns.prompt
         self.settings = settings
         self._read = columns_read(settings)
+        self.reward_models: RewardModels = {}
+        """What is to be loaded."""
         self._rewards: Rewards | None = None
         self.ends = Ends([], 0)
 
-    def load_rewards(self, scratch: Path, trust_remote_code: bool) -> Rewards:
+    def load_rewards(self) -> Rewards:
         """Once, before anything is evaluated. Raises ConfigurationError when a reward model cannot be loaded."""
-        self._rewards = Rewards(self.settings, scratch, trust_remote_code)
+        self._rewards = Rewards(self.settings, self.reward_models)
         return self._rewards
 
     def check_tokenizer(self, tokenizer: Any) -> None:
