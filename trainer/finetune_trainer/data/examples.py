@@ -58,9 +58,9 @@ def column(row: Row, name: str, field: str) -> Any:
 def text_column(row: Row, name: str, field: str) -> str:
     """The value of a column that must hold text that is not empty."""
     value = column(row, name, field)
-    if not isinstance(value, str):
+    if not isinstance(value, str | None):
         raise DataError(f"{row.where}: column {name!r} holds {_shown(value)}, not text")
-    if not value.strip():
+    if value is None or not value.strip():  # in Parquet and JSON what is empty in CSV is null
         raise EmptyTextError(
             f"{row.where}: column {name!r} is empty; give it a text, remove the row, or set dataset.cleaning.empty to "
             "Drop"
@@ -70,24 +70,28 @@ def text_column(row: Row, name: str, field: str) -> str:
 
 def label_column(row: Row, name: str, field: str) -> str:
     """A class as text: a string, an integer or a boolean."""
+    return _name_column(row, name, field, "label")
+
+
+def _name_column(row: Row, name: str, field: str, kind: str) -> str:
     value = column(row, name, field)
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str | int):
-        raise DataError(f"{row.where}: column {name!r} holds {_shown(value)}; a label is a string or an integer")
+        raise DataError(f"{row.where}: column {name!r} holds {_shown(value)}; a {kind} is a string or an integer")
     if not str(value).strip():
-        raise DataError(f"{row.where}: column {name!r} is empty; every example needs a label")
+        raise DataError(f"{row.where}: column {name!r} is empty; every example needs a {kind}")
     return str(value)
 
 
 def in_group(example: Example, row: Row, name: str) -> Example:
     """The example with the group that `split.groupBy` keeps together."""
-    return replace(example, group=label_column(row, name, "dataset.split.groupBy"))
+    return replace(example, group=_name_column(row, name, "dataset.split.groupBy", "group"))
 
 
 def in_stratum(example: Example, row: Row, name: str) -> Example:
     """The example with the group that `split.stratifyBy` keeps in proportion."""
-    return replace(example, stratum=label_column(row, name, "dataset.split.stratifyBy"))
+    return replace(example, stratum=_name_column(row, name, "dataset.split.stratifyBy", "stratum"))
 
 
 def _shown(value: Any) -> str:

@@ -107,6 +107,8 @@ def read_jsonl(file: Path, name: str) -> Iterator[Row]:
     """One JSON object a line; empty lines are passed over."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if not line.strip():
                 continue
             where = Where(name, number)
