@@ -24,7 +24,7 @@ Resource = dict[str, Any]
 T = TypeVar("T")
 GRACE_SECONDS = 2
 """Of the pods of the jobs here."""
-ENDED_SECONDS, TRIES = 5.0, 3
+ENDED_SECONDS, TRIES = 20.0, 3
 """How long a suspension may take to be seen, where the gang does not end before; then another gang is tried."""
 
 SOON_SECONDS = 10.0
@@ -222,17 +222,15 @@ class PodFaults:
         return items
 
     async def _ended(self, name: str, attempt: int) -> bool:
-        """Whether the operator has ended the attempt in time, for its suspension."""
-        try:
-            async with asyncio.timeout(ENDED_SECONDS):
-                while not any(
-                    one["number"] == attempt and one["cause"] == Cause.SUSPENDED
-                    for one in (await self._user.job(name))["status"]["attempts"]
-                ):
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            return False
-        return True
+        """Whether the operator has ended the attempt for its suspension; not when it, or the job, has ended before."""
+        deadline = time.monotonic() + ENDED_SECONDS
+        while time.monotonic() < deadline:
+            status = (await self._user.job(name))["status"]
+            record = next((one for one in status["attempts"] if one["number"] == attempt), {})
+            if record.get("endedAt") or status.get("completionTime"):
+                return bool(record.get("cause") == Cause.SUSPENDED)
+            await asyncio.sleep(0.05)
+        return False
 
 
 def _runs(pod: Resource) -> bool:
