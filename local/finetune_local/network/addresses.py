@@ -4,12 +4,15 @@ import ipaddress
 import random
 import socket
 
+SERVICES_OCTET = 96
+"""Second octet of the addresses that the API server gives to Services."""
+
 
 class AddressPool:
     """Addresses of one /16 of 127.0.0.0/8. Where the machine has 127.0.0.1 only (macOS), everyone gets that."""
 
     def __init__(self, second_octet: int | None = None) -> None:
-        chosen = second_octet or random.randint(16, 250)
+        chosen = second_octet or random.choice([octet for octet in range(16, 251) if octet != SERVICES_OCTET])
         self._base = int(ipaddress.IPv4Address(f"127.{chosen}.0.0"))
         self._next = random.randint(1, 200) * 256
         self._used: dict[str, str] = {}

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from finetune_local.apiserver.builtin.services import service_defaults
+from finetune_local.apiserver.revision_store import RevisionStore
 from local.apiserver.http_client import CONFIG_MAPS, DEPLOYMENTS, JOBS, PODS, Client
 from local.apiserver.objects import config_map, container, deployment, job, pod
 
@@ -171,6 +173,15 @@ async def test_services_get_an_address_and_keep_it(client: Client) -> None:
     assert replaced["spec"]["clusterIP"] == address
     status, body = await client.patch(f"{SERVICES}/s", {"spec": {"clusterIP": "127.96.9.9"}})
     assert (status, fields(body)) == (422, {"spec.clusterIP"})
+
+
+def test_clusters_of_one_machine_give_different_addresses() -> None:
+    given = set()
+    for _ in range(20):
+        service: dict[str, Any] = {"spec": {"ports": [{"port": 80}]}}
+        service_defaults(RevisionStore())(service, None)
+        given.add(service["spec"]["clusterIP"])
+    assert len(given) > 15
 
 
 async def test_headless_services_need_neither_address_nor_ports(client: Client) -> None:

@@ -1,21 +1,27 @@
 """Services: cluster addresses and ports."""
 
+import random
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import Any
 
 from finetune_local.apiserver.revision_store import RevisionStore
 from finetune_local.apiserver.status_error import Cause, duplicate_value, invalid_value, required
+from finetune_local.network.addresses import SERVICES_OCTET
 
 Object = dict[str, Any]
 # Loopback, so that an address that a program insists on can be bound on this machine; apart from the pods' own range.
-CLUSTER_NETWORK = IPv4Network("127.96.0.0/16")
+CLUSTER_NETWORK = IPv4Network(f"127.{SERVICES_OCTET}.0.0/16")
 SERVICES = ("", "services")
 NODE_PORTS = range(30000, 32768)
 
 
 def service_defaults(store: RevisionStore) -> Callable[[Object, Object | None], None]:
-    """Defaults that need to know which addresses are taken."""
+    """Defaults that need to know which addresses are taken.
+
+    Each cluster starts at a place of its own: two on one machine would answer for each other's Services.
+    """
+    start = random.randrange(CLUSTER_NETWORK.num_addresses)
 
     def default_service(new: Object, old: Object | None) -> None:
         spec = new.setdefault("spec", {})
@@ -28,7 +34,7 @@ def service_defaults(store: RevisionStore) -> Callable[[Object, Object | None], 
         if old is not None:
             _keep_addresses(spec, old["spec"])
         if not spec.get("clusterIP"):
-            spec["clusterIP"] = _free_address(store)
+            spec["clusterIP"] = _free_address(store, start)
         spec["clusterIPs"] = [spec["clusterIP"]]
         spec.setdefault("ipFamilies", ["IPv4"])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
@@ -44,12 +50,12 @@ def _keep_addresses(spec: Object, old: Object) -> None:
         spec["clusterIP"] = old["clusterIP"]
 
 
-def _free_address(store: RevisionStore) -> str:
+def _free_address(store: RevisionStore, start: int) -> str:
     taken = {item.body["spec"].get("clusterIP") for item in store.collection(SERVICES).items()}
-    first = int(CLUSTER_NETWORK.network_address) + 10
-    for number in range(first, int(CLUSTER_NETWORK.broadcast_address)):
-        address = str(IPv4Address(number))
-        if address not in taken:
+    size = CLUSTER_NETWORK.num_addresses
+    for step in range(size):
+        address = str(CLUSTER_NETWORK[(start + step) % size])
+        if address not in taken and not address.endswith((".0", ".255")):
             return address
     raise RuntimeError(f"no free service address in {CLUSTER_NETWORK}")
 
