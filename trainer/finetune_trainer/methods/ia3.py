@@ -12,8 +12,10 @@ from finetune_trainer.methods.peft_model import adapted, new_modules
 from finetune_trainer.methods.target_modules import (
     BART_LIKE,
     BERT_LIKE,
+    DEEPSEEK_LIKE,
     LINEAR,
     LLAMA_LIKE,
+    MIXTURES,
     SPEECH_LIKE,
     T5_LIKE,
     VIT_LIKE,
@@ -38,7 +40,10 @@ FAMILIES: dict[str, Layers] = {
     **dict.fromkeys(BART_LIKE, (["k_proj", "v_proj"], ["fc2"])),
     **dict.fromkeys(VIT_LIKE, (["k_proj", "v_proj"], ["fc2"])),
     **dict.fromkeys(SPEECH_LIKE, (["k_proj", "v_proj"], ["output_dense"])),
-    "deepseek_v3": (["kv_b_proj"], [r"mlp\.down_proj", r"shared_experts\.down_proj"]),
+    **dict.fromkeys(MIXTURES, (["k_proj", "v_proj"], [r"shared_expert\.down_proj"])),
+    **dict.fromkeys(DEEPSEEK_LIKE, (["kv_b_proj"], [r"mlp\.down_proj", r"shared_experts\.down_proj"])),
+    "swinv2": (["key", "value"], [r"blocks\.\d+\.output\.dense"]),
+    "albert": (["key", "value"], ["ffn_output"]),
     "phi3": (["qkv_proj"], ["down_proj"]),
     "distilbert": (["k_lin", "v_lin"], ["lin2"]),
     "deberta-v2": (["key_proj", "value_proj"], [r"layer\.\d+\.output\.dense"]),
@@ -48,7 +53,9 @@ FAMILIES: dict[str, Layers] = {
     "opt": (["k_proj", "v_proj"], ["fc2"]),
     "phi": (["k_proj", "v_proj"], ["fc2"]),
 }
-"""Ends of layer names, as patterns: those scaled at their output, and those scaled at their input."""
+"""Ends of layer names, as patterns: those scaled at their output, and those scaled at their input.
+
+Of a mixture not the experts, which lie in one tensor a layer."""
 
 
 def with_ia3(loaded: LoadedModel, ia3: Ia3) -> Adaptation:

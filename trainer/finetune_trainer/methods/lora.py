@@ -9,7 +9,14 @@ from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods.adaptation import Adaptation
 from finetune_trainer.methods.peft_model import adapted, new_modules
 from finetune_trainer.methods.pissa import PissaAdaptation
-from finetune_trainer.methods.target_modules import ADAPTED, LINEAR, stores_transposed, target_modules
+from finetune_trainer.methods.target_modules import (
+    ADAPTED,
+    LINEAR,
+    adaptable,
+    names_layer,
+    stores_transposed,
+    target_modules,
+)
 from finetune_trainer.models.frozen_precision import FUSED_EXPERTS
 from finetune_trainer.models.load import LoadedModel
 
@@ -24,6 +31,8 @@ PARTS_OF_EXPERTS = ("gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
 def with_lora(loaded: LoadedModel, lora: Lora) -> Adaptation:
     """The model with adapters."""
     names = _names(loaded.model, lora.target_modules, "method.lora.targetModules", ADAPTED)
+    if lora.init == "PiSSA":
+        _refuse_split(loaded.model, names)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=_alpha(lora),  # type: ignore[arg-type]  # PEFT only divides it by the rank
@@ -68,6 +77,17 @@ def _names(model: Any, asked_for: list[str] | None, field: str, kinds: tuple[typ
             "and leaves the layers of that name alone; name layers of the attention, or leave it out"
         )
     return target_modules(model, asked_for, field, kinds)
+
+
+def _refuse_split(model: Any, names: list[str]) -> None:
+    linear = set(adaptable(model, LINEAR))
+    for layer in adaptable(model, ADAPTED):
+        if layer not in linear and any(names_layer(name, layer) for name in names):
+            kind = type(model.get_submodule(layer)).__name__
+            raise ConfigurationError(
+                f"method.lora.init: PiSSA splits the matrices of linear layers, and {layer!r} is a {kind}; set init to "
+                "Default, or targetModules to linear layers alone"
+            )
 
 
 def _alpha(lora: Lora) -> float:

@@ -19,7 +19,7 @@ ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 """Of other mixtures likewise."""
 FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 
-BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie")
+BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie", "megatron-bert")
 LLAMA_LIKE = (
     "llama",
     "mistral",
@@ -34,17 +34,20 @@ LLAMA_LIKE = (
     "cohere",
 )
 T5_LIKE = ("t5", "mt5", "umt5")
-VIT_LIKE = ("vit", "deit", "swin", "swinv2", "dinov2", "beit", "audio-spectrogram-transformer", "detr")
+VIT_LIKE = ("vit", "deit", "swin", "dinov2", "beit", "audio-spectrogram-transformer", "detr")
 BART_LIKE = ("bart", "mbart", "marian", "pegasus", "m2m_100", "whisper")
 SPEECH_LIKE = ("wav2vec2", "hubert", "unispeech", "unispeech-sat", "data2vec-audio", "sew")
+MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss")
+DEEPSEEK_LIKE = ("deepseek_v2", "deepseek_v3")
 """Values of model_type whose layers have the same names."""
 
 FAMILIES: dict[str, list[str]] = {
-    **dict.fromkeys([*BERT_LIKE, "megatron-bert", "yolos"], BERT),
+    **dict.fromkeys([*BERT_LIKE, "yolos", "swinv2"], BERT),
     **dict.fromkeys(LLAMA_LIKE, LLAMA),
-    **dict.fromkeys(["deepseek_v2", "deepseek_v3"], DEEPSEEK),
-    **dict.fromkeys(["mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss"], ATTENTION),
+    **dict.fromkeys(DEEPSEEK_LIKE, DEEPSEEK),
+    **dict.fromkeys(MIXTURES, ATTENTION),
     **dict.fromkeys(["phi3"], FUSED),
+    "albert": ["query", "key", "value", "attention.dense", "ffn", "ffn_output"],
     "distilbert": ["q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"],
     "deberta-v2": [
         "query_proj",
