@@ -133,10 +133,11 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         remove_value_head(trained.model)
         exporter = Exporter(config, task, processor, base.folder, max_length, run.scratch / "artifact", base.frozen)
         reports = ReportContext(config, data.report, loop.history.wire(), package_versions())
-        made = exporter.export(trained, data, evaluation, loop.baseline, reports) if run.rank == 0 else ""
+        passed, baseline = Passed(config, make, loop.step, run.scratch), loop.baseline
+        del adaptation, ready, strategy, loop, evaluate, head  # the optimizer makes room for what is read back
+        made = exporter.export(trained, data, evaluation, baseline, reports) if run.rank == 0 else ""
         digest = ranks.broadcast(made)
-        passed = Passed(config, make, loop.step, run.scratch)
-        del adaptation, trained, ready, strategy, loop, evaluate  # the steps read the model from its files
+        del trained  # the steps read the model from its files
         chain = Postprocessing(exporter, data, replace(evaluator, ranks=Ranks()), evaluation, reports, passed, members)
         steps = ranks.broadcast(chain.run(run.scratch / "postprocess") if run.rank == 0 else None)
     return _result(config, data, evaluation, digest, steps)

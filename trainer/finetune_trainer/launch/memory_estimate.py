@@ -4,19 +4,15 @@ import logging
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_api.names import ENV_MEMORY_LIMIT
 from finetune_api.trainer_config import TrainerConfig
+from finetune_trainer.memory_parts import per_weight, rounds_frozen_weights
 
 log = logging.getLogger(__name__)
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
-BYTES_PER_WEIGHT = {"full": 16.0, "qlora": 0.6}
-"""Full: weights, gradients and two moments of Adam in float32. QLoRA: 4 bits and their scales."""
-FROZEN_BYTES_PER_WEIGHT = 4.0
-"""Of every other method: the base in float32; what is trained is small beside it."""
-LOADED_BYTES_PER_WEIGHT = 4.0
-"""In the pod's own memory, on the way to a GPU."""
 ASK_GPUS = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
 """MiB of each, a line for a GPU; NVIDIA's container toolkit brings the program. PyTorch would take seconds to load."""
 ANSWER_SECONDS = 10
@@ -31,9 +27,27 @@ def gpu_memory() -> list[int]:
     return [int(line) * 2**20 for line in answer.split("\n") if line.strip().isdigit()]
 
 
-def memory_estimate(method: str, weights: int, processes: int) -> int:
-    """Bytes for weights, gradients and optimizer states of so many processes; activations come on top."""
-    return round(weights * BYTES_PER_WEIGHT.get(method, FROZEN_BYTES_PER_WEIGHT) * processes)
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes, without activations."""
+
+    pod: int
+    """Of the pod that has rank 0, where there are no GPUs."""
+    gpu: int
+    """On each GPU."""
+    beside_gpus: int
+    """Of that pod's own memory, where there are."""
+
+
+def memory_estimate(config: TrainerConfig, weights: int) -> MemoryEstimate:
+    """Of a model of so many weights, from reading it to its export, for which rank 0 has it in one piece, twice."""
+    each, processes, sharded = per_weight(config), config.distributed.processes_per_node, config.distributed.shards
+    others, parted = (processes - 1) * each.weights, config.distributed.shards_weights
+    written = 2 * each.weights + others / (config.distributed.world_size if parted else 1)
+    pod = max(processes * (each.device + each.host), written)
+    read = each.weights + (0 if parted else others)
+    beside = max(read, each.weights * (2 if sharded else 1), processes * each.host)
+    return MemoryEstimate(*(round(weights * bytes_each) for bytes_each in (pod, each.device, beside)))
 
 
 def warn_of_memory(
@@ -49,25 +63,28 @@ def warn_of_memory(
 
 
 def _problems(config: TrainerConfig, weights: int, limit: int | None, gpus: Sequence[int]) -> Iterator[str]:
-    """With GPUs the pod's own memory only has to hold the model while it is loaded."""
-    method, processes = config.method.name, config.distributed.processes_per_node
-    what = f"{weights / 1e6:.0f} million weights with method {method} need about"
-    needed = memory_estimate(method, weights, processes)
-    if gpus:
-        needed = min(needed, round(weights * LOADED_BYTES_PER_WEIGHT * processes))
+    """With GPUs the pod's own memory only has to hold the model while it is read and written, and what is offloaded."""
+    estimate, processes = memory_estimate(config, weights), config.distributed.processes_per_node
+    what = f"{weights / 1e6:.0f} million weights with method {config.method.name} need about"
+    needed = estimate.beside_gpus if gpus else estimate.pod
     if limit is not None and needed > limit:
-        where = f"{processes} processes" if processes > 1 else "one process"
         yield (
-            f"{what} {_gib(needed)} in {where} of a pod that has {_gib(limit)}; raise "
-            "resources.limits.memory, or use lora or qlora"
+            f"{what} {_gib(needed)} in {processes} processes of a pod that has {_gib(limit)}; raise "
+            f"resources.limits.memory, or {_smaller(config)}"
         )
-    shares = config.distributed.world_size if config.distributed.shards_weights else 1
-    of_each = memory_estimate(method, weights, 1) // shares
-    if gpus and of_each > min(gpus):
+    if gpus and estimate.gpu > min(gpus):
         yield (
-            f"{what} {_gib(of_each)} on each GPU, of which the smallest has {_gib(min(gpus))}; shard the model "
-            "(distributed.fsdp) over more processes, or use lora or qlora"
+            f"{what} {_gib(estimate.gpu)} on each GPU, of which the smallest has {_gib(min(gpus))}; shard the model "
+            f"(distributed.fsdp) over more processes, or {_smaller(config)}"
         )
+
+
+def _smaller(config: TrainerConfig) -> str:
+    if config.method.full is not None:
+        return "use lora or qlora"
+    if config.training.precision == "Float32" and rounds_frozen_weights(config.method):
+        return "set training.precision to BFloat16, or use qlora"
+    return "use qlora" if config.method.qlora is None else "take a smaller model"
 
 
 def _gib(count: int) -> str:

@@ -13,10 +13,9 @@ from finetune_api.method_support import refusal
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.errors import OutOfMemory, is_out_of_memory
 from finetune_trainer.host_memory import host_memory
+from finetune_trainer.memory_parts import STATE_BYTES
 
 GIB = 2**30
-STATE_BYTES = {"AdamW": 8.0, "AdamW8bit": 2.0, "Adafactor": 0.1, "Muon": 4.0}
-"""Of an optimizer, about, for each weight that is trained."""
 UNITS = {"AudioClassification": "milliseconds"}
 MOSTLY_FIXED = 0.7
 """Share of the memory from which smaller batches help little."""

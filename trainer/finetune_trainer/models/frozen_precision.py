@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from finetune_api.method import Method
 from finetune_trainer.loop.forward import compute_dtype
+from finetune_trainer.memory_parts import rounds_frozen_weights
 from finetune_trainer.models.layers import layer_prefixes
 
 MULTIPLIED: tuple[type, ...] = (nn.Linear, Conv1D, nn.Conv1d, nn.Conv2d, nn.Embedding)
@@ -81,9 +82,8 @@ IN_FLOAT32 = FrozenPrecision(torch.float32, ())
 
 
 def frozen_precision(method: Method, precision: str, heads: tuple[str, ...]) -> FrozenPrecision:
-    """Of a job. PiSSA's frozen weights are what is left of the base, and have to be exact for its adapter to fit."""
-    split = method.lora is not None and method.lora.init == "PiSSA"
-    held = compute_dtype(precision) if method.makes_adapter and not split else torch.float32
+    """Of a job."""
+    held = compute_dtype(precision) if rounds_frozen_weights(method) else torch.float32
     return FrozenPrecision(held, heads)
 
 
