@@ -107,6 +107,9 @@ class FineTuneJobSpec(Schema):
         max_length=253,
         description="LocalQueue of Kueue, or queue of Volcano where the runtime's scheduler is Volcano.",
     )
+    priority_class_name: str | None = Field(
+        None, max_length=253, description="PriorityClass of the pods; over the podTemplate of the runtime."
+    )
     managed_by: str | None = Field(
         None,
         max_length=63,

@@ -204,6 +204,13 @@ def test_the_jobs_template_is_merged_over_the_runtimes() -> None:
     assert container["resources"] == {"limits": {"cpu": "4"}}
 
 
+def test_the_jobs_priority_goes_over_the_runtimes_template() -> None:
+    runtime = {"spec": {"podTemplate": {"spec": {"priorityClassName": "batch"}}}}
+    for own, expected in (({}, "batch"), ({"priorityClassName": "urgent"}, "urgent")):
+        template = objects(runtime=runtime, runtimeRef={"name": "gpu"}, **own)[-1]["spec"]["template"]
+        assert template["spec"]["priorityClassName"] == expected
+
+
 @pytest.mark.parametrize(
     ("own", "expected"), [({"trainerImage": "job:1"}, "job:1"), ({}, "runtime:1")], ids=["job", "runtime"]
 )

@@ -57,11 +57,13 @@ def seen(item: Resource, after: float, pods: list[Resource] | None = None, **mor
     return world(item, [batch_job], pods, after, snapshot=snapshot_of(item), **BOUND | more)
 
 
-def looking(*, reported: Resource | None = None, **job_conditions: str) -> dict[str, Any]:
+def looking(
+    *, reported: Resource | None = None, waiting: Resource | None = None, **job_conditions: str
+) -> dict[str, Any]:
     """The Job that looks, as the cache shows it, and what its pod said."""
     batch_job = indexed_job(**job_conditions)
     batch_job["metadata"] |= {"name": "tickets-preflight", "labels": {}, "uid": "look"}
-    pods = [pod(-1)]
+    pods = [pod(-1, phase="Pending", waiting=waiting)] if waiting else [pod(-1)]
     if reported is not None:
         words = json.dumps({"outcome": "Succeeded", "preflight": reported})
         pods = [pod(-1, phase="Succeeded", terminated={"exitCode": 0, "message": words})]
@@ -124,6 +126,16 @@ def test_one_that_cannot_look_says_so_once() -> None:
     )
     assert condition(plan, "Preflight") == ("Unknown", "NotPossible")
     assert "DeadlineExceeded" in message(plan, "Preflight")
+
+
+def test_one_that_cannot_start_says_what_is_missing() -> None:
+    item = started(queueName="team-a")
+    missing = {"reason": "CreateContainerConfigError", "message": 'secret "s3" not found'}
+    plan = plan_job(seen(item, LATER, **looking(waiting=missing)))
+    assert condition(plan, "Preflight") == ("Unknown", "Pending")
+    assert 'CreateContainerConfigError: pod tickets-1--1-abcde: secret "s3" not found' in message(plan, "Preflight")
+    read = plan_job(seen(follow(item, plan), LATER + 9, **looking(reported=PASSED)))
+    assert condition(read, "Preflight") == ("True", PASSED["reason"])
 
 
 def test_it_is_not_the_first_to_use_a_volume() -> None:

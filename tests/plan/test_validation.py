@@ -25,6 +25,10 @@ BAD = [
     ({"evaluation": {"gate": [{"metric": "bleu", "operator": ">", "value": 1}]}}, "spec.evaluation.gate[0].metric"),
     ({"training": {"batchSize": 7}}, "spec.training.batchSize (7) must be a multiple"),
     ({"podTemplate": {"spec": {"containers": [{"image": "x"}]}}}, "spec.podTemplate.spec.containers[0]: needs name"),
+    (
+        {"priorityClassName": "batch", "podTemplate": {"spec": {"priorityClassName": "high"}}},
+        "spec.priorityClassName: 'batch' here and 'high' in spec.podTemplate; keep one of the two",
+    ),
     ({"method": {}}, "spec.method: set exactly one of full, lora"),
     ({"deploy": {"name": "tickets"}}, "spec.deploy needs publish"),
 ]

@@ -13,6 +13,7 @@ from finetune_operator.plan.conditions import Condition, find_condition, with_co
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.preflight_pod import preflight_job
 from finetune_operator.plan.reasons import Reason
+from finetune_operator.plan.starting import find_hindrance
 from finetune_operator.plan.status_draft import StatusDraft
 from finetune_operator.plan.volumes import claims_read
 from finetune_operator.plan.world import Create, Delete
@@ -47,6 +48,8 @@ def look_ahead(draft: StatusDraft, base: Basis, waits_since: datetime | None) ->
         return
     if any(pod.ended or pod.exit_code is not None for pod in looking.pods) or looking.failed:
         _note_look(draft, looking)
+    elif stuck := find_hindrance(looking, draft.world.evidence):
+        draft.set(PREFLIGHT, None, PENDING, f"the pod that looks while the gang waits: {stuck.reason}: {stuck.message}")
     elif looking.job is None and waits_since is not None:
         wait = (waits_since + PATIENCE - draft.now).total_seconds()
         if wait > 0:

@@ -85,7 +85,7 @@ def resolve(
         trainer_image=spec.trainer_image or base.trainer_image or settings.trainer_image,
         serving_image=base.serving_image,
         resources=spec.resources or base.resources,
-        pod_templates=tuple(t for t in (base.pod_template, spec.pod_template) if t),
+        pod_templates=tuple(t for t in (base.pod_template, _priority(spec), spec.pod_template) if t),
         credentials=spec.credentials or base.credentials,
         checkpoint=checkpoint.model_copy(update={"storage": below(checkpoint.storage, suffix)}),
         output=below(output.storage, suffix),
@@ -96,6 +96,11 @@ def resolve(
         served=served,
         queue=spec.queue_name or base.queue_name,
     )
+
+
+def _priority(spec: FineTuneJobSpec) -> dict[str, Any] | None:
+    """As a pod template, which is what schedulers and pods take it from."""
+    return {"spec": {"priorityClassName": spec.priority_class_name}} if spec.priority_class_name else None
 
 
 def below(storage: str, folder: str) -> str:

@@ -60,6 +60,7 @@ def _verdict(spec: bytes, runtime: bytes | None, complete: bool) -> Validated:
         lambda: _averaging_errors(job, defaults),
         lambda: _source_errors(job),
         lambda: _queue_errors(job, defaults),
+        lambda: _priority_errors(job),
         lambda: _elastic_errors(job, defaults),
         lambda: _template_errors(job, defaults),
     ]
@@ -123,6 +124,15 @@ def _queue_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> 
             "runtime with Kueue or Volcano"
         ]
     return []
+
+
+def _priority_errors(job: FineTuneJobSpec) -> list[str]:
+    own = ((job.pod_template or {}).get("spec") or {}).get("priorityClassName")
+    if not job.priority_class_name or not own or own == job.priority_class_name:
+        return []
+    return [
+        f"spec.priorityClassName: {job.priority_class_name!r} here and {own!r} in spec.podTemplate; keep one of the two"
+    ]
 
 
 def _elastic_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:
