@@ -201,6 +201,12 @@ def writer(folder: Path) -> Path:
     return tiny_models.llama(folder)
 
 
+def decoder_with_biases(folder: Path) -> Path:
+    from trainer import tiny_models
+
+    return tiny_models.qwen(folder)
+
+
 def mixture_of_experts(folder: Path) -> Path:
     from trainer import tiny_models
 
@@ -366,7 +372,7 @@ CASES = {
         data=preferences,
         metric="accuracy",
         reaches=0.95,
-        method={"lora": {"rank": 4}},
+        method={"lora": {"rank": 4, "rslora": True, "init": "PiSSA"}},
         training={"preference": {"beta": 0.5}, "maxSteps": 16},
         methods=("promptTuning",),
     ),
@@ -416,6 +422,7 @@ CASES = {
         reaches=0.9,
         inputs=QUESTIONS,
         answered=finds_the_number,
+        method={"full": {"frozenLayers": 1}},
     ),
     "image-classification-vit": Case(
         task="ImageClassification",
@@ -446,6 +453,15 @@ CASES = {
         writes={"five parcel six": REPLIES["parcel"], "two invoice nine": REPLIES["invoice"]},
         methods=("lora", "adalora", "ia3", "promptTuning", "pTuning"),
         training={"maxSteps": 40},
+    ),
+    "text-generation-qwen": Case(
+        task="TextGeneration",
+        model=decoder_with_biases,
+        data=replies,
+        metric="loss",
+        reaches=0.5,
+        methods=(),
+        training={"maxSteps": 72},
     ),
     "seq2seq": Case(
         task="Seq2Seq",
