@@ -4,7 +4,7 @@ import pytest
 
 from finetune_operator.plan.lifecycle import cannot_create
 from plan.builders import condition, created, deleted, done_pod, follow, indexed_job, pod, reasons, world
-from plan.test_lifecycle import GANG, objects_of, started, step
+from plan.gangs import GANG, objects_of, started, step
 
 # The ConfigMap with what the job started with
 
