@@ -11,7 +11,16 @@ from trainer.parallel.engine_runs import EVERY_ENGINE, run
 from trainer.tasks.task_cases import CASES
 
 METHODS: dict[str, dict[str, Any]] = {"full": {"full": {}}, "lora": {"lora": {"rank": 4}}}
-ENGINES = some_of({"ddp": ("full", "lora"), "fsdp": ("full",), "zero-3": ("lora",)}, ("ddp", "fsdp"))
+ENGINES = some_of(
+    {
+        "ddp": ("full", "lora"),
+        "fsdp": ("full",),
+        "zero-1": ("full",),
+        "zero-2-offload": ("full", "lora"),
+        "zero-3": ("full", "lora"),
+    },
+    ("ddp", "fsdp"),
+)
 STEPS, KILLED, SAVED = 5, 4, 2
 
 
