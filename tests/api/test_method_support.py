@@ -193,6 +193,11 @@ def test_reinforcement_that_does_not_fit_its_algorithm_is_refused(reinforcement:
             {"reinforcement": {**REWARDED, "beta": 0}, "lossSpike": {}},
             "training.lossSpike: the loss of ReinforcementLearning",
         ),
+        (
+            "ReinforcementLearning",
+            {"reinforcement": {**REWARDED, "beta": 0}, "compile": True},
+            "training.compile: completions grow token by token",
+        ),
         ("TokenClassification", {"distillation": {"teacher": "modelversion://v1"}}, "training.distillation"),
     ],
 )

@@ -24,7 +24,7 @@ OTHER: dict[str, dict[str, Any]] = {
 """Options by which each step but the first begins with other weights."""
 LAYERED = ("multi-task", "object-detection-yolos", "object-detection-detr", "proximal-policy")
 SAME_PAIRS = {f"{task}, {option}": (task, option) for task in LAYERED for option in SAME}
-del SAME_PAIRS["proximal-policy, compiled"]  # refused: tests/api
+del SAME_PAIRS["proximal-policy, compiled"]  # refused
 SAME_PAIRS["recommendation-uses, bfloat16"] = "recommendation-uses", "bfloat16"  # which has no layers for the others
 OTHER_PAIRS = {f"{task}, {option}": (task, option) for task in LAYERED for option in OTHER}
 STEPS = 3
