@@ -195,7 +195,7 @@ def bare_loop(model: Any, training: Training) -> Callable[[list[tuple[Batch, int
 def run(steps: int = 4, rounds: int = 13) -> list[Row]:
     """One row a case."""
     torch.set_num_threads(1)
-    quiet_libraries()
+    quiet_libraries("cpu")
     results = [measure(make(), steps, rounds) for make in (generation, classification)]
     return [_row(result) for result in results]
 
