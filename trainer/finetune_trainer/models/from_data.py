@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+from safetensors.torch import save_file
 
 from finetune_api.architecture import Architecture
 from finetune_api.trainer_config import TrainerConfig
@@ -47,7 +48,10 @@ def _make(config: TrainerConfig, task: Recommendation, data: Path, folder: Path)
     settings.rated, settings.start = ratings.count > 0, ratings.total / max(1, ratings.count)
     settings.recommended = config.top_k
     seed_everything(config.training.seed)
-    Recommender(settings).save_pretrained(str(folder))
+    model = Recommender(settings)
+    # Its own save_pretrained writes nothing where the process is not rank 0, which another node has.
+    model.config.save_pretrained(str(folder))
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
     catalogue.save_pretrained(str(folder))
 
 
