@@ -1,8 +1,11 @@
 """Whether a converted model answers as the one that it was made from."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import ConfigurationError
@@ -28,6 +31,29 @@ def compared(task: Task, model: Any, converted: Any, examples: list[Batch], tole
             float((task.outputs(model, batch) - task.outputs(converted, batch)).abs().max()) for batch in examples
         )
     return within(difference, tolerance, step)
+
+
+def written_and_compared(
+    task: Task,
+    model: Any,
+    reopened: Callable[[Path], Any],
+    token_by_token: Callable[[Any], Tensor],
+    examples: list[Batch],
+    folder: Path,
+    tolerance: float,
+) -> float:
+    """Writes what a server reads beside the graphs of a model that writes; returns the greatest difference of a logit,
+    on whole examples and token by token.
+
+    Raises:
+        ConfigurationError: It is beyond `tolerance`.
+    """
+    model.config.save_pretrained(str(folder))
+    model.generation_config.save_pretrained(str(folder))
+    converted = reopened(folder)
+    whole = compared(task, model, converted, examples, tolerance, "onnx")
+    difference = float((token_by_token(model) - token_by_token(converted)).abs().max())
+    return max(whole, within(difference, tolerance, "onnx"))
 
 
 def within(difference: float, tolerance: float, step: str) -> float:

@@ -1,5 +1,6 @@
 """From a model that reads one text and writes another to two ONNX graphs: its encoder, and its decoder with a cache."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from transformers import DynamicCache, EncoderDecoderCache
 
 from finetune_serving.onnx_writer import ENCODER_FILE, OnnxSeq2Seq
 from finetune_trainer.data.batches import Batch
-from finetune_trainer.postprocess.comparison import compared, within
+from finetune_trainer.postprocess.comparison import written_and_compared
 from finetune_trainer.postprocess.onnx_graph import rename_cache, save_graph, traced_graph
 from finetune_trainer.tasks.task import Task
 
@@ -59,13 +60,9 @@ def to_onnx_seq2seq(task: Task, model: Any, examples: list[Batch], folder: Path,
         ConfigurationError: The model cannot be converted, or onnxruntime's answers differ by more than `tolerance`.
     """
     _write_graphs(model, folder)
-    model.config.save_pretrained(str(folder))
-    model.generation_config.save_pretrained(str(folder))
-    converted = OnnxSeq2Seq(folder)
-    whole = compared(task, model, converted, examples, tolerance, "onnx")
-    batch = max(examples, key=lambda batch: batch.inputs["decoder_input_ids"].shape[1])
-    difference = float((_token_by_token(model, batch) - _token_by_token(converted, batch)).abs().max())
-    return max(whole, within(difference, tolerance, "onnx"))
+    longest = max(examples, key=lambda batch: batch.inputs["decoder_input_ids"].shape[1])
+    steps = partial(_token_by_token, batch=longest)
+    return written_and_compared(task, model, OnnxSeq2Seq, steps, examples, folder, tolerance)
 
 
 def _write_graphs(model: Any, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """From a model that writes to one ONNX graph, which takes new tokens and what is kept of those before them."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from transformers import DynamicCache
 
 from finetune_serving.onnx_writer import OnnxWriter
 from finetune_trainer.data.batches import Batch
-from finetune_trainer.postprocess.comparison import compared, within
+from finetune_trainer.postprocess.comparison import written_and_compared
 from finetune_trainer.postprocess.onnx_graph import rename_cache, save_graph, traced_graph
 from finetune_trainer.tasks.task import Task
 
@@ -28,13 +29,9 @@ def to_onnx_writer(task: Task, model: Any, examples: list[Batch], folder: Path, 
         ConfigurationError: The model cannot be converted, or onnxruntime's answers differ by more than `tolerance`.
     """
     _write_graph(model, folder)
-    model.config.save_pretrained(str(folder))
-    model.generation_config.save_pretrained(str(folder))
-    writer = OnnxWriter(folder)
-    whole = compared(task, model, writer, examples, tolerance, "onnx")
     rows = max(examples, key=lambda batch: batch.inputs["input_ids"].shape[1]).inputs["input_ids"][:1]
-    difference = float((_token_by_token(model, rows) - _token_by_token(writer, rows)).abs().max())
-    return max(whole, within(difference, tolerance, "onnx"))
+    steps = partial(_token_by_token, ids=rows)
+    return written_and_compared(task, model, OnnxWriter, steps, examples, folder, tolerance)
 
 
 def _write_graph(model: Any, folder: Path) -> None:
