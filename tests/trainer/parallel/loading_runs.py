@@ -39,6 +39,7 @@ def makers(folder: Path) -> Any:
     """What `loaded_once` needs."""
     from finetune_trainer.loop.generators import seed_everything
     from finetune_trainer.methods import apply_method
+    from finetune_trainer.models.frozen_precision import IN_FLOAT32
     from finetune_trainer.models.load import load_config, load_model, made_model
     from finetune_trainer.tasks.text_classification import TextClassification
 
@@ -50,7 +51,7 @@ def makers(folder: Path) -> Any:
         return apply_method(load(), METHOD, tokenizer, 1)
 
     load = partial(load_model, folder, config, task, LABELS, tokenizer)
-    return load, partial(made_model, config, task, LABELS, tokenizer, False), adapt
+    return load, partial(made_model, config, task, LABELS, tokenizer, False, frozen=IN_FLOAT32), adapt
 
 
 def by_fsdp(ranks: Ranks, folder: Path) -> Any:
