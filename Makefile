@@ -32,6 +32,7 @@ demo: install
 # Most tests wait for processes: three at a time keep two cores busy; the longest files come first, so that no core idles
 # at the end. What trains over several pods goes two at a time, and what measures leases has the machine for itself.
 # Each part keeps its failures, and how its process ended, apart from the others: .ci/run reads them.
+LONGEST := interruption vanished_node ray secrets
 PARALLEL := --dist loadfile --no-loadscope-reorder
 PYTEST = $(BIN)/python -m pytest -o cache_dir=.pytest_cache/$@
 REMEMBER = || { code=$$?; mkdir -p .pytest_cache; echo $$code > .pytest_cache/$@.exit; exit $$code; }
@@ -43,7 +44,7 @@ test-rooms: install
 	$(PYTEST) -n 3 $(PARALLEL) --ignore tests/e2e --ignore tests/chaos tests/trainer tests $(PYTEST_ARGS) $(REMEMBER)
 
 test-e2e: install
-	$(PYTEST) -n 2 $(PARALLEL) tests/e2e/test_ray.py tests/e2e $(PYTEST_ARGS) $(REMEMBER)
+	$(PYTEST) -n 2 $(PARALLEL) $(LONGEST:%=tests/e2e/test_%.py) tests/e2e $(PYTEST_ARGS) $(REMEMBER)
 
 test-chaos: install
 	$(PYTEST) tests/chaos $(PYTEST_ARGS)

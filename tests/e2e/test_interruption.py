@@ -8,6 +8,7 @@ import pytest
 
 from e2e.conftest import Installation
 from e2e.user import CLAIM, User, condition, fine_tune_job, finished
+from exhaustive import exhaustive
 from finetune_operator.kinds import FINE_TUNE_JOBS
 from finetune_operator.kube.resources import CONFIG_MAPS, JOBS, PODS, SERVICES
 
@@ -57,6 +58,7 @@ open("/dev/termination-log", "w").write(" ".join(names + os.listdir(f"/mnt/pvc/e
 """
 
 
+@exhaustive  # the chaos suite has slow storage each time
 async def test_a_save_that_outlasts_the_grace_period_costs_no_more_than_itself(
     user: User, installation: Installation
 ) -> None:

@@ -91,7 +91,7 @@ print("TOOK", most[0] - before)
 """
 
 
-@pytest.mark.parametrize("name", some_of(MEASURED, ("lora in bfloat16",)))
+@pytest.mark.parametrize("name", some_of(MEASURED, ()))
 def test_a_run_takes_about_what_is_estimated(name: str, tiny_llama: Path, questions: Path, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
