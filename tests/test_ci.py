@@ -76,7 +76,10 @@ def test_all_parts_together_are_all_tests(tmp_path: Path) -> None:
     assert clone.passes()
     assert not (tmp_path / ".pytest_cache").exists(), "failures of earlier runs are forgotten"
     assert clone.ran("--ignore tests/e2e --ignore tests/chaos tests/trainer tests") == 1
-    assert (clone.ran("tests/e2e/test_secrets.py tests/e2e"), clone.ran("pytest_cache/test-chaos tests/chaos")) == (1, 1)
+    assert (clone.ran("tests/e2e/test_secrets.py tests/e2e"), clone.ran("pytest_cache/test-chaos tests/chaos")) == (
+        1,
+        1,
+    )
 
 
 def test_nothing_to_try_again_is_a_failure(tmp_path: Path) -> None:
