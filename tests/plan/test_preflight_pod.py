@@ -8,6 +8,7 @@ import pytest
 
 from finetune_api.names import ENV_MEMORY_LIMIT, ENV_PROGRESS_URL, LABEL_ATTEMPT, LABEL_NETWORK
 from finetune_operator.plan.basis import basis
+from finetune_operator.plan.evidence import Evidence, event_facts
 from finetune_operator.plan.lifecycle import plan_job
 from finetune_operator.plan.network_policy import network_policy_spec
 from finetune_operator.plan.observation import NO_ATTEMPT, observe_attempt
@@ -136,6 +137,13 @@ def test_one_that_cannot_start_says_what_is_missing() -> None:
     assert 'CreateContainerConfigError: pod tickets-1--1-abcde: secret "s3" not found' in message(plan, "Preflight")
     read = plan_job(seen(follow(item, plan), LATER + 9, **looking(reported=PASSED)))
     assert condition(read, "Preflight") == ("True", PASSED["reason"])
+
+
+def test_what_keeps_the_gangs_pods_from_being_made_is_no_trouble_of_the_one_that_looks() -> None:
+    quota = event_facts({"reason": "FailedCreate", "note": "exceeded quota", "regarding": {"name": "tickets-1"}})
+    plan = plan_job(seen(started(queueName="team-a"), LATER, evidence=Evidence(events=(quota,))))
+    assert LOOK in created(plan)
+    assert "exceeded quota" not in message(plan, "Preflight")
 
 
 def test_it_is_not_the_first_to_use_a_volume() -> None:

@@ -190,14 +190,14 @@ class JobCaches:
 
     def surroundings(self, job: Resource) -> Surroundings:
         """What the references of a job lead to."""
-        namespace = job["metadata"]["namespace"]
+        namespace, model = job["metadata"]["namespace"], next(iter(index.publishing(job)), None)
         return Surroundings(
             runtime=self._runtime(job),
             source_versions=self._named_versions(job),
             deployment=self._deployment(job),
             claims=ClaimNames(self.claims, namespace),
-            rivals=self._rivals(job),
-            published=self._published(job),
+            rivals=self._rivals(job, model),
+            published=self._published(model),
             quotas=tuple(self.quotas.by_index("namespace", namespace)),
             api_groups=self.api_groups.names,
         )
@@ -213,13 +213,11 @@ class JobCaches:
         names = index.deployment(job)
         return self.deployments.get(*names[0].split("/")) if names else None
 
-    def _rivals(self, job: Resource) -> tuple[str, ...]:
-        model = next(iter(index.publishing(job)), None)
+    def _rivals(self, job: Resource, model: str | None) -> tuple[str, ...]:
         others = self.fine_tune_jobs.some_names("publishing", model, MOST_RIVALS) if model else ()
         return tuple(name for _, name in others if name != job["metadata"].get("name"))
 
-    def _published(self, job: Resource) -> Resource | None:
-        model = next(iter(index.publishing(job)), None)
+    def _published(self, model: str | None) -> Resource | None:
         names = self.versions.some_names("model", model, 1) if model else ()
         return self.versions.get(*names[0]) if names else None
 

@@ -48,7 +48,7 @@ def look_ahead(draft: StatusDraft, base: Basis, waits_since: datetime | None) ->
         return
     if any(pod.ended or pod.exit_code is not None for pod in looking.pods) or looking.failed:
         _note_look(draft, looking)
-    elif stuck := find_hindrance(looking, draft.world.evidence):
+    elif looking.pods and (stuck := find_hindrance(looking, draft.world.evidence)):
         draft.set(PREFLIGHT, None, PENDING, f"the pod that looks while the gang waits: {stuck.reason}: {stuck.message}")
     elif looking.job is None and waits_since is not None:
         wait = (waits_since + PATIENCE - draft.now).total_seconds()
