@@ -279,6 +279,18 @@ async def test_suspend_and_resume(user: ClusterUser, operator: OperatorUnderTest
     assert job["status"]["attempts"][0]["cause"] == "Suspended"
 
 
+async def test_a_job_whose_name_no_label_can_hold_ends_and_starts_as_others(
+    user: ClusterUser, operator: OperatorUnderTest
+) -> None:
+    name = "llama-3.1-8b-instruct-" + "tickets-of-the-support-" * 3 + "2026"
+    await user.apply(name)
+    await user.phase("Running", name)
+    await user.edit(name, suspend=True)
+    await user.phase("Suspended", name)
+    await user.edit(name, suspend=False)
+    await user.phase("Running", name, attempt=2)
+
+
 async def test_an_edit_after_the_start_is_ignored_also_by_later_attempts(
     user: ClusterUser, operator: OperatorUnderTest
 ) -> None:

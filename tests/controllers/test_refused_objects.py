@@ -1,12 +1,15 @@
 """An API server, or a webhook of the platform, that does not take the objects of an attempt."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from controllers.cluster_user import ClusterUser, eventually
+from controllers.cluster_user import NAMESPACE, ClusterUser, eventually
 from controllers.operator_under_test import OperatorUnderTest
-from controllers.test_fine_tune_job import attempt_runs, conditions
+from controllers.test_fine_tune_job import attempt_runs, conditions, quiet
+from finetune_operator.kinds import FINE_TUNE_JOBS
 from finetune_operator.kube.errors import ApiError
 from finetune_operator.kube.resources import JOBS, SERVICES
 
@@ -29,16 +32,24 @@ WRONG = [
 class Refusing:
     """Passes everything on but objects of one kind, while `error` is set."""
 
-    def __init__(self, operator: OperatorUnderTest, kind: str, error: ApiError) -> None:
+    def __init__(
+        self,
+        operator: OperatorUnderTest,
+        kind: str,
+        error: ApiError,
+        meanwhile: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         carrier = operator.controller._reconcile.__self__._carrier  # type: ignore[attr-defined]
         self._api, carrier._api = carrier._api, self
-        self._kind, self.error = kind, error
+        self._kind, self.error, self._meanwhile = kind, error, meanwhile
 
     def __getattr__(self, verb: str) -> Any:
         return getattr(self._api, verb)
 
     async def create(self, kind: Any, body: dict[str, Any], namespace: str | None = None) -> Any:
         if self.error and kind.kind == self._kind:
+            if self._meanwhile:
+                await self._meanwhile()
             raise self.error
         return await self._api.create(kind, body, namespace)
 
@@ -95,3 +106,15 @@ async def test_a_gang_that_runs_is_not_called_stopped_for_a_part_that_is_refused
 
     await eventually(mended, "the Service", user.dump)
     assert await user.names(JOBS) == ["tickets-1"]
+
+
+async def test_a_job_that_goes_with_its_namespace_is_no_fault_of_the_operator(
+    user: ClusterUser, operator: OperatorUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = "unable to create new content in namespace ml because it is being terminated"
+    go = partial(user.api.delete, FINE_TUNE_JOBS, "tickets", NAMESPACE)
+    Refusing(operator, "Job", ApiError(403, "Forbidden", words), go)
+    await user.apply()
+    await user.gone(FINE_TUNE_JOBS, "tickets")
+    await quiet(user, operator)
+    assert "reconcile failed" not in caplog.text

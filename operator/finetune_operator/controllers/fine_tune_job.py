@@ -77,11 +77,9 @@ class FineTuneJobReconciler:
             if not plan.unseen:
                 plan = replace(plan, requeue_after=_sooner(plan, self._live_gangs.found_behind(world.uid)))
         try:
-            await self._carrier.carry_out(key, job, plan)
+            await self._carry_out(key, job, world, plan)
         except StaleCache:
             return Result(requeue_after=STALE_RETRY_SECONDS)
-        except CannotCreate as refused:
-            await self._tell(key, world, refused)
         return Result(requeue_after=plan.requeue_after) if plan.requeue_after is not None else None
 
     async def _plan(self, key: Key, cache: JobCaches, job: Resource, live: Gang | None = None) -> tuple[World, Plan]:
@@ -92,6 +90,12 @@ class FineTuneJobReconciler:
         except Exception as fault:  # one job that we cannot handle must not be silent
             await self._carrier.carry_out(key, job, at_a_loss(world, fault))
             raise
+
+    async def _carry_out(self, key: Key, job: Resource, world: World, plan: Plan) -> None:
+        try:
+            await self._carrier.carry_out(key, job, plan)
+        except CannotCreate as refused:
+            await self._tell(key, world, refused)
 
     async def _tell(self, key: Key, world: World, refused: CannotCreate) -> None:
         """Shows in the status what the API server did not take; raises when it is to be tried again."""

@@ -14,6 +14,7 @@ from finetune_operator.controllers.job_caches import JobCaches
 from finetune_operator.controllers.job_indices import Gang, owned_by
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.informer import Informer
+from finetune_operator.plan.names import short_name
 
 Resource = dict[str, Any]
 PATIENCE_SECONDS = 10.0
@@ -37,8 +38,8 @@ class LiveGangs:
         return Gang(owned_by(uid, jobs), pods, owned_by(uid, config_maps))
 
     async def _list(self, informer: Informer, job: Resource) -> list[Resource]:
-        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
-        answer = await self._api.list(informer.kind, namespace, label_selector=f"{LABEL_JOB}={name}", limit=0)
+        label, namespace = short_name(job["metadata"]["name"]), job["metadata"]["namespace"]
+        answer = await self._api.list(informer.kind, namespace, label_selector=f"{LABEL_JOB}={label}", limit=0)
         return [informer.as_cached(item) for item in answer.get("items") or ()]
 
     def found_behind(self, uid: str) -> float:
