@@ -6,7 +6,6 @@ from controllers.test_fine_tune_job import attempt_runs, quiet
 from finetune_local.cluster import Cluster
 from finetune_operator.kube.resources import JOBS, PODS
 
-
 DOTTED = "tickets-2.1"
 """No label of objects has it as it is."""
 
