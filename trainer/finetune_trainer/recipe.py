@@ -20,7 +20,7 @@ from finetune_trainer.checkpoint.pinned_model import pin_model, pin_teacher
 from finetune_trainer.data.joined import Joined
 from finetune_trainer.data.prepare import PreparedData, prepare
 from finetune_trainer.data.report import reported_data, summary
-from finetune_trainer.data.sampling import class_weights, resampled, weighted
+from finetune_trainer.data.sampling import class_weights, resampled, sampling_report, weighted
 from finetune_trainer.data.subtasks import mixture_of, prepare_subtasks
 from finetune_trainer.data.teacher import open_teacher
 from finetune_trainer.errors import ConfigurationError
@@ -195,7 +195,9 @@ def _data(config: TrainerConfig, task: DataTask | MultiTask, processor: Any, max
 
     if isinstance(task, MultiTask):
         return prepare_subtasks(config.dataset, task.subtasks, processor, max_length, run.scratch, fetch)
-    return prepare(config.dataset, task, processor, max_length, run.scratch, fetch, teacher)
+    data = prepare(config.dataset, task, processor, max_length, run.scratch, fetch, teacher)
+    sampling = sampling_report(config.dataset.sampling, data.train, data.labels)
+    return replace(data, report={**data.report, "sampling": sampling}) if sampling else data
 
 
 def _adapted(

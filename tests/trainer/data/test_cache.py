@@ -1,11 +1,12 @@
 """Work that is done once a node."""
 
+import errno
 import multiprocessing
 from pathlib import Path
 
 import pytest
 
-from finetune_trainer.data.cache import built_once
+from finetune_trainer.data.cache import DiskFullError, built_once
 
 
 def _build(folder: Path) -> None:
@@ -37,4 +38,15 @@ def test_a_failed_build_leaves_nothing_that_looks_finished(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="broken"):
         built_once(tmp_path / "key", fail)
     assert not (tmp_path / "key").exists()
+    assert not (tmp_path / "key.tmp").exists()
     _process(tmp_path / "key")
+
+
+def test_a_full_disk_is_named_with_what_to_do(tmp_path: Path) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "content").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DiskFullError, match=rf"{tmp_path}: No space left .* MiB free .* volume `scratch` more"):
+        built_once(tmp_path / "key", fill)
+    assert not (tmp_path / "key.tmp").exists()

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from finetune_api.data_preparation import Cleaning, NearDuplicates, Redaction
+from finetune_api.data_preparation import Cleaning, NearDuplicates
 from finetune_trainer.data.cleaner import Cleaner, Tally
 from finetune_trainer.data.cleaning import without_repeats
 from finetune_trainer.data.examples import Example
 from finetune_trainer.data.reading import Where
-from finetune_trainer.data.redaction import Redactor
 from finetune_trainer.data.text_rules import letter_share, repetition
 from finetune_trainer.errors import DataError
 from trainer.data.spooled import spooled
@@ -39,25 +38,6 @@ def distinct(folder: Path, parts: dict[str, list[str]], **settings: Any) -> tupl
     )
 
 
-@pytest.mark.parametrize(
-    ("kind", "text", "expected"),
-    [
-        ("Email", "write to Ann.O'Neil+x@mail.example.co.uk, please", "write to Ann.O'[Email], please"),
-        ("Email", "it is @home or a@b", "it is @home or a@b"),
-        ("Phone", "call +49 (0)30 901820-12 or 030/9018201", "call [Phone] or [Phone]"),
-        ("Phone", "order 12345678, version 1.2.3", "order 12345678, version 1.2.3"),
-        ("CreditCard", "card 4111 1111 1111 1111 expired", "card [CreditCard] expired"),
-        ("CreditCard", "card 4111 1111 1111 1112 expired", "card 4111 1111 1111 1112 expired"),
-        ("Iban", "to DE89 3704 0044 0532 0130 00 today", "to [Iban] today"),
-        ("Iban", "to DE88 3704 0044 0532 0130 00 today", "to DE88 3704 0044 0532 0130 00 today"),
-        ("IpAddress", "from 10.0.0.7 and fe80::1, at 12:30", "from [IpAddress] and [IpAddress], at 12:30"),
-        ("IpAddress", "in 300.1.1.1 and 1.2.3", "in 300.1.1.1 and 1.2.3"),
-    ],
-)
-def test_personal_data_is_taken_out_and_what_only_looks_like_it_stays(kind: Any, text: str, expected: str) -> None:
-    assert Redactor(Redaction(kinds=[kind]))(text) == expected
-
-
 def test_own_patterns_redact_too_and_all_are_counted() -> None:
     redact = {"kinds": ["Email"], "patterns": {"Ticket": r"T-\d+"}}
     contents = [("T-12 of a@b.de", "sent to c@d.de"), [{"role": "user", "content": "T-3"}]]
@@ -65,12 +45,6 @@ def test_own_patterns_redact_too_and_all_are_counted() -> None:
     assert kept == [("[Ticket] of [Email]", "sent to [Email]"), [{"role": "user", "content": "[Ticket]"}]]
     assert tally.report()["redacted"] == {"Email": 2, "Ticket": 2}
     assert tally.edited == 2
-
-
-def test_a_text_that_is_to_be_written_is_redacted_too() -> None:
-    example = Example("who wrote", Where("t", 1), target="a@b.de wrote")
-    cleaner = Cleaner(Cleaning(redact=Redaction(kinds=["Email"])))
-    assert cleaner.clean(example, Tally()).target == "[Email] wrote"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +81,7 @@ def test_each_rule_leaves_out_what_breaks_it_in_any_language() -> None:
     )
     assert kept == [ukrainian, "小包がまだ届きません"]
     assert tally.report()["dropped"] == {"fewLetters": 1, "repetitive": 1, "tooLong": 1, "tooShort": 1}
+    assert clean(["立即购买并节省大笔资金" * 6, ukrainian], maxRepetition=0.5)[0] == [ukrainian], "without spaces"
     assert letter_share("äß 1") == pytest.approx(2 / 3)
     assert repetition("one two three four five six") == 0
 
@@ -116,6 +91,18 @@ def test_an_empty_text_is_refused_with_its_line_unless_it_may_be_dropped() -> No
         clean(["a", " \x07 "], whitespace="Collapse")
     kept, tally = clean(["a", " \x07 "], whitespace="Collapse", empty="Drop")
     assert (kept, dict(tally.dropped)) == (["a"], {"empty": 1})
+
+
+def test_what_a_call_has_no_words_beside_is_not_empty_and_tools_are_no_part_of_what_was_said(tmp_path: Path) -> None:
+    def chat(said: str) -> dict[str, Any]:
+        call = {"type": "function", "function": {"name": "find", "arguments": {"city": said}}}
+        tool = {"name": "find", "description": "finds what is open in a city at an hour of the day " * 9}
+        turns = [{"role": "user", "content": said}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+        return {"turns": turns, "tools": [{"type": "function", "function": tool}]}
+
+    chats = [chat("bakeries in Kyiv on Sunday"), chat("a pharmacy near the station of Lyon")]
+    assert clean(chats, unicode="NFC", minCharacters=20)[0] == chats
+    assert distinct(tmp_path, {"train": chats}, nearDuplicates={})[0] == {"train": chats}
 
 
 def test_equal_and_nearly_equal_texts_are_left_out_after_the_first(tmp_path: Path) -> None:
@@ -148,3 +135,22 @@ def test_the_share_of_common_ngrams_decides(tmp_path: Path) -> None:
     settings = NearDuplicates(threshold=0.9, ngram=3)
     assert near_duplicates(texts, settings, tmp_path).tolist() == [False, False, True, False]
     assert near_duplicates([], settings, tmp_path).tolist() == []
+
+
+def test_texts_above_the_threshold_are_hardly_ever_missed_and_others_hardly_ever_left_out(tmp_path: Path) -> None:
+    from finetune_trainer.data.near_duplicates import _ngrams, near_duplicates
+
+    draws = np.random.Generator(np.random.Philox(0))
+    texts, shares = list[str](), list[float]()
+    for number in range(500):
+        text = "".join(draws.choice(list("abcdefghijklmnopqrstuvwxyz"), 200))
+        other = text[: 200 - number % 60] + "".join(draws.choice(list("0123456789"), number % 60))
+        one, two = set(_ngrams(text, 5)), set(_ngrams(other, 5))
+        texts += [text, other]
+        shares.append(len(one & two) / len(one | two))
+    for threshold in (0.6, 0.7, 0.85):
+        found = near_duplicates(texts, NearDuplicates(threshold=threshold), tmp_path)
+        assert not found[::2].any(), "texts that have nothing in common"
+        far_above = found[1::2][np.asarray(shares) >= threshold + 0.07]
+        assert far_above.mean() >= 0.97
+        assert not found[1::2][np.asarray(shares) < threshold - 0.12].any()

@@ -187,6 +187,14 @@ def test_copies_join_the_training_data_alone(prepare: Any, tmp_path: Path) -> No
     assert other.fingerprint != data.fingerprint, "another table is other data"
 
 
+def test_a_copy_that_becomes_a_held_out_text_is_not_trained_on(prepare: Any, tmp_path: Path) -> None:
+    table = write_jsonl(tmp_path / "synonyms.jsonl", [{"word": "card", "synonym": "account"}])
+    synonyms = {"synonyms": {"source": f"file://{table}"}}
+    test = {"test": [{"text": "my account was charged twice", "label": "billing"}]}
+    assert prepare(ROWS, augmentation={"text": synonyms}).report["augmented"] == 1
+    assert prepare(ROWS, held_out=test, augmentation={"text": synonyms}).report["augmented"] == 0
+
+
 def test_a_group_column_that_is_not_there_is_named(prepare: Any) -> None:
     with pytest.raises(DataError, match=r"no column 'customer'.*dataset\.split\.groupBy"):
         prepare(ROWS, split={"test": 0.4, "groupBy": "customer"})
@@ -207,6 +215,8 @@ def test_groups_of_held_out_files_are_not_trained_on(prepare: Any) -> None:
     assert len(data.test) == 2
     assert len(data.train) + len(data.validation) == 6, "those of customer two are gone"
     assert len(data.validation) == 2, "before the others were cut"
+    train = data.report["parts"]["train"]
+    assert (train["read"], train["kept"], train["dropped"]["groupHeldOut"]) == (6, 4, 2)
     with pytest.raises(DataError, match="every group is also in validation or test"):
         prepare(of("two", "a bee", "bread"), split=split, held_out=held_out)
     with pytest.raises(DataError, match=r"no column 'customer'.*dataset\.split\.groupBy"):

@@ -109,8 +109,23 @@ def test_weights_reach_the_loss(encoded: Any) -> None:
     def plain(encoded: Any, rows: list[list[int]]) -> Any:
         return classification_batch(encoded, [row[0] for row in rows], 0)
 
-    def loss(collate: Any) -> float:
-        return float(CrossEntropy().loss_sum(Fixed(), collate(encoded, [[0], [9]]), 0.0))
+    def loss(collate: Any, smoothing: float = 0.0) -> float:
+        return float(CrossEntropy().loss_sum(Fixed(), collate(encoded, [[0], [9]]), smoothing))
 
     assert loss(plain) == pytest.approx(2 * np.log(3))
-    assert loss(weighted(plain, torch.tensor([1.0, 1.0, 5.0]))) == pytest.approx(6 * np.log(3))
+    heavy = weighted(plain, torch.tensor([1.0, 1.0, 5.0]))
+    assert loss(heavy) == loss(heavy, smoothing=0.1) == pytest.approx(6 * np.log(3)), "of examples, not of classes"
+
+
+def test_what_sampling_makes_of_the_data_is_reported(encoded: Any) -> None:
+    from finetune_trainer.data.sampling import sampling_report
+
+    names = ["a", "b", "c"]
+    assert sampling_report(Sampling(balance="Undersample"), encoded, names) == {
+        "examplesPerEpoch": 3,
+        "leftOut": 7,
+        "repeated": 0,
+    }
+    assert sampling_report(Sampling(balance="Oversample"), encoded, names)["repeated"] == 3 + 5
+    assert sampling_report(Sampling(balance="Weights"), encoded, names)["weights"]["c"] == pytest.approx(3.3333)
+    assert sampling_report(None, encoded, names) == sampling_report(Sampling(), encoded, names) == {}

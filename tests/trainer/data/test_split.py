@@ -83,6 +83,14 @@ def test_training_on_nothing_but_the_test_data_is_refused() -> None:
         without_leakage(Parts(whole, whole.chosen(np.zeros(2, bool)), whole))
 
 
+def test_validation_that_is_the_test_data_once_more_is_refused() -> None:
+    """Early stopping would have nothing left to watch."""
+    whole = examples({"a": 3})
+    same = whole.chosen(np.array([2]))
+    with pytest.raises(DataError, match=r"dataset\.validation: every example is also in test"):
+        without_leakage(Parts(whole, same, same))
+
+
 def grouped(sizes: dict[str, dict[str, int]]) -> Examples:
     """Examples by group, and in it by label."""
     return spooled(

@@ -66,7 +66,8 @@ class Cleaner:
             return self._redactor(text) if self._redactor else text
 
         # A text to be written is a target; what else a target may be is not text, or the task is refused.
-        mended = replace(example, content=with_texts(example.content, mend), target=with_texts(example.target, mend))
+        target = with_texts(example.target, mend, names=())
+        mended = replace(example, content=with_texts(example.content, mend), target=target)
         tally.edited += mended != example
         if self._redactor:
             tally.redacted.update(self._redactor.counts)
@@ -74,9 +75,16 @@ class Cleaner:
         return mended
 
     def _broken_rule(self, example: Example) -> str | None:
+        if _is_even(example.content):
+            return "indistinct"
         if not self._cleaning.reads_texts:
             return None
         texts = list(texts_in(example.content))
         if not texts or not all(text.strip() for text in texts):
             return "empty"
         return next((rule for text in texts if (rule := broken_rule(text, self._cleaning))), None)
+
+
+def _is_even(content: Any) -> bool:
+    """Whether it is a pair of which mending has made both completions the same: nothing is better than the other."""
+    return isinstance(content, dict) and "chosen" in content and content["chosen"] == content.get("rejected")

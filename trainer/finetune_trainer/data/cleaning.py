@@ -73,6 +73,13 @@ def _kept(
     return left
 
 
+def unlike_held_out(copies: Examples, parts: Parts) -> Examples:
+    """Altered copies of training examples but those that have become what is held out."""
+    held_out = parts.test + parts.validation
+    firsts = first_of_each((held_out + copies).identities())
+    return copies.chosen(firsts[len(held_out) :] >= len(held_out))
+
+
 def without_leakage(parts: Parts) -> tuple[Parts, dict[str, int]]:
     """Removes from train what is in validation or test, and from validation what is in test.
 
@@ -91,5 +98,10 @@ def without_leakage(parts: Parts) -> tuple[Parts, dict[str, int]]:
     if len(parts.train) and not len(train):
         raise DataError(
             "dataset.train: every training example is also in validation or test; use separate held-out data"
+        )
+    if len(parts.validation) and not len(validation):
+        raise DataError(
+            "dataset.validation: every example is also in test; use other data, or remove test: the finished model is "
+            "then evaluated on validation"
         )
     return Parts(train, validation, parts.test), lost

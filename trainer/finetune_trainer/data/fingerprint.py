@@ -11,13 +11,15 @@ from finetune_trainer.data.reading import data_files
 
 
 def fingerprint(sources: dict[str, tuple[Path, DataFormat]]) -> str:
-    """sha256 over part names and file contents. File names and times do not count, their order does."""
+    """sha256 over part names and file contents. File names and times do not count, their order does; where folders are
+    classes, the class of each file counts.
+    """
     digest = hashlib.sha256()
     for part, (path, data_format) in sorted(sources.items()):
-        for file in _files(path, data_format, part):
+        for file, label in _files(path, data_format, part):
             with file.open("rb") as stream:
                 content = hashlib.file_digest(stream, "sha256").hexdigest()
-            digest.update(f"{part}:{content}\n".encode())
+            digest.update(f"{part}:{label}{content}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
 
@@ -30,9 +32,10 @@ def with_contents(digest: str, parts: Parts) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
-def _files(path: Path, data_format: DataFormat, part: str) -> Iterator[Path]:
+def _files(path: Path, data_format: DataFormat, part: str) -> Iterator[tuple[Path, str]]:
+    """Each file, with the class that its folder gives it."""
     for file, form in data_files(path, data_format, part):
         if form == "ClassFolders":
-            yield from media_files(file)
+            yield from ((one, f"{one.relative_to(file).parts[0]}/") for one in media_files(file))
         else:
-            yield file
+            yield file, ""

@@ -42,7 +42,10 @@ def without_held_out_groups(parts: Parts) -> Parts:
     train = _outside(parts.train, tested | _names(parts.validation))
     if not len(train):
         raise DataError("dataset.train: every group is also in validation or test; use other groups for them")
-    return Parts(train, _outside(parts.validation, tested), parts.test)
+    validation = _outside(parts.validation, tested)
+    if len(parts.validation) and not len(validation):
+        raise DataError("dataset.validation: every group is also in test; use other groups for it")
+    return Parts(train, validation, parts.test)
 
 
 def _names(examples: Examples) -> set[str | None]:

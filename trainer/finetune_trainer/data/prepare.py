@@ -16,7 +16,7 @@ from finetune_api.dataset import DataFile, DataFormat, Dataset, Split
 from finetune_trainer.data.augmentation import Synonyms, augmented, read_synonyms
 from finetune_trainer.data.cache import built_once
 from finetune_trainer.data.cleaner import Cleaner, Tally
-from finetune_trainer.data.cleaning import duplicates, without_leakage, without_repeats
+from finetune_trainer.data.cleaning import duplicates, unlike_held_out, without_leakage, without_repeats
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.encoding import LengthLimit, encode_part
 from finetune_trainer.data.examples import BadFileError, EmptyTextError, Example, in_group, in_stratum
@@ -32,20 +32,23 @@ from finetune_trainer.errors import DataError, of_field
 from finetune_trainer.models.tokenizer import CHAT_DATE
 from finetune_trainer.tasks.task import Configured, DataTask, Reporting
 
-FORM = 4
+FORM = 5
 """Raised when the cached files change their meaning."""
 
 Fetch = Callable[[str], Path]
 """Brings a URI to local disk."""
+Lost = dict[str, int]
+"""Examples by the rule that they were left out by."""
 
 
 @dataclass(frozen=True)
 class Selected:
-    """What was read, what of it is used, and how many of each part were also held out."""
+    """What was read, and what of it is used."""
 
     read: Parts
     used: Parts
-    leaked: dict[str, int]
+    lost: dict[str, Lost]
+    """Of each part, how many were held out too, by what."""
     report: dict[str, Any]
 
 
@@ -87,21 +90,23 @@ def prepare(
     words = _fetch_synonyms(fetch, augmentation)
     digest = fingerprint({**sources, **words})
     limit = LengthLimit(max_length, dataset.over_length)
-    key = _key(digest, dataset, task, processor, limit, teacher)
+    places = [str(path) for path, _ in sources.values()] if task.reads_files else []
+    key = _key(digest, dataset, task, processor, limit, teacher, places)
 
     def build(folder: Path) -> None:
         with closing(Spool(folder)) as spool:
-            read, cleaned = _read_parts(sources, dataset, task, spool, folder)
+            read, outside, cleaned = _read_parts(sources, dataset, task, spool, folder)
             parts, leaked = without_leakage(read)
+            lost = {name: {"alsoHeldOut": leaked[name], **outside.get(name, {})} for name in PARTS}
             copies = augmented(parts.train, augmentation, _synonyms(words)) if augmentation else iter(())
-            used = replace(parts, train=parts.train + spool.add(copies))
+            used = replace(parts, train=parts.train + unlike_held_out(spool.add(copies), parts))
             whole = with_contents(digest, read) if task.reads_files else digest
             report = {"fingerprint": whole, **cleaned, "augmented": len(used.train) - len(parts.train)}
             if teacher:
                 labels = task.labels(used)
                 used = replace(used, train=spool.add(teacher.taught(used.train, labels)))
                 report["teacher"] = {"digest": teacher.digest, "agreement": agreement(used.train, labels)}
-            _write(folder, Selected(read, used, leaked, report), task, processor, limit)
+            _write(folder, Selected(read, used, lost, report), task, processor, limit)
 
     return _load(built_once(scratch / "data" / key, build))
 
@@ -130,8 +135,8 @@ def _synonyms(source: dict[str, tuple[Path, DataFormat]]) -> Synonyms:
 
 def _read_parts(
     sources: dict[str, tuple[Path, DataFormat]], dataset: Dataset, task: DataTask, spool: Spool, scratch: Path
-) -> tuple[Parts, dict[str, Any]]:
-    """The parts, cleaned and split, and what cleaning did to each source."""
+) -> tuple[Parts, dict[str, Lost], dict[str, Any]]:
+    """The parts, cleaned and split, what they lost to held-out groups, and what cleaning did to each source."""
     split, cleaning = dataset.split, dataset.cleaning
     cutting = split is not None and split.cuts
     cleaner = Cleaner(cleaning) if cleaning is not None else None
@@ -147,12 +152,15 @@ def _read_parts(
     if cleaning is not None:
         read = without_repeats(read, cleaning, tallies, scratch)
     nothing = spool.add(iter(()))
-    parts = Parts(read["train"], read.get("validation", nothing), read.get("test", nothing))
+    parts, outside = Parts(read["train"], read.get("validation", nothing), read.get("test", nothing)), dict[str, Lost]()
     if split is not None and cutting:
-        parts = parts if split.group_by is None else without_held_out_groups(parts)
+        if split.group_by is not None:
+            whole, parts = parts, without_held_out_groups(parts)
+            pairs = zip(whole.items(), parts.items(), strict=True)
+            outside = {name: {"groupHeldOut": len(before) - len(left)} for (name, before), (_, left) in pairs}
         cut = split_examples(parts.train, split)
         parts = Parts(cut.train, parts.validation + cut.validation, parts.test + cut.test)
-    return parts, {"cleaning": {part: tally.report() for part, tally in tallies.items()} if cleaning else {}}
+    return parts, outside, {"cleaning": {part: tally.report() for part, tally in tallies.items()} if cleaning else {}}
 
 
 def _examples(
@@ -199,7 +207,7 @@ def _write(folder: Path, data: Selected, task: DataTask, processor: Any, limit: 
         if name == "train":
             _refuse_lost_classes(encoded, labels)
         report["parts"][name] = part_report(
-            encoded, task.unit, labels, len(before), data.leaked[name], duplicates(before), losses.report()
+            encoded, task.unit, labels, len(before), data.lost[name], duplicates(before), losses.report()
         )
         if isinstance(task, Reporting):
             task.complete_report(report["parts"][name], encoded)
@@ -225,12 +233,19 @@ def _load(folder: Path) -> PreparedData:
 
 
 def _key(
-    digest: str, dataset: Dataset, task: DataTask, processor: Any, limit: LengthLimit, teacher: Teacher | None
+    digest: str,
+    dataset: Dataset,
+    task: DataTask,
+    processor: Any,
+    limit: LengthLimit,
+    teacher: Teacher | None,
+    places: list[str],
 ) -> str:
-    """Everything that the encoded arrays depend on."""
+    """Everything that the encoded arrays depend on; `places` are those of files that are read again for each batch."""
     parts = [
         FORM,
         digest,
+        places,
         [type(task).__name__, task.encoding_settings() if isinstance(task, Configured) else None],
         dataset.columns.wire(),
         [dataset.layout, dataset.learnt_turns, CHAT_DATE.isoformat()],
@@ -249,8 +264,10 @@ def _identity(processor: Any) -> Any:
     backend = getattr(processor, "backend_tokenizer", None)
     model = backend.to_str() if backend is not None else json.dumps(processor.get_vocab(), sort_keys=True)
     return [
+        type(processor).__name__,
         hashlib.sha256(model.encode()).hexdigest(),
         processor.chat_template,
-        processor.eos_token,
-        processor.bos_token,
+        {name: str(token) for name, token in processor.special_tokens_map.items()},
+        processor.truncation_side,
+        [getattr(processor, name, None) for name in ("add_bos_token", "add_eos_token", "split_special_tokens")],
     ]

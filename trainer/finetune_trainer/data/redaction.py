@@ -1,59 +1,55 @@
-"""Personal data by pattern: what it looks like, and whether its check sum is right."""
+"""Personal data by pattern: what it looks like, and whether it is what it seems."""
 
-import ipaddress
 import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from finetune_api.data_preparation import Redaction
+from finetune_trainer.data.personal_numbers import card_end, iban_end, ip_end, phone_end
+
+BLANK = " \u00a0\u202f"
+DASH = "\u2010-\u2013-"
+"""Last in a class of characters."""
+DATE = r"(?:\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{4})(?![-./]?\d)"
+TIME = r"(?:[ T]\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[.,]\d+)?)?"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A pattern, and whether what it matches is what it seems."""
+    """Where it may begin, and where it ends.
+
+    `pattern` may have a group `other`: what is none, and is passed over as a whole.
+    """
 
     pattern: re.Pattern[str]
-    is_one: Callable[[str], bool] = lambda text: True
-
-
-def right_card_number(text: str) -> bool:
-    """ISO/IEC 7812: the digits add up (Luhn)."""
-    digits = [int(c) for c in text if c.isdigit()]
-    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    return 13 <= len(digits) <= 19 and (sum(digits[::-2]) + sum(doubled)) % 10 == 0
-
-
-def right_iban(text: str) -> bool:
-    """ISO 13616: the rest by 97 is 1."""
-    plain = re.sub(r"\s", "", text).upper()
-    return 15 <= len(plain) <= 34 and int("".join(str(int(c, 36)) for c in plain[4:] + plain[:4])) % 97 == 1
-
-
-def right_address(text: str) -> bool:
-    """An IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def right_phone(text: str) -> bool:
-    """ITU-T E.164: at most 15 digits; below 9 it is more likely another number."""
-    return 9 <= sum(c.isdigit() for c in text) <= 15
+    end: Callable[[re.Match[str]], int | None] = re.Match.end
+    """Of what begins with the match; None where it only looks like it."""
 
 
 KINDS: dict[str, Kind] = {
     # In this order: an IBAN or a card number holds digits that look like a telephone's.
-    "Email": Kind(re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")),
-    "Iban": Kind(re.compile(r"\b[A-Za-z]{2}\d{2}(?:\s?[A-Za-z0-9]{4}){2,7}(?:\s?[A-Za-z0-9]{1,3})?\b"), right_iban),
-    "CreditCard": Kind(re.compile(r"(?<![\d.])\d(?:[ -]?\d){12,18}(?!\d)"), right_card_number),
-    "IpAddress": Kind(
-        re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7})(?![\w:])"),
-        right_address,
+    "Email": Kind(
+        re.compile(
+            r"(?<![\w.+-])[\w.+-]+(?:['’][\w.+-]+)*@(?:[\w-]+\.)+"
+            r"(?:[^\W\d_]{2,}|xn--[\w-]+)(?!\w)"  # no package@1.2.0
+        )
     ),
-    "Phone": Kind(re.compile(r"(?<![\w.])(?:\+|00)?\(?\d(?:[ ()./-]{0,2}\d){8,14}(?!\w)"), right_phone),
+    "Iban": Kind(re.compile(rf"\b[A-Za-z]{{2}}\d{{2}}(?:[\s{BLANK}{DASH}]?[A-Za-z0-9]){{11,30}}"), iban_end),
+    "CreditCard": Kind(re.compile(rf"(?<![\d.])\d(?:[{BLANK}{DASH}]?\d){{12,18}}"), card_end),
+    "IpAddress": Kind(
+        re.compile(
+            r"(?<![\w.])(?<![A-Za-z]/)\d{1,3}(?:\.\d{1,3}){3}(?!\.?\w)"
+            r"|(?<![\w.:])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?::\d{1,3}(?:\.\d{1,3}){3})?(?![\w:]|\.\d)"
+        ),
+        ip_end,
+    ),
+    "Phone": Kind(
+        re.compile(
+            rf"(?<![\w.])(?P<other>{DATE}{TIME})|(?<![\w.])(?:\+|00)?\(?\d(?:[{BLANK}()./{DASH}]{{0,2}}\d){{8,14}}(?!\w)"
+        ),
+        phone_end,
+    ),
 }
 
 
@@ -72,10 +68,14 @@ class Redactor:
         return text
 
     def _without(self, text: str, name: str, kind: Kind) -> str:
-        def stand_in(match: re.Match[str]) -> str:
-            if not kind.is_one(match[0]):
-                return match[0]
+        kept, done, at = list[str](), 0, 0
+        while match := kind.pattern.search(text, at):
+            end = kind.end(match)
+            if end is None or end == match.start():
+                other = match.groupdict().get("other")
+                at = match.start() + len(other or " ")
+                continue
+            kept += [text[done : match.start()], f"[{name}]"]
+            done = at = end
             self.counts[name] += 1
-            return f"[{name}]"
-
-        return kind.pattern.sub(stand_in, text)
+        return "".join([*kept, text[done:]])

@@ -14,16 +14,19 @@ def part_report(
     encoded: Encoded,
     unit: str,
     labels: list[str],
-    read: int,
-    leaked: int,
+    left: int,
+    lost: dict[str, int],
     repeats: dict[str, int],
     losses: dict[str, Any],
 ) -> dict[str, Any]:
-    """One part of the data, from what was read to what is used."""
+    """One part of the data, from what was read to what is used.
+
+    `lost` were held out elsewhere too; of groups they are no longer among the `left` that the part was cut from.
+    """
     report: dict[str, Any] = {
-        "read": read,
+        "read": left + lost.get("groupHeldOut", 0),
         "kept": losses["kept"],
-        "dropped": {"alsoHeldOut": leaked, **losses["dropped"]},
+        "dropped": {**lost, **losses["dropped"]},
         "truncated": losses["truncated"],
         "split": losses["split"],
         "unscored": losses["unscored"],
@@ -89,6 +92,11 @@ def _cleaning_lines(report: dict[str, Any]) -> list[str]:
         lines.append("; ".join([f"cleaning {source}: {numbers['read']} rows read", *notes]))
     if report["augmented"]:
         lines.append(f"augmentation: {report['augmented']} altered copies for training")
+    if (sampling := report.get("sampling", {})).get("examplesPerEpoch"):
+        lines.append(
+            f"sampling: {sampling['examplesPerEpoch']} examples an epoch, {sampling['repeated']} of them again, "
+            f"{sampling['leftOut']} left out"
+        )
     if teacher := report.get("teacher"):
         lines.append(f"teacher: gives {teacher['agreement']:.1%} of the training examples the class of their label")
     return lines

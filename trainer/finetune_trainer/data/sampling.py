@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import numpy as np
 import torch
@@ -38,6 +38,31 @@ def class_weights(sampling: Sampling | None, encoded: Encoded, labels: list[str]
     return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
 
 
+def sampling_report(sampling: Sampling | None, encoded: Encoded, labels: list[str]) -> dict[str, Any]:
+    """What it makes of the training data, for the data report; {} without.
+
+    Raises:
+        DataError: As `class_weights` does.
+    """
+    weights = class_weights(sampling, encoded, labels)
+    if sampling is not None and weights is not None:
+        return {"weights": dict(zip(labels, (round(weight, 4) for weight in weights.tolist()), strict=True))}
+    if sampling is None or sampling.balance == "None":
+        return {}
+    counts = encoded.label_counts(len(labels))
+    size = _class_size(counts, sampling)
+    return {
+        "examplesPerEpoch": size * int((counts > 0).sum()),
+        "leftOut": int(np.maximum(counts - size, 0).sum()),
+        "repeated": int(np.maximum(size - counts[counts > 0], 0).sum()),
+    }
+
+
+def _class_size(counts: np.ndarray, sampling: Sampling) -> int:
+    counts = counts[counts > 0]
+    return int(counts.max() if sampling.balance == "Oversample" else counts.min())
+
+
 def weighted(collate: Callable[P, Batch], weights: Tensor | None) -> Callable[P, Batch]:
     """Batches that carry the weights of the classes to the loss."""
     if weights is None:
@@ -55,9 +80,7 @@ def resampled(rows: Rows, encoded: Encoded, sampling: Sampling | None, seed: int
     if sampling is None or sampling.balance not in ("Oversample", "Undersample"):
         return rows
     labels = np.asarray(encoded.labels)
-    counts = np.bincount(labels)
-    counts = counts[counts > 0]
-    size = int(counts.max() if sampling.balance == "Oversample" else counts.min())
+    size = _class_size(np.bincount(labels), sampling)
     generator = np.random.Generator(np.random.Philox(key=[seed, size]))
     chosen: list[np.ndarray] = []
     for label in np.unique(labels):

@@ -6,6 +6,11 @@ import unicodedata
 from finetune_api.data_preparation import Cleaning
 
 WORDS_TOGETHER = 5
+CHARACTERS_TOGETHER = 10
+"""Of what is written without spaces: about as much as five words."""
+SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
+"""Thai, Lao, Burmese, Khmer, Japanese and Chinese."""
+SPACELESS_CHARACTER = re.compile(f"[{SPACELESS}]")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2060\ufeff]")
 SPACES = re.compile(r"[^\S\n]+")
 
@@ -40,13 +45,18 @@ def letter_share(text: str) -> float:
 
 
 def repetition(text: str) -> float:
-    """Share of the words that stand in a run of five words seen before (after Rae et al. 2021, arXiv:2112.11446)."""
-    words = text.split()
+    """Share of the words that stand in a run of five words seen before (after Rae et al. 2021, arXiv:2112.11446).
+
+    Of a text in a script without spaces, the share of its characters in a run of ten.
+    """
+    words, together = text.split(), WORDS_TOGETHER
+    if 2 * len(SPACELESS_CHARACTER.findall(text)) > sum(map(len, words)):
+        words, together = list("".join(words)), CHARACTERS_TOGETHER
     seen: set[tuple[str, ...]] = set()
     repeated: set[int] = set()
-    for start in range(len(words) - WORDS_TOGETHER + 1):
-        run = tuple(words[start : start + WORDS_TOGETHER])
+    for start in range(len(words) - together + 1):
+        run = tuple(words[start : start + together])
         if run in seen:
-            repeated.update(range(start, start + WORDS_TOGETHER))
+            repeated.update(range(start, start + together))
         seen.add(run)
     return len(repeated) / max(1, len(words))

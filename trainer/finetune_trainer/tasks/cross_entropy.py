@@ -27,9 +27,11 @@ class CrossEntropy:
     def loss_sum(self, model: Any, batch: Batch, label_smoothing: float) -> Tensor:
         logits = self.outputs(model, batch).float()
         weights = batch.extras.get(CLASS_WEIGHTS)
-        loss = functional.cross_entropy(
-            logits, batch.targets, weight=weights, reduction="sum", label_smoothing=label_smoothing
-        )
+        reduction = "sum" if weights is None else "none"
+        loss = functional.cross_entropy(logits, batch.targets, reduction=reduction, label_smoothing=label_smoothing)
+        if weights is not None:
+            # PyTorch's own weights would also weigh what smoothing gives to each class: all would learn the rarest one.
+            loss = (loss * weights[batch.targets]).sum()
         if self.distillation is None:
             return loss
         answers = self.teacher.logits(batch) if self.teacher else batch.extras[SOFT_LABELS]
