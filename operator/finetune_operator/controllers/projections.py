@@ -40,9 +40,9 @@ def project_pod(pod: Resource) -> Resource:
 
 
 def project_job(job: Resource) -> Resource:
-    """Identity, the network of its pods, whether a queue holds it, how it ended; the template is never read back."""
-    status = _only(job.get("status") or {}, ("startTime", "conditions"))
-    return _head(job) | {"spec": {"suspend": job.get("spec", {}).get("suspend")}, "status": status}
+    """Identity, network, number of its pods, whether a queue holds it, how it ended; the template is never read back."""
+    spec = _only(job.get("spec") or {}, ("suspend", "completions"))
+    return _head(job) | {"spec": spec, "status": _only(job.get("status") or {}, ("startTime", "conditions"))}
 
 
 def project_identity(item: Resource) -> Resource:

@@ -8,7 +8,7 @@ from finetune_api.fine_tune_job import MUTABLE_AFTER_START
 from finetune_operator.plan.attempt import Snapshot
 from finetune_operator.plan.references import Missing
 from finetune_operator.plan.resolution import ResolvedJob, resolve
-from finetune_operator.plan.validation import InvalidSpec, validate
+from finetune_operator.plan.validation import InvalidSpec, examine, validate
 from finetune_operator.plan.verdict import judge
 from finetune_operator.plan.world import World
 
@@ -31,6 +31,8 @@ class Basis:
     asked: Distributed
     """As the job says it, elastic or not."""
     warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    """Of a job that has started: why this operator, perhaps a newer one, would not let it start."""
 
     def on(self, nodes: int) -> "Basis":
         """For an attempt on so many nodes."""
@@ -41,18 +43,19 @@ class Basis:
 
 
 def basis(world: World) -> Basis:
-    """From the snapshot once there is one. Raises InvalidSpec, or NotYet before the first start."""
+    """From the snapshot once there is one. Before the first start it raises InvalidSpec, or NotYet."""
     snapshot = world.snapshot
     warnings: tuple[str, ...] = ()
+    judged = examine
     if snapshot is None:
         snapshot, warnings = _take_snapshot(world)
-    spec = started_spec(snapshot.spec, world.job["spec"])
-    valid = validate(spec, snapshot.runtime)
+        judged = validate
+    valid = judged(started_spec(snapshot.spec, world.job["spec"]), snapshot.runtime)
     name, namespace, uid = (world.job["metadata"][field] for field in ("name", "namespace", "uid"))
     job = resolve(
         name, namespace, uid, valid, tuple(snapshot.artifacts.items()), world.settings, world.around.api_groups
     )
-    made = Basis(job, snapshot, job.spec.distributed, warnings)
+    made = Basis(job, snapshot, job.spec.distributed, warnings, valid.errors)
     return made.on((world.job.get("status") or {}).get("nodes") or job.spec.distributed.nodes)
 
 

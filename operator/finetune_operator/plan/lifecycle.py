@@ -93,7 +93,8 @@ def cannot_create(world: World, kind: str, message: str) -> Plan:
 def _refuse(draft: StatusDraft, errors: str) -> None:
     draft.set("Validated", False, Reason.INVALID_SPEC, errors)
     draft.event(Reason.INVALID_SPEC, errors)
-    draft.end_attempt(Cause.REJECTED, errors)
+    if not draft.ended_at:
+        draft.end_attempt(Cause.REJECTED, errors)
     fail(draft, Reason.INVALID_SPEC, errors)
 
 
@@ -109,6 +110,9 @@ def _accept(draft: StatusDraft, base: Basis) -> None:
     started = draft.world.snapshot is not None
     if not started and draft.status.get("snapshotDigest") not in (None, digest_of(base.snapshot.dump())):
         _tell_of_loss(draft)
+        return
+    if base.errors:
+        _tell_of_rules(draft, base.errors)
         return
     paths = changed_fields(base.snapshot.spec, draft.world.job["spec"]) if started else []
     if not paths:
@@ -129,6 +133,15 @@ def _tell_of_loss(draft: StatusDraft) -> None:
     if draft.condition("Validated").get("reason") != Reason.SNAPSHOT_LOST:
         draft.event(Reason.SNAPSHOT_LOST, message)
     draft.set("Validated", True, Reason.SNAPSHOT_LOST, message)
+
+
+def _tell_of_rules(draft: StatusDraft, errors: tuple[str, ...]) -> None:
+    """An operator of before an upgrade, or a rollback, has let it start: what runs is not ended for that."""
+    head = "this operator would refuse the job, which another one has started; what runs goes on, no attempt will follow:"
+    message = "\n".join((head, *errors))
+    if draft.condition("Validated").get("message") != message[:MESSAGE_LIMIT]:
+        draft.event(Reason.RULES_CHANGED, message)
+    draft.set("Validated", True, Reason.RULES_CHANGED, message)
 
 
 def _warnings(draft: StatusDraft, base: Basis, *, started: bool) -> str:
@@ -162,6 +175,8 @@ def _between_attempts(draft: StatusDraft, base: Basis) -> None:
         _rest(draft, gone)
     elif deadline_passed(draft, base):
         fail_deadline(draft, base)
+    elif gone and base.errors:
+        _refuse(draft, "\n".join(base.errors))
     elif gone and not _backing_off(draft, base):
         _start(draft, base)
 
@@ -230,7 +245,12 @@ def _recreate(draft: StatusDraft, base: Basis) -> bool:
         restart_or_fail(draft, base.job.failure_policy)
         draft.unseen = True  # the Job may have been made meanwhile
         return True
-    if all(one.gone for one in draft.world.attempts.values()):
+    gone = all(one.gone for one in draft.world.attempts.values())
+    if gone and base.errors:
+        _refuse(draft, "\n".join(base.errors))
+        draft.unseen = True
+        return True
+    if gone:
         draft.writes.extend(_objects(draft, base))
     delete_stuck_pods(draft)
     return True

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from finetune_api.masking import mask
 from finetune_api.names import LABEL_ATTEMPT
-from finetune_api.reports import TerminationMessage
+from finetune_api.reports import TerminationMessage, TrainingResult
 from finetune_operator.plan.conditions import find_condition, is_true
 from finetune_operator.plan.pod_shape import CONTAINER
 from finetune_operator.plan.timestamps import parse_time
@@ -55,6 +55,10 @@ class PodFacts:
     """When a node was found for it."""
     grace_seconds: int | None = None
     """That its deletion gives it."""
+    done_at: datetime | None = None
+    """When its trainer ended well, whatever else runs in it or has failed it."""
+    result: TrainingResult | None = None
+    """What its trainer said that it made."""
 
     @property
     def failed(self) -> bool:
@@ -151,7 +155,7 @@ class AttemptFacts:
 
     def done_since(self, nodes: int) -> datetime | None:
         """When the last trainer of the gang ended well; None until all have."""
-        times = [pod.finished_at for pod in self.pods if pod.done and pod.finished_at]
+        times = [pod.done_at for pod in self.pods if pod.done_at]
         return max(times) if times and len(times) >= nodes else None
 
     @property
@@ -190,6 +194,7 @@ def pod_facts(pod: Resource) -> PodFacts:
     """What one pod's status says."""
     metadata, status = pod["metadata"], pod.get("status", {})
     name, ended = _end(status)
+    done_at, result = _done(status)
     waiting_reason, waiting_message = _waiting(status)
     disruption, disruption_message = _disruption(status)
     text = ended.get("message") or ""
@@ -217,6 +222,8 @@ def pod_facts(pod: Resource) -> PodFacts:
         status_message=mask(status.get("message") or ""),
         grace_seconds=metadata.get("deletionGracePeriodSeconds"),
         scheduled_at=parse_time(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None,
+        done_at=done_at,
+        result=result,
     )
 
 
@@ -267,6 +274,15 @@ def _end(status: Resource) -> tuple[str, Resource]:
         if ended.get("exitCode"):
             return one["name"], ended
     return CONTAINER, own
+
+
+def _done(status: Resource) -> tuple[datetime | None, TrainingResult | None]:
+    """When the trainer ended well, and what it made."""
+    own: Resource = _state(status, CONTAINER).get("terminated") or {}
+    if own.get("exitCode") != 0:
+        return None, None
+    words = parse_termination(own.get("message") or "")
+    return parse_time(own.get("finishedAt")), words.result if words else None
 
 
 def _waiting(status: Resource) -> tuple[str, str]:

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     PREFLIGHT_FAILED = "PreflightFailed"
     SPEC_CHANGE_IGNORED = "SpecChangeIgnored"
     SNAPSHOT_LOST = "SnapshotLost"
+    RULES_CHANGED = "RulesChanged"
     ATTEMPT_STARTED = "AttemptStarted"
     ATTEMPT_RUNNING = "AttemptRunning"
     ATTEMPT_FAILED = "AttemptFailed"
@@ -58,6 +59,7 @@ WARNINGS = frozenset(
         Reason.PREFLIGHT_FAILED,
         Reason.SPEC_CHANGE_IGNORED,
         Reason.SNAPSHOT_LOST,
+        Reason.RULES_CHANGED,
         Reason.ATTEMPT_FAILED,
         Reason.RESTARTS_EXHAUSTED,
         Reason.RESIZED,

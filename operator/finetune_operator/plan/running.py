@@ -44,7 +44,7 @@ def attend(draft: StatusDraft, base: Basis) -> None:
     _note_resumption(draft)
     if _awaits_pods(draft, facts):
         return
-    if facts.complete or _outlived(draft, base, facts):
+    if facts.complete or _outlived(draft, base, facts) or _fails_with_its_result(draft, base, facts):
         _completed(draft, base, facts)
     elif base.job.spec.suspend:
         _suspend(draft)
@@ -124,6 +124,16 @@ def _outlived(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> bool:
     return wait <= 0
 
 
+def _fails_with_its_result(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> bool:
+    """Whether rank 0, which is the last to have work, is done, and what goes on beside it ends otherwise, or is to end.
+
+    A sidecar that failed hours ago fails its pod when the trainer ends; another rank may crash as it lets go of its GPU.
+    """
+    if result_of(facts) is None:
+        return False
+    return bool(base.job.spec.suspend or deadline_passed(draft, base) or _known_ending(draft, facts))
+
+
 def _known_ending(draft: StatusDraft, facts: AttemptFacts) -> Ending | None:
     """What the pods show now, else what they showed before they went."""
     record = draft.record or {}
@@ -181,10 +191,7 @@ def _without_result(facts: AttemptFacts) -> Ending:
 
 def result_of(facts: AttemptFacts) -> TrainingResult | None:
     """What rank 0 said that it made."""
-    for pod in facts.pods:
-        if pod.rank == 0 and pod.exit_code == 0 and pod.message and pod.message.result:
-            return pod.message.result
-    return None
+    return next((pod.result for pod in facts.pods if pod.rank == 0 and pod.result), None)
 
 
 def _suspend(draft: StatusDraft) -> None:

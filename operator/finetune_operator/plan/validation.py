@@ -33,6 +33,8 @@ class Validated:
 
     spec: FineTuneJobSpec
     runtime: TrainingRuntimeSpec | None
+    errors: tuple[str, ...] = ()
+    """What `examine` finds wrong."""
 
 
 def validate(spec: dict[str, Any], runtime: dict[str, Any] | None, *, complete: bool = True) -> Validated:
@@ -43,6 +45,15 @@ def validate(spec: dict[str, Any], runtime: dict[str, Any] | None, *, complete: 
     sizes = {"spec": too_large(spec), "runtime.spec": runtime and too_large(runtime)}
     if errors := [f"{root}: {problem}" for root, problem in sizes.items() if problem]:
         raise InvalidSpec(*errors)
+    valid = examine(spec, runtime, complete=complete)
+    if valid.errors:
+        raise InvalidSpec(*valid.errors)
+    return valid
+
+
+def examine(spec: dict[str, Any], runtime: dict[str, Any] | None, *, complete: bool = True) -> Validated:
+    """The job and runtime with all errors. What an older operator has let in may break rules that are newer: what can
+    be read of it is there."""
     return _verdict(_canonical(spec), None if runtime is None else _canonical(runtime), complete)
 
 
@@ -69,9 +80,7 @@ def _verdict(spec: bytes, runtime: bytes | None, complete: bool) -> Validated:
         *(f"runtime.spec.{each}" for each in wrong_defaults),
         *decidable(*checks),
     ]
-    if errors:
-        raise InvalidSpec(*told(errors))
-    return Validated(job, defaults)
+    return Validated(job, defaults, tuple(told(errors)))
 
 
 def _storage_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[str]:
