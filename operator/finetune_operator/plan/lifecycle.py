@@ -137,7 +137,7 @@ def _tell_of_loss(draft: StatusDraft) -> None:
 
 def _tell_of_rules(draft: StatusDraft, errors: tuple[str, ...]) -> None:
     """An operator of before an upgrade, or a rollback, has let it start: what runs is not ended for that."""
-    head = "this operator would refuse the job, which another one has started; what runs goes on, no attempt will follow:"
+    head = "this operator would refuse the job, which another one has started; what runs goes on, and nothing after it:"
     message = "\n".join((head, *errors))
     if draft.condition("Validated").get("message") != message[:MESSAGE_LIMIT]:
         draft.event(Reason.RULES_CHANGED, message)
