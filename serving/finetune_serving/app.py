@@ -79,7 +79,9 @@ def _got(detail: Any) -> str:
 def _not_found(lifecycle: Lifecycle) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handle(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        if error.status_code != 404:
+        if error.status_code == 400:  # FastAPI's only one
+            found = RequestError(400, "invalid_json", "the body is not JSON: it is no UTF-8, or nested too deeply")
+        elif error.status_code != 404:
             found = RequestError(error.status_code, "not_allowed", str(error.detail))
         elif not lifecycle.ready and not lifecycle.draining:
             found = lifecycle.refusal()

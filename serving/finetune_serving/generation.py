@@ -12,6 +12,9 @@ from transformers.generation.streamers import BaseStreamer
 from finetune_serving.conversation import end_tokens
 from finetune_serving.loading import LoadedModel
 
+LIKELIEST_BELOW = 1e-5
+"""Of a temperature, as in vLLM: logits that are divided by less overflow."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -84,10 +87,12 @@ class Generator:
 
 
 def _choice(sampling: Sampling) -> dict[str, Any]:
-    """Temperature 0 means the likeliest token. `top_k` is set because a model's own default may cut the choice."""
-    if sampling.temperature == 0:
-        return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    return {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    """Temperature 0 means the likeliest token. `top_k` is set because a model's own default may cut the choice, and one
+    beam because those of summarisers and translators ask for several, of which no token is certain before the end."""
+    if sampling.temperature < LIKELIEST_BELOW:
+        return {"num_beams": 1, "do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    chosen = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    return {"num_beams": 1, "do_sample": True, **chosen}
 
 
 def _end_tokens(loaded: LoadedModel) -> list[int]:

@@ -15,6 +15,7 @@ from finetune_serving.errors import bad_request
 from finetune_serving.prediction import BadInput, InputTooLong, Predictor, Row
 from finetune_serving.served_names import check_model
 from finetune_serving.settings import ModelSource
+from finetune_serving.whole_text import WholeText, whole_text
 
 MAX_ROWS = 1024
 
@@ -55,7 +56,7 @@ class InferRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: str | None = None
+    id: WholeText | None = None
     inputs: list[InferInput]
     outputs: list[InferOutputRequest] | None = None
     parameters: InferParameters = InferParameters()
@@ -115,6 +116,10 @@ def _values(place: int, tensor: InferInput) -> list[str]:
     for index, value in enumerate(data):
         if not isinstance(value, str):
             raise bad_request(f"{field}.data[{index}]", f"must be a string; got {value!r}")
+        try:
+            whole_text(value)
+        except ValueError as error:
+            raise bad_request(f"{field}.data[{index}]", str(error)) from error
     return data
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from finetune_serving.whole_text import WholeText, whole_text
+
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "best_of": (1,),
@@ -91,12 +93,12 @@ class CompletionRequest(CompletionFields):
     @classmethod
     def one_of_three_kinds(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return value
+            return whole_text(value)
         if isinstance(value, list) and value:
             if all(type(item) is int for item in value):
                 return value
             if all(isinstance(item, str) for item in value) and len(value) <= MAX_PROMPTS:
-                return value
+                return [whole_text(item) for item in value]
         raise ValueError(f"must be a text, 1 to {MAX_PROMPTS} texts, or a list of token ids")
 
 
@@ -104,7 +106,7 @@ class TextPart(BaseModel):
     """A part of a message; other types than text are not supported."""
 
     type: Literal["text"]
-    text: str
+    text: WholeText
 
 
 class ChatMessage(BaseModel):

@@ -1,5 +1,6 @@
 """Open Inference Protocol v2 over real HTTP."""
 
+import json
 from typing import Any
 
 import httpx
@@ -90,6 +91,8 @@ TENSOR = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["love"]}
         ({"inputs": [TENSOR | {"shape": [1, 2]}]}, "inputs[0].shape", "[n, 1]"),
         ({"inputs": [TENSOR | {"shape": [0], "data": []}]}, "inputs[0].data", "1 to 1024 values; got 0"),
         ({"inputs": [TENSOR | {"data": [7]}]}, "inputs[0].data[0]", "must be a string; got 7"),
+        ({"inputs": [TENSOR | {"data": ["\ud83d"]}]}, "inputs[0].data[0]", "half of a surrogate pair"),
+        ({"inputs": [TENSOR], "id": "\ud83d"}, "id", "half of a surrogate pair"),
         ({"inputs": [TENSOR | {"data": ["love " * 40]}]}, "inputs[0].data[0]", "42 tokens, the model takes 32"),
         ({"inputs": [TENSOR], "outputs": [{"name": "logits"}]}, "outputs[0].name", "got 'logits'"),
         ({"inputs": [TENSOR], "colour": "red"}, "colour", "Extra inputs"),
@@ -97,15 +100,17 @@ TENSOR = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["love"]}
     ],
 )
 def test_bad_input_is_named(classifier: httpx.Client, body: dict[str, Any], field: str, says: str) -> None:
-    response = classifier.post(INFER, json=body)
+    response = classifier.post(INFER, content=json.dumps(body))
     assert response.status_code == 400, response.text
     assert response.json()["field"] == field
     assert says in response.json()["error"]
 
 
-def test_what_is_no_json_is_said_to_be_none(classifier: httpx.Client) -> None:
-    response = classifier.post(INFER, content=b'{"inputs": [')
+@pytest.mark.parametrize("body", [b'{"inputs": [', b'{"id": "\xff"}', b"[" * 100_000])
+def test_what_is_no_json_is_said_to_be_none(classifier: httpx.Client, body: bytes) -> None:
+    response = classifier.post(INFER, content=body)
     assert response.status_code == 400
+    assert response.json()["code"] == "invalid_json"
     assert "not JSON" in response.json()["error"]
 
 

@@ -1,6 +1,7 @@
 """OpenAI's API over real HTTP."""
 
 import json
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from finetune_api.artifact import ArtifactDescription
+from finetune_serving.generation import Generator, Sampling
+from finetune_serving.loading import LoadedModel
 from serving.artifacts import byte_tokenizer, finish, gpt2
 from serving.in_process import serving
 
@@ -106,9 +109,22 @@ def test_a_seed_repeats_the_sample(generator: httpx.Client) -> None:
     assert len({sample(seed) for seed in range(4)}) > 1
 
 
-def test_a_small_top_p_leaves_the_likeliest_token(generator: httpx.Client) -> None:
-    answer = complete(generator, temperature=1, top_p=1e-6)
-    assert answer["choices"][0]["text"] == expected(PROMPT, 12)
+@pytest.mark.parametrize("choice", [{"temperature": 1, "top_p": 1e-6}, {"temperature": 1e-300}])
+def test_a_small_choice_leaves_the_likeliest_token(generator: httpx.Client, choice: dict[str, float]) -> None:
+    assert complete(generator, **choice)["choices"][0]["text"] == expected(PROMPT, 12)
+
+
+def test_beams_that_the_base_model_asks_for_are_left_out() -> None:
+    """BART's summarisers and Marian's translators are published so, and no token is certain before the last beam ends:
+    https://huggingface.co/facebook/bart-large-cnn/blob/main/generation_config.json"""
+    model, tokenizer = gpt2(), byte_tokenizer(256)
+    model.generation_config.num_beams, model.generation_config.early_stopping = 4, True
+    tokenizer.pad_token = tokenizer.eos_token
+    writer = Generator(LoadedModel(model, tokenizer, ArtifactDescription(task="TextGeneration"), 256))
+    for sampling in (Sampling(12, temperature=0), Sampling(12, top_p=1e-6)):
+        written: list[int] = []
+        writer.generate(writer.encode(PROMPT), sampling, written.append, threading.Event())
+        assert writer.decode(written) == expected(PROMPT, 12)
 
 
 def test_a_stop_string_ends_the_text_before_it(generator: httpx.Client) -> None:
@@ -134,10 +150,11 @@ def test_a_stop_string_ends_the_text_before_it(generator: httpx.Client) -> None:
         ({"prompt": []}, "prompt", "must be a text"),
         ({"prompt": [1, 999]}, "prompt[1]", "below 257"),
         ({"prompt": None}, "prompt", "must be a text"),
+        ({"prompt": ["a", "b\ud83d"]}, "prompt", "character 1 is half of a surrogate pair ('\\ud83d')"),
     ],
 )
 def test_bad_fields_are_named(generator: httpx.Client, fields: dict[str, Any], param: str, says: str) -> None:
-    response = generator.post("/v1/completions", json={"model": "writer", "prompt": PROMPT} | fields)
+    response = generator.post("/v1/completions", content=json.dumps({"model": "writer", "prompt": PROMPT} | fields))
     assert response.status_code == 400, response.text
     error = response.json()["error"]
     assert error["type"] == "invalid_request_error"
@@ -157,6 +174,9 @@ def test_only_text_parts_are_supported(generator: httpx.Client) -> None:
     error = generator.post("/v1/chat/completions", json=body).json()["error"]
     assert error["param"] == "messages[0].content[0].type"
     assert "'text'" in error["message"]
+    halved = {"model": "writer", "messages": [{"role": "user", "content": "\udc00"}]}
+    error = generator.post("/v1/chat/completions", content=json.dumps(halved)).json()["error"]
+    assert (error["param"], error["type"]) == ("messages[0].content[0].text", "invalid_request_error")
 
 
 def test_what_the_template_refuses_is_a_bad_request(generator: httpx.Client) -> None:

@@ -20,7 +20,7 @@ from finetune_trainer.models.frozen_precision import IN_FLOAT32
 from finetune_trainer.tasks.text_generation import TextGeneration, learnt_tokens
 from trainer import tiny_models
 from trainer.in_process import run
-from trainer.jobs import job
+from trainer.jobs import job, write_jsonl
 
 GENERATION = TextGeneration(Columns(), packing=False)
 
@@ -69,3 +69,14 @@ def test_an_adapter_that_merges_into_another_model_is_not_published(tiny_gpt2: P
     batch = GENERATION.collator(GENERATION.load_processor(tiny_gpt2))(encoded, [[0]])
     with pytest.raises(ExportError, match="the exported adapter, as it is served, answers otherwise"):
         verify_export(tmp_path, tiny_gpt2, model, GENERATION, batch, IN_FLOAT32)
+
+
+def test_it_is_compared_on_held_out_rows_of_which_something_is_left(tiny_llama: Path, tmp_path: Path) -> None:
+    """Those whose prompt alone was cut are as short as others, and have no answer to compare."""
+    short = write_jsonl(tmp_path / "train.jsonl", [{"prompt": "hello", "completion": "thanks a"}] * 8)
+    cut = [{"prompt": "one " * 30, "completion": "thanks"}] * 4
+    rows = [*cut, *[{"prompt": "one " * 10, "completion": "two " * 20}] * 5]
+    test = {"source": f"file://{write_jsonl(tmp_path / 'test.jsonl', rows)}"}
+    dataset = {"maxLength": 16, "overLength": "Truncate", "test": test}
+    run(job(tmp_path, tiny_llama, short, task="TextGeneration", dataset=dataset, maxSteps=1), tmp_path)
+    assert served(tmp_path / "output", tmp_path)

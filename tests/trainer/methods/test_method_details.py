@@ -151,6 +151,13 @@ def test_what_the_model_cannot_take_is_refused(method: str, model_type: str, mes
     check_method(AutoConfig.for_model("bert"), "TextClassification", parsed)
 
 
+def test_a_prefix_for_each_head_is_refused_where_heads_share_keys() -> None:
+    prefix = Method.model_validate({"prefixTuning": {}})
+    with pytest.raises(ConfigurationError, match="the heads of this Falcon share keys and values"):
+        check_method(AutoConfig.for_model("falcon"), "TextGeneration", prefix)
+    check_method(AutoConfig.for_model("falcon", multi_query=False), "TextGeneration", prefix)
+
+
 def test_experts_that_would_stay_unquantized_are_refused_before_the_weights_are_read() -> None:
     """bitsandbytes knows linear layers alone: https://github.com/axolotl-ai-cloud/axolotl quantize_moe_experts"""
     config = AutoConfig.for_model("mixtral", num_hidden_layers=2, hidden_size=64, intermediate_size=96, vocab_size=100)

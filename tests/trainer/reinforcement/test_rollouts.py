@@ -3,18 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from finetune_api.dataset import Columns
+from finetune_api.method import Method
 from finetune_api.reinforcement import Reinforcement
 from finetune_serving.settings import ModelSource
 from finetune_trainer.data.encoded import Encoded, encode
 from finetune_trainer.data.row import Row, Where
 from finetune_trainer.errors import DataError
+from finetune_trainer.methods import apply_method
 from finetune_trainer.models.load import load_config, load_model
 from finetune_trainer.reinforcement.losses import ADVANTAGES, REFERENCE, WEIGHTS
-from finetune_trainer.reinforcement.rollouts import Rollouts, Written
+from finetune_trainer.reinforcement.rollouts import Rollouts, Written, prompted
+from finetune_trainer.reinforcement.writing import Ends, greedy, left_padded, until_end
+from finetune_trainer.tasks.pairs import completions_batch
 from finetune_trainer.tasks.reinforcement_learning import ReinforcementLearning
 from serving.in_process import serving
 from trainer.in_process import run
@@ -78,6 +83,27 @@ def test_every_written_token_counts_and_no_other(tiny_llama: Path, algorithm: st
     starts = [" ".join(tokenizer.convert_ids_to_tokens(row[:2])) for row in batch.inputs["input_ids"]]
     assert starts == ["hello you"] * 3 + ["question :"] * 3
     assert not batch.extras[REFERENCE].any(), "nothing is asked of a reference that is not there"
+
+
+@pytest.mark.parametrize("method", ["promptTuning", "pTuning", "prefixTuning"])
+def test_prompts_of_any_length_are_continued_from_right_behind_virtual_tokens(method: str, tiny_gpt2: Path) -> None:
+    """As each alone, and as the pass over whole texts that losses are made of has it. PEFT puts the padding of a batch
+    between them."""
+    tokenizer = task_of().load_processor(tiny_gpt2)
+    base = load_model(tiny_gpt2, load_config(tiny_gpt2, task_of()), task_of(), [], tokenizer)
+    model = apply_method(base, Method.model_validate({method: {"virtualTokens": 6}}), tokenizer, 1).model.eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    asked, ends = [np.arange(10, 20), np.array([20, 21]), np.array([30])], Ends([2], 2)
+    with torch.no_grad():
+        together = until_end(greedy(model, left_padded(asked, pad=2), 8, ends), ends.ends)
+        alone = [until_end(greedy(model, left_padded([one], pad=2), 8, ends), ends.ends)[0] for one in asked]
+        batch = completions_batch(prompted(asked, together), pad=2)
+        likeliest = task_of().outputs(model, batch).argmax(dim=-1).tolist()
+    assert together == alone
+    assert likeliest == [token for one in together for token in one]
 
 
 def test_a_prompt_that_cannot_be_continued_is_named() -> None:

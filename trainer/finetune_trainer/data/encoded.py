@@ -73,8 +73,11 @@ class Encoded:
         return counts
 
     def shortest(self, count: int) -> list[int]:
-        """That many examples: they compare as well as long ones, and cost less memory."""
-        return np.argsort(self.lengths, kind="stable")[:count].tolist()
+        """That many examples: they compare as well as long ones, and cost less memory.
+
+        Held-out ones of which a cut left nothing to predict come last: there is nothing to compare.
+        """
+        return np.lexsort((self.lengths, self.targets == 0))[:count].tolist()
 
     def with_column(self, name: str, column: Column) -> "Encoded":
         """The same examples with one column more."""

@@ -43,6 +43,11 @@ def check_method(config: Any, task: str, method: Method) -> None:
             f"method.prefixTuning: models of the type {config.model_type!r} cache keys and values of other sizes than "
             "the learnt ones would have; use promptTuning or lora"
         )
+    if method.prefix_tuning and _shares_keys(config):
+        raise ConfigurationError(
+            "method.prefixTuning: the heads of this Falcon share keys and values, and PEFT would learn some for each; "
+            "use promptTuning or lora"
+        )
     if task not in ("TextClassification", "TokenClassification", "QuestionAnswering", "RewardModeling"):
         return
     by_decoders = CLASSIFYING_DECODERS.get(task)
@@ -55,6 +60,11 @@ def check_method(config: Any, task: str, method: Method) -> None:
             f"method.prefixTuning cannot be put on a classifier of the type {kind!r}, only on "
             f"{', '.join(PREFIXED_ENCODERS)} and decoders; use promptTuning or lora"
         )
+
+
+def _shares_keys(config: Any) -> bool:
+    """Falcon tells it otherwise than by `num_key_value_heads`, where PEFT looks."""
+    return config.model_type == "falcon" and (config.multi_query or config.new_decoder_architecture)
 
 
 def is_encoder(config: Any) -> bool:

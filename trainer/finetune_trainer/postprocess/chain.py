@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.postprocess import MAKES, PostprocessStep, artifact_uri
 from finetune_api.reports import StepResult
@@ -116,7 +118,8 @@ class Postprocessing:
     def _examples(self) -> list[Batch]:
         """Two batches of different sizes and lengths, none of one row: a graph would take its size for a constant."""
         encoded = self.data.held_out[1] if self.data.held_out else self.data.train
-        by_length = sorted(range(len(encoded)), key=lambda index: int(encoded.lengths[index]))
+        scored = np.flatnonzero(encoded.targets)  # of the others a cut left nothing to compare
+        by_length = scored[np.argsort(encoded.lengths[scored], kind="stable")].tolist()
         collate = self.task.collator(self.exporter.processor)
         few, more = [by_length[0], by_length[-1]], [*by_length[:2], by_length[len(by_length) // 2]]
         return [collate(encoded, [[index] for index in rows]) for rows in (few, more)]

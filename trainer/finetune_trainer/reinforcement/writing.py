@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftType
 from torch import Tensor
 
 Completions = list[list[int]]
@@ -41,8 +42,10 @@ def sampled(
 
 
 def _written(model: Any, inputs: dict[str, Tensor], max_new_tokens: int, ends: Ends, **choice: Any) -> Tensor:
-    tokens: Tensor = model.generate(
-        **inputs,
+    behind = _puts_embeddings_before(model)
+    writer, given = (model.base_model, behind_learnt_tokens(model, inputs)) if behind else (model, inputs)
+    tokens: Tensor = writer.generate(
+        **given,
         max_new_tokens=max_new_tokens,
         num_beams=1,
         repetition_penalty=1.0,
@@ -50,7 +53,32 @@ def _written(model: Any, inputs: dict[str, Tensor], max_new_tokens: int, ends: E
         pad_token_id=ends.pad,
         **choice,
     )
-    return tokens[:, inputs["input_ids"].shape[1] :]
+    return tokens if behind else tokens[:, inputs["input_ids"].shape[1] :]
+
+
+def _puts_embeddings_before(model: Any) -> bool:
+    """Prompt tuning and P-tuning; a prefix stands in the cache, and has no place among the tokens."""
+    adapters = getattr(model, "peft_config", {}).values()
+    return any(one.is_prompt_learning and one.peft_type != PeftType.PREFIX_TUNING for one in adapters)
+
+
+def behind_learnt_tokens(model: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same prompts as embeddings, each right behind the learnt tokens, as it is in the loss.
+
+    PEFT would put them before the padding and leave out the places of tokens, so that each prompt would be continued
+    from other places the shorter it is than the longest.
+    """
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    learnt = model.get_prompt(batch_size=len(ids))
+    words = model.word_embeddings(ids)
+    count = learnt.shape[1]
+    places = torch.arange(count + ids.shape[1], device=ids.device).expand(len(ids), -1)
+    padding = (ids.shape[1] - mask.sum(dim=1)).unsqueeze(1)
+    # Of learnt tokens, padding and prompt in a row: padding, learnt tokens, prompt.
+    order = torch.where(places < padding, places + count, places - padding).where(places < padding + count, places)
+    both = torch.cat([learnt.to(words.dtype), words], dim=1)
+    embeddings = both.gather(1, order.unsqueeze(-1).expand(-1, -1, both.shape[-1]))
+    return {"inputs_embeds": embeddings, "attention_mask": (places >= padding).long()}
 
 
 def until_end(tokens: Tensor, ends: Sequence[int]) -> Completions:
