@@ -40,7 +40,7 @@ def project_pod(pod: Resource) -> Resource:
 
 
 def project_job(job: Resource) -> Resource:
-    """Identity, network, number of its pods, whether a queue holds it, how it ended; the template is never read back."""
+    """Identity, network and size of its gang, whether a queue holds it, how it ended; no template is read back."""
     spec = _only(job.get("spec") or {}, ("suspend", "completions"))
     return _head(job) | {"spec": spec, "status": _only(job.get("status") or {}, ("startTime", "conditions"))}
 

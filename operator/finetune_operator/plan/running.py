@@ -127,7 +127,7 @@ def _outlived(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> bool:
 def _fails_with_its_result(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> bool:
     """Whether rank 0, the last to have work, is done, and what goes on beside it ends otherwise, or is to end.
 
-    A sidecar that failed hours ago fails its pod when the trainer ends; another rank may crash as it lets go of its GPU.
+    A sidecar that failed hours ago fails its pod when the trainer ends; a rank may crash as it lets go of its GPU.
     """
     if result_of(facts) is None:
         return False
