@@ -249,7 +249,7 @@ class Progress(StatusSchema):
     epoch: float = 0.0
     """Passes over the data."""
     percent: float = 0.0
-    """Of all steps, 0 to 100."""
+    """Of the training, 0 to 100; 100 also when it stopped early."""
     loss: float | None = None
     """Mean training loss since the last report."""
     learning_rate: float | None = None

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from controllers.conftest import Decodings
 from finetune_operator.controllers.job_caches import MOST_RIVALS, JobCaches
-from finetune_operator.kube.packing import Packing
 from finetune_operator.plan.world import World
 from finetune_operator.web.metrics import JobMetrics
 from finetune_operator.web.progress_writer import ProgressWriter
@@ -20,28 +20,9 @@ SAME = {"publish": {"modelName": "tickets"}, "deploy": {"name": "tickets"}, "run
 Resource = dict[str, Any]
 
 
-class Decodings:
-    """Objects that were unpacked."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count = 0
-        unpack = Packing.unpack
-
-        def counting(packing: Packing, packed: bytes) -> Resource:
-            self.count += 1
-            return unpack(packing, packed)
-
-        monkeypatch.setattr(Packing, "unpack", counting)
-
-
 @pytest.fixture
 def caches() -> JobCaches:
     return JobCaches.build(None, None)  # type: ignore[arg-type] - nothing is asked for
-
-
-@pytest.fixture
-def decodings(monkeypatch: pytest.MonkeyPatch) -> Decodings:
-    return Decodings(monkeypatch)
 
 
 def put(caches: JobCaches, number: int, status: Resource, **spec: Any) -> Resource:

@@ -2,6 +2,7 @@
 
 from controllers.cluster_user import NAMESPACE, ClusterUser, eventually
 from controllers.operator_under_test import SETTINGS, OperatorUnderTest
+from controllers.test_fine_tune_job import quiet
 from finetune_api.names import LABEL_NETWORK
 from finetune_local.cluster import Cluster
 from finetune_operator.kube.resources import JOBS, NETWORK_POLICIES
@@ -58,6 +59,29 @@ async def test_rules_of_running_gangs_outlive_an_upgrade_and_go_with_the_next_st
         await user.apply("last")
         await user.phase("Running", "last")
         assert new in await policies(user), "the job `next` still needs it"
+
+
+async def test_rules_of_a_gang_whose_job_the_new_leader_has_not_seen_stay(cluster: Cluster, user: ClusterUser) -> None:
+    async with OperatorUnderTest(cluster.kubeconfig, settings=AFTER, leads=False) as standby:
+        await standby.deafen(standby.caches.jobs)
+        async with OperatorUnderTest(cluster.kubeconfig) as leader:
+            await user.apply(**ALONE)
+            await user.phase("Running")
+            await quiet(user, leader)
+        (policy,) = await policies(user)
+
+        async def shown() -> bool:
+            return standby.caches.policies.has(NAMESPACE, policy)
+
+        await eventually(shown, "the policy, but not its Job", user.dump)
+        standby.lead()
+
+        async def asked() -> bool:
+            return standby.api.requests["list"] >= 1
+
+        await eventually(asked, "a look at the live Jobs", user.dump)
+        await quiet(user, standby)
+        assert standby.api.requests["delete"] == 0
 
 
 async def test_where_a_job_does_not_say_what_it_needs_all_policies_stay(cluster: Cluster, user: ClusterUser) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ PATH = re.compile(
     r"^/apis?/(?:[^/]+/)?v[^/]+(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?$"
 )
 BODY = web.RequestKey("body", dict)
+PATIENCE_SECONDS = 30.0
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -112,9 +113,16 @@ class FaultServer:
     def count(self, what: str) -> int:
         return sum(1 for seen in self.seen if _sort_of(seen) == what)
 
-    async def until_seen(self, what: str, times: int) -> None:
-        async with self.requested:
-            await self.requested.wait_for(lambda: self.count(what) >= times)
+    async def until_seen(self, what: str, times: int, seconds: float = PATIENCE_SECONDS) -> None:
+        """Until so many requests of this sort have come in all; fails with those that came when they don't."""
+        try:
+            async with asyncio.timeout(seconds), self.requested:
+                await self.requested.wait_for(lambda: self.count(what) >= times)
+        except TimeoutError:
+            came = ", ".join(f"{sort} {count}" for sort, count in Counter(map(_sort_of, self.seen)).items())
+            raise AssertionError(
+                f"{what} {times}: did not come within {seconds:g} s; requests: {came or 'none'}"
+            ) from None
 
     # --- objects, from the test's side
 

@@ -30,6 +30,14 @@ def test_steps_of_an_unknown_total_are_not_shown_as_a_share() -> None:
     assert (fields["text"], fields["percentText"], fields["stage"]) == ("", "", "Preparing")
 
 
+def test_a_training_that_stopped_early_is_done_and_one_that_evaluates_may_go_on() -> None:
+    fields = reported_status(status(), report(step=90, stage="Evaluating", etaSeconds=60), NOW)["progress"]
+    assert (fields["text"], fields["percentText"], fields["etaSeconds"]) == ("90/120", "75%", 60)
+    fields = reported_status(status(), report(step=90, stage="Exporting", etaSeconds=60), NOW)["progress"]
+    assert (fields["text"], fields["percentText"], fields["etaSeconds"]) == ("90/120", "100%", 0)
+    assert fields["percent"] == 100
+
+
 def test_a_metric_that_is_not_a_number_costs_only_itself() -> None:
     fields = reported_status(status(), report(bestMetric={"f1": 0.5, "perplexity": None}), NOW)
     assert (fields["progress"]["step"], fields["bestMetric"]) == (40, {"f1": 0.5})

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from finetune_api import ModelDeployment, ModelVersion
-from finetune_api.reports import TerminationMessage, TrainingResult
+from finetune_api.reports import ProgressReport, TerminationMessage, TrainingResult
 from finetune_operator.plan.lifecycle import plan_job
+from finetune_operator.plan.progress import progress
 from finetune_operator.plan.world import Plan
 from plan.builders import (
     DIGEST,
+    NOW,
     RESULT,
     UID,
     condition,
@@ -189,6 +191,20 @@ def test_the_job_succeeds_once_the_version_is_there() -> None:
     assert [(e.reason, e.note) for e in done.events] == [
         ("Succeeded", "published as ModelVersion tickets-ab12 of tickets")
     ]
+
+
+@pytest.mark.parametrize(
+    ("stage", "step", "told"), [("Exporting", 90, True), ("Exporting", 120, False), ("Training", 90, False)]
+)
+def test_a_job_whose_training_stopped_early_says_so(stage: str, step: int, told: bool) -> None:
+    """A last report that did not arrive says nothing of the end."""
+    story = Story()
+    story.step(seconds=0)
+    story.step([indexed_job()], [pod(0), pod(1)], 5)
+    report = ProgressReport(attempt=1, stage=stage, step=step, total_steps=120)
+    story.item["status"]["progress"] = progress(report, NOW)
+    plan = story.step(COMPLETE, [done_pod(0), done_pod(1)], 55)
+    assert ("training stopped early, at step 90 of 120" in message(plan, "Succeeded")) == told
 
 
 def test_deploy_creates_the_deployment_if_there_is_none() -> None:

@@ -1,18 +1,21 @@
 """Shared NetworkPolicies that no gang needs any more, such as those of an operator before its upgrade.
 
 They go when an operator begins to lead, before its first reconcile. At no other time is it safe: a job that relies on a
-policy which its cache still shows writes nothing, and would start its pods under none.
+policy which its cache still shows writes nothing, and would start its pods under none. That no Job needs one, the API
+server itself is asked: the cache of a new leader may be from before the Job was made.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from finetune_api.names import LABEL_JOB
 from finetune_operator.controllers.job_caches import JobCaches
+from finetune_operator.controllers.model_caches import PAGE
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.errors import ApiError
-from finetune_operator.kube.resources import NETWORK_POLICIES
+from finetune_operator.kube.resources import JOBS, NETWORK_POLICIES
 from finetune_operator.plan.conditions import is_true
 from finetune_operator.plan.isolation import recorded_label, shared_name
 
@@ -35,7 +38,10 @@ class OutdatedPolicies:
     async def remove(self) -> None:
         """Deletes them and waits until the caches have forgotten them. Raises nothing: they do no harm."""
         removed = [
-            (cache, policy) for cache in self._caches for policy in outdated(cache) if await self._delete(policy)
+            (cache, policy)
+            for cache in self._caches
+            for policy in await self._outdated(cache)
+            if await self._delete(policy)
         ]
         try:
             async with asyncio.timeout(SECONDS):
@@ -44,6 +50,29 @@ class OutdatedPolicies:
                     await self._changed.wait()
         except TimeoutError:
             log.warning("the cache still shows NetworkPolicies that were deleted %g s ago", SECONDS)
+
+    async def _outdated(self, cache: JobCaches) -> list[Resource]:
+        """By the live Jobs; they are read where the cached ones need something less."""
+        found = list(outdated(cache.policies.list(), cache.jobs.list()))
+        kept: list[Resource] = []
+        for namespace in sorted({_place(policy)[0] for policy in found}):
+            try:
+                jobs = await self._live_jobs(cache, namespace)
+            except ApiError as error:
+                log.warning("NetworkPolicies of %s, which no gang may need, stay: its Jobs: %s", namespace, error)
+                continue
+            kept += outdated([policy for policy in found if _place(policy)[0] == namespace], jobs)
+        return kept
+
+    async def _live_jobs(self, cache: JobCaches, namespace: str) -> list[Resource]:
+        jobs: list[Resource] = []
+        continue_ = ""
+        while True:
+            page = await self._api.list(JOBS, namespace, label_selector=LABEL_JOB, limit=PAGE, continue_=continue_)
+            jobs += [cache.jobs.as_cached(item) for item in page.get("items") or ()]
+            continue_ = page["metadata"].get("continue") or ""
+            if not continue_:
+                return jobs
 
     async def _delete(self, policy: Resource) -> bool:
         """Whether the caches are to forget it."""
@@ -57,12 +86,12 @@ class OutdatedPolicies:
         return True
 
 
-def outdated(cache: JobCaches) -> Iterator[Resource]:
+def outdated(policies: Iterable[Resource], jobs: Iterable[Resource]) -> Iterator[Resource]:
     """Shared ones that select the pods of no Job that still has some, or will have."""
-    shared = [policy for policy in cache.policies.list() if not policy["metadata"].get("ownerReferences")]
+    shared = [policy for policy in policies if not policy["metadata"].get("ownerReferences")]
     if not shared:
         return
-    labels = [(job["metadata"]["namespace"], recorded_label(job)) for job in cache.jobs.list() if not _over(job)]
+    labels = [(job["metadata"]["namespace"], recorded_label(job)) for job in jobs if not _over(job)]
     needed = {(namespace, shared_name(label)) for namespace, label in labels if label}
     unknown = {namespace for namespace, label in labels if label is None}
     for policy in shared:

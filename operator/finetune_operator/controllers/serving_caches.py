@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from finetune_api.names import LABEL_DEPLOYMENT
@@ -17,6 +18,7 @@ from finetune_operator.kube.informer import Informer
 from finetune_operator.kube.resources import DEPLOYMENTS, PODS, SERVICES, Kind
 from finetune_operator.plan.model_deployment import Observed
 from finetune_operator.plan.model_deployment_objects import selector_labels
+from finetune_operator.plan.model_deployment_versions import CHOICES, is_usable
 
 Resource = dict[str, Any]
 
@@ -69,23 +71,37 @@ class ServingCaches:
         )
 
     def _versions(self, resource: Resource) -> list[Resource]:
-        """Those of its model, those that it names, and the ones that these stand on."""
-        found = self.versions.by_index("model", *model_of(resource))
+        """Those that it names or remembers, those that it may choose next, and the ones that these stand on.
+
+        A model may have had thousands: the others are not looked at.
+        """
         namespace, status = resource["metadata"]["namespace"], resource.get("status") or {}
         named = {resource["spec"].get("version"), status.get("stable"), status.get("candidate")}
-        named -= {one["metadata"]["name"] for one in found}
-        found += [one for name in named if name and (one := self.versions.get(namespace, name))]
-        known = {one["metadata"]["name"] for one in found}
-        bases = {tuple(key.split("/")) for one in found for key in base_version(one)}
-        return found + [one for ns, name in bases if name not in known and (one := self.versions.get(ns, name))]
+        named.update(status.get("failedVersions") or ())
+        found = self._found({(namespace, name) for name in named if name})
+        found += self._newest(resource, {version["metadata"]["name"] for version in found})
+        known = {version["metadata"]["name"] for version in found}
+        bases = {
+            (ns, name) for version in found for ns, _, name in (key.partition("/") for key in base_version(version))
+        }
+        return found + self._found({base for base in bases if base[1] not in known})
+
+    def _newest(self, resource: Resource, known: set[str]) -> list[Resource]:
+        (model,) = model_of(resource)
+        unknown = (name for name in self.versions.names_from_last("approved", model) if name[1] not in known)
+        usable = (one for name in unknown if (one := self.versions.get(*name)) and is_usable(one))
+        return list(islice(usable, CHOICES))
+
+    def _found(self, names: set[Key]) -> list[Resource]:
+        return [version for name in names if (version := self.versions.get(*name))]
 
     # Which ModelDeployments an object's change concerns.
 
     def keys_of_version(self, version: Resource) -> Iterable[Key]:
         """Those of its model, and those whose adapter stands on it."""
         metadata = version["metadata"]
-        standing = self.versions.by_index("base", f"{metadata['namespace']}/{metadata['name']}")
-        models = {model for one in (version, *standing) for model in model_of(one)}
+        standing = self.versions.orders("base", f"{metadata['namespace']}/{metadata['name']}")
+        models = {*model_of(version), *standing}
         return [key for model in models for key in self.model_deployments.names_by_index("model", model)]
 
     def keys_of_pod(self, pod: Resource) -> Iterable[Key]:

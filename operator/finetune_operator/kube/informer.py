@@ -5,7 +5,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
@@ -13,6 +13,7 @@ from typing import cast
 from finetune_operator.kube.backoff import Backoff
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.errors import ApiError, Object, Objects, error_from_status
+from finetune_operator.kube.index import Indexer, Name
 from finetune_operator.kube.metrics import (
     INFORMER_AGE,
     INFORMER_ERRORS,
@@ -21,7 +22,7 @@ from finetune_operator.kube.metrics import (
     INFORMER_WATCHES,
 )
 from finetune_operator.kube.resources import Kind
-from finetune_operator.kube.store import Indexer, Name, Packed, Store, Transform
+from finetune_operator.kube.store import Packed, Store, Transform
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Informer:
         label_selector: str = "",
         field_selector: str = "",
         transform: Transform | None = None,
-        indexers: dict[str, Indexer] | None = None,
+        indexers: Mapping[str, Indexer] | None = None,
         packed: bool = False,
         page_size: int = 500,
         paging: asyncio.Lock | None = None,
@@ -117,6 +118,14 @@ class Informer:
     def some_names(self, index: str, value: str, most: int) -> tuple[Name, ...]:
         """For a hint: the first so many of them."""
         return self._store.some_names(index, value, most)
+
+    def names_from_last(self, index: str, value: str) -> Iterator[Name]:
+        """Of an ordered index, the last one first."""
+        return self._store.names_from_last(index, value)
+
+    def orders(self, index: str, value: str) -> tuple[str, ...]:
+        """By what an ordered index holds the objects under the value, each once, at no cost."""
+        return self._store.orders(index, value)
 
     def as_cached(self, raw: Object) -> Object:
         """An object that was read from the server, as the cache would keep it."""

@@ -1,17 +1,16 @@
 """The objects of one kind in memory, with indices."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from finetune_operator.kube.errors import Object, Objects
+from finetune_operator.kube.index import Index, Indexer, Name, Ordered, OrderedIndex, PlainIndex
 from finetune_operator.kube.packing import Packing
 from finetune_operator.kube.resources import Kind
 
 Transform = Callable[[Object], Object]
-Indexer = Callable[[Object], list[str]]
-Name = tuple[str, str]
 Change = tuple[Object | None, Object | None]
 Packed = tuple[Name, Any]
 
@@ -29,16 +28,17 @@ class Store:
     """
 
     def __init__(
-        self, kind: Kind, transform: Transform | None, indexers: dict[str, Indexer], *, packed: bool = False
+        self, kind: Kind, transform: Transform | None, indexers: Mapping[str, Indexer], *, packed: bool = False
     ) -> None:
         self._kind = kind
         self._transform = transform
-        self._indexers = indexers
         packing = Packing() if packed else None
         self._pack: Callable[[Object], Any] = packing.pack if packing else _as_it_is
         self._unpack: Callable[[Any], Object] = packing.unpack if packing else _as_it_is
         self._items: dict[Name, Any] = {}
-        self._indices: dict[str, dict[str, dict[Name, None]]] = {name: {} for name in indexers}
+        self._ordered = {name: OrderedIndex(one) for name, one in indexers.items() if isinstance(one, Ordered)}
+        plain = {name: PlainIndex(one) for name, one in indexers.items() if not isinstance(one, Ordered)}
+        self._indices: dict[str, Index] = {**plain, **self._ordered}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -54,15 +54,23 @@ class Store:
         return [self._unpack(item) for item in self._items.values()]
 
     def by_index(self, index: str, value: str) -> Objects:
-        return [self._unpack(self._items[name]) for name in self._indices[index].get(value, ())]
+        return [self._unpack(self._items[name]) for name in self._indices[index].names(value)]
 
     def names_by_index(self, index: str, value: str) -> tuple[Name, ...]:
         """For those whom the names are enough: nothing is decoded."""
-        return tuple(self._indices[index].get(value, ()))
+        return tuple(self._indices[index].names(value))
 
     def some_names(self, index: str, value: str, most: int) -> tuple[Name, ...]:
         """The first so many."""
-        return tuple(islice(self._indices[index].get(value, ()), most))
+        return tuple(islice(self._indices[index].names(value), most))
+
+    def names_from_last(self, index: str, value: str) -> Iterator[Name]:
+        """Of an ordered index, the last one first."""
+        return self._ordered[index].from_last(value)
+
+    def orders(self, index: str, value: str) -> tuple[str, ...]:
+        """The different texts by which an ordered index holds what is under the value; nothing is decoded."""
+        return self._ordered[index].orders(value)
 
     def put(self, raw: Object) -> Change:
         """Old and new; the same object twice when the version is the one already stored."""
@@ -112,18 +120,8 @@ class Store:
                 yield old, new
 
     def _index(self, name: Name, old: Object | None, new: Object | None) -> None:
-        for index, indexer in self._indexers.items():
-            before = indexer(old) if old is not None else []
-            after = indexer(new) if new is not None else []
-            if before == after:
-                continue
-            values = self._indices[index]
-            for value in before:
-                values[value].pop(name, None)
-                if not values[value]:
-                    del values[value]
-            for value in after:
-                values.setdefault(value, {})[name] = None
+        for index in self._indices.values():
+            index.update(name, old, new)
 
     def stored_form(self, raw: Object) -> Object:
         """Without managedFields (a fifth of a Pod); with apiVersion and kind, which the items of a list lack."""

@@ -43,7 +43,7 @@ class Observed:
     """What the cluster shows."""
 
     versions: list[Object]
-    """Every ModelVersion of the namespace."""
+    """ModelVersions that are named anywhere, the newest usable ones of the model (`CHOICES`), and their bases."""
     deployment: Object | None = None
     service: Object | None = None
     pods: list[Object] = field(default_factory=list)

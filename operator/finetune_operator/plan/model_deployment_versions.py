@@ -50,6 +50,8 @@ class Choice:
 
 
 Records = Mapping[str, VersionRecord]
+CHOICES = 2
+"""Versions that one plan may choose from: the newest usable one, and what serves when that has just failed."""
 
 
 def version_records(versions: Iterable[dict[str, Any]], deployment: dict[str, Any] | None) -> dict[str, VersionRecord]:
@@ -123,6 +125,11 @@ def _nothing_to_serve(spec: ModelDeploymentSpec, all_failed: bool) -> Problem:
     if all_failed:
         return Problem("RolledBack", f"every approved version of {spec.model_name!r} failed; publish a new one")
     return Problem("NoApprovedVersion", f"there is no approved ModelVersion of {spec.model_name!r} yet", stalled=False)
+
+
+def is_usable(version: dict[str, Any]) -> bool:
+    """Whether a choice may fall on an approved version that has not failed."""
+    return _live(version) is not None
 
 
 def newer_failures(records: Records, stable: str | None, failed: Iterable[str], model: str) -> list[str]:

@@ -11,6 +11,8 @@ from finetune_operator.plan.preflight import with_preflight
 from finetune_operator.plan.timestamps import rfc3339
 
 Resource = dict[str, Any]
+TRAINED = "Exporting"
+"""The first stage that only comes after the last step, however many there were to be; evaluations come in between."""
 
 
 def is_news(known: ProgressReport, report: ProgressReport) -> bool:
@@ -43,8 +45,8 @@ def reported_status(status: Resource, report: ProgressReport, now: datetime) -> 
 
 def progress(report: ProgressReport, now: datetime) -> Resource:
     """`status.progress`; what was not reported is null, so that nothing of an older report stays."""
-    share = 100 * report.step / report.total_steps if report.total_steps else 0.0
-    known = report.total_steps > 0
+    known, over = report.total_steps > 0, report.stage == TRAINED
+    share = 100.0 if over else 100 * report.step / report.total_steps if known else 0.0
     return {
         "attempt": report.attempt,
         "stage": report.stage,
@@ -56,7 +58,7 @@ def progress(report: ProgressReport, now: datetime) -> Resource:
         "loss": _rounded(report.loss),
         "learningRate": _rounded(report.learning_rate),
         "tokensPerSecond": _rounded(report.tokens_per_second),
-        "etaSeconds": report.eta_seconds,
+        "etaSeconds": 0 if over else report.eta_seconds,
         "stragglers": [one.wire() for one in report.stragglers] or None,
         "text": f"{report.step}/{report.total_steps}" if known else "",
         "percentText": f"{int(min(share, 100.0))}%" if known else "",

@@ -7,6 +7,7 @@ from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.endings import fail
 from finetune_operator.plan.gates import Baseline, Verdict
 from finetune_operator.plan.names import model_version_names, short_name
+from finetune_operator.plan.progress import TRAINED
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.status_draft import StatusDraft
 from finetune_operator.plan.training_result import gate_result, keep_result, verdicts_on
@@ -73,6 +74,9 @@ def _deployed(draft: StatusDraft, name: str) -> str:
 
 def _succeed(draft: StatusDraft, message: str) -> None:
     """One event for all that happens in this one step: the publication and the deployment are part of its note."""
+    progress = draft.reported
+    if progress.get("stage") == TRAINED and progress["step"] < progress["totalSteps"]:
+        message = f"{message}; training stopped early, at step {progress['step']} of {progress['totalSteps']}"
     draft.status["phase"] = "Succeeded"
     draft.status["completionTime"] = draft.now_text
     draft.set("Succeeded", True, Reason.SUCCEEDED, message)

@@ -28,7 +28,7 @@ from finetune_operator.plan.stacks import note_stacks
 from finetune_operator.plan.starting import find_hindrance, start_overdue
 from finetune_operator.plan.status_draft import StatusDraft
 from finetune_operator.plan.timestamps import parse_time, still_to_wait
-from finetune_operator.plan.world import Create, Resource
+from finetune_operator.plan.world import Create
 
 SIDECAR_SECONDS = 60.0
 """For which other containers of a pod may go on when its trainer is done, to send what is left of logs or metrics."""
@@ -64,26 +64,20 @@ def attend(draft: StatusDraft, base: Basis) -> None:
         draft.unseen = True
 
 
-def _reported(draft: StatusDraft) -> Resource:
-    """What rank 0 of the current attempt last said; empty when it has not yet."""
-    progress = (draft.world.job.get("status") or {}).get("progress") or {}
-    return progress if progress.get("attempt") == draft.attempt else {}
-
-
 def _trained(draft: StatusDraft) -> bool:
-    return _reported(draft).get("stage") in ("Evaluating", "Exporting")
+    return draft.reported.get("stage") in ("Evaluating", "Exporting")
 
 
 def _larger_size(draft: StatusDraft, base: Basis) -> int | None:
     """Of a gang that trains: before it gets there its start would be lost, and afterwards more pods do not help."""
     tells = draft.world.settings.progress_url is not None
-    trains = _reported(draft).get("stage") == "Training"
+    trains = draft.reported.get("stage") == "Training"
     return larger_size(draft, base) if trains or not tells else None
 
 
 def _note_resumption(draft: StatusDraft) -> None:
     """Before the start it was the newest checkpoint that we knew of; rank 0 may have had to go further back."""
-    record, progress = draft.record, _reported(draft)
+    record, progress = draft.record, draft.reported
     if record is None or progress.get("stage", "Preparing") == "Preparing":
         return
     step = progress.get("resumedFromStep")
@@ -234,7 +228,7 @@ def _show_progress(draft: StatusDraft, base: Basis, facts: AttemptFacts) -> None
 
 
 def _stragglers(draft: StatusDraft) -> str:
-    ranks = [str(one["rank"]) for one in _reported(draft).get("stragglers") or []]
+    ranks = [str(one["rank"]) for one in draft.reported.get("stragglers") or []]
     return f"; slower than the others: rank {', '.join(ranks)}" if ranks else ""
 
 

@@ -49,6 +49,12 @@ class StatusDraft:
         return records[-1] if records and records[-1]["number"] == self.attempt else None
 
     @property
+    def reported(self) -> Resource:
+        """What rank 0 of the current attempt last said; empty when it has not yet."""
+        progress: Resource = (self.world.job.get("status") or {}).get("progress") or {}
+        return progress if progress.get("attempt") == self.attempt else {}
+
+    @property
     def finished(self) -> bool:
         return self.is_true("Succeeded") or self.is_true("Failed")
 

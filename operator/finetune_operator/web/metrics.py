@@ -26,7 +26,7 @@ FINISHED = ("Succeeded", "Failed")
 RESTARTED = [cause for cause in Cause if cause not in (Cause.SUCCEEDED, Cause.SUSPENDED, Cause.RESIZED)]
 DURATIONS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 12 * 3600, 86400, 7 * 86400)
 GAUGES = {
-    "finetune_job_progress_ratio": "Share of the training steps that are done, 0 to 1.",
+    "finetune_job_progress_ratio": "Share of the training that is done, 0 to 1; 1 also when it stopped early.",
     "finetune_job_loss": "Training loss that rank 0 last reported.",
     "finetune_job_tokens_per_second": "Training throughput over all ranks.",
     "finetune_job_stragglers": "Ranks that hold the others up.",

@@ -9,7 +9,7 @@ import pytest
 
 from finetune_trainer.heartbeat import LEAST_SECONDS, OTHER_SECONDS, Heartbeat, heartbeat_file, read_beat
 from finetune_trainer.launch.hang_watch import LONGEST_LOOK, HangWatch
-from finetune_trainer.launch.stacks import collect, main_thread, stacks_file
+from finetune_trainer.launch.stacks import Dump, collect, main_thread, stacks_file
 from finetune_trainer.launch.verdict import hang
 
 
@@ -138,6 +138,12 @@ Current thread 0x00007f02 (most recent call first):
 """
     assert main_thread(text) == "distributed_c10d.py:2806 all_reduce < ranks.py:54 maximum"
     assert main_thread("") == ""
+
+
+def test_a_stack_tells_no_secret_that_a_file_or_function_is_named_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASS", "hunter2-hunter2")
+    text = 'Current thread 0x01 (most recent call first):\n  File "/models/hunter2-hunter2.py", line 3 in forward\n'
+    assert Dump(0, 1, text).brief().text == "[redacted].py:3 forward"
 
 
 def test_the_rank_that_is_behind_is_named_when_all_answer(tmp_path: Path, clock: Clock) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_api.reports import RankStack
+from finetune_trainer.redaction import redact
 
 WAIT_SECONDS = 3.0
 QUIET_SECONDS = 0.2
@@ -48,8 +49,8 @@ class Dump:
     """Why it did not answer."""
 
     def brief(self) -> RankStack:
-        """For the status: the innermost calls of the main thread."""
-        return RankStack(rank=self.rank, state=self.state, text=main_thread(self.text))
+        """For the status: the innermost calls of the main thread, without secrets that names in them spell."""
+        return RankStack(rank=self.rank, state=self.state, text=redact(main_thread(self.text)))
 
 
 def collect(folder: Path, pids: dict[int, int], wait: float = WAIT_SECONDS) -> list[Dump]:
