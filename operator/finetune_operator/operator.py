@@ -10,6 +10,7 @@ from pathlib import Path
 from finetune_operator.controllers import fine_tune_job, model_deployment, model_version
 from finetune_operator.controllers.api_groups import ApiGroups
 from finetune_operator.controllers.job_caches import JobCaches
+from finetune_operator.controllers.look_ups import LookUps
 from finetune_operator.controllers.serving_caches import ServingCaches
 from finetune_operator.kinds import CLUSTER_TRAINING_RUNTIMES
 from finetune_operator.kube.client import HttpKubeApi, KubeApi
@@ -44,6 +45,7 @@ def build_runtime(api: HttpKubeApi, options: Options) -> Runtime:
     elector = _elector(api, options)
     writer = ProgressWriter(api, jobs)
     certificates = Certificates.of(api, options)
+    look_ups = LookUps(api, secrets=options.look_up_secrets)
     JobMetrics(
         [cache.fine_tune_jobs for cache in jobs],
         REGISTRY,
@@ -52,12 +54,12 @@ def build_runtime(api: HttpKubeApi, options: Options) -> Runtime:
     )
     writing = api.fenced(elector.check) if elector else api
     runtime = Runtime(
-        controllers=_controllers(writing, jobs, servings, recorder, options, certificates),
+        controllers=_controllers(writing, jobs, servings, recorder, options, certificates, look_ups),
         elector=elector,
         recorder=recorder,
         servers=[
             *_receivers(api, jobs, writer, certificates, options),
-            *_webhooks(jobs, certificates, options),
+            *_webhooks(jobs, look_ups, certificates, options),
             Server(metrics_app(), options.metrics_port, options.bind_address),
         ],
         probe_port=options.probe_port,
@@ -93,6 +95,7 @@ def _controllers(
     recorder: EventRecorder,
     options: Options,
     certificates: Certificates,
+    look_ups: LookUps,
 ) -> list[Controller]:
     versions = [cache.versions for cache in jobs]
     settings = Settings(
@@ -110,6 +113,7 @@ def _controllers(
             lambda: replace(settings, progress_ca=certificates.progress_authority()),
             workers=options.workers,
             prepare=[certificates.loaded],
+            look_ups=look_ups,
         ),
         model_version.build_controller(api, versions, recorder),
         model_deployment.build_controller(api, servings, recorder, options.serving_image),
@@ -153,11 +157,11 @@ def _receivers(
     return [Server(app, options.progress_port, options.bind_address, tls)]
 
 
-def _webhooks(caches: list[JobCaches], certificates: Certificates, options: Options) -> list[Server]:
+def _webhooks(caches: list[JobCaches], look_ups: LookUps, certificates: Certificates, options: Options) -> list[Server]:
     """On every replica, as the Service picks any of them."""
     if certificates.webhooks is None:
         return []
-    app = AdmissionWebhooks(caches).app()
+    app = AdmissionWebhooks(caches, look_ups).app()
     return [Server(app, options.webhook_port, options.bind_address, certificates.webhooks.context)]
 
 

@@ -44,6 +44,8 @@ class Options:
     """NAMESPACE/NAME of a Secret that exists, for the operator's own certificate."""
     tls_names: tuple[str, ...] = ()
     """DNS names and addresses by which API server and training pods reach the operator."""
+    look_up_secrets: bool = True
+    """Before a job starts, see whether the Secrets that it names are there: their metadata, never their data."""
     training_network: str = ""
     """JSON of a `TrainingNetwork`; empty: its defaults."""
     trainer_image: str = "ghcr.io/finetune-operator/trainer:0.1.0"

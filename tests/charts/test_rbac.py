@@ -8,9 +8,11 @@ import yaml
 
 from charts.conftest import ALL_VALUES, CHART, NAMESPACE, RELEASE, Render, Rendered, values_file
 from finetune_operator.controllers.carry_out import KINDS, POD_GROUPS
+from finetune_operator.controllers.look_ups import PLURALS
 from finetune_operator.kube.client import KubeApi
-from finetune_operator.kube.resources import Kind
+from finetune_operator.kube.resources import SECRETS, Kind
 from finetune_operator.operator import build_caches
+from finetune_operator.schedulers.kueue import QUEUE_APIS, QUEUE_KIND
 
 Right = tuple[str, str, str]
 """API group, resource, verb."""
@@ -50,19 +52,31 @@ def right(kind: Kind, verb: str, subresource: str = "") -> Right:
 
 
 @pytest.mark.parametrize("name", ALL_VALUES)
-def test_no_wildcard_no_secret_no_way_to_more_rights(render: Render, name: str) -> None:
+def test_no_wildcard_no_list_of_secrets_no_way_to_more_rights(render: Render, name: str) -> None:
     rendered = render(values_file(name))
     roles = [
         role for role in rendered.of("ClusterRole") + rendered.of("Role") if role["metadata"]["name"] != CERTIFICATE
     ]
     for group, resource, verb in rights(*roles):
         assert "*" not in (group, resource, verb)
-        assert resource not in SENSITIVE or (resource, verb) == ("nodes", "get")  # whether a pod was lost with it
+        # Whether a pod was lost with its node, and whether a Secret is there: both by name.
+        assert resource not in SENSITIVE or (resource, verb) in {("nodes", "get"), ("secrets", "get")}
         assert group != "rbac.authorization.k8s.io"
         assert verb not in {"escalate", "bind", "impersonate"}
 
 
-def test_the_only_secret_it_may_read_is_its_own_certificate(render: Render) -> None:
+@pytest.mark.parametrize("name", ["default", "namespaced"])
+def test_the_look_for_secrets_and_its_right_are_switched_off_together(render: Render, name: str) -> None:
+    on, off = (render(values_file(name) | {"secretLookup": {"enabled": enabled}}) for enabled in (True, False))
+    found = [role["metadata"]["name"] for role in operator_roles(on) if ("", "secrets", "get") in rights(role)]
+    assert set(found) == {RELEASE, CERTIFICATE}
+    assert [role for role in operator_roles(off) if ("", "secrets", "get") in rights(role)] == [
+        off.one("Role", CERTIFICATE)
+    ]
+    assert ["--no-look-up-secrets" in each.container["args"] for each in (on, off)] == [False, True]
+
+
+def test_the_only_secret_it_may_change_is_its_own_certificate(render: Render) -> None:
     rendered = render()
     assert rendered.one("Secret")["metadata"]["name"] == CERTIFICATE
     assert not {"data", "stringData"} & set(rendered.one("Secret"))
@@ -79,9 +93,10 @@ def test_the_only_secret_it_may_read_is_its_own_certificate(render: Render) -> N
     assert [rule["resourceNames"] for rule in named] == [[WEBHOOKS]]
 
 
-def test_with_cert_manager_it_reads_no_secret_and_changes_no_configuration(render: Render) -> None:
+def test_with_cert_manager_it_changes_no_secret_and_no_configuration(render: Render) -> None:
     rendered = render({"tls": {"certManager": {"enabled": True}}})
     assert not rendered.of("Secret")
+    assert ("", "secrets", "update") not in rights(*operator_roles(rendered))
     assert not rights(*operator_roles(rendered)) & OWN_CONFIGURATIONS
     for kind in ("Validating", "Mutating"):
         annotations = rendered.one(f"{kind}WebhookConfiguration")["metadata"]["annotations"]
@@ -103,6 +118,14 @@ def test_the_operator_may_create_what_its_plans_make(render: Render) -> None:
     made = [kind for name, kind in KINDS.items() if name not in {"FineTuneJob", "Pod"}]
     for kind in (*made, *POD_GROUPS.values()):
         assert right(kind, "create") in granted, kind
+
+
+def test_the_operator_may_look_for_what_it_asks_for_by_name(render: Render) -> None:
+    granted = rights(*operator_roles(render()))
+    queues = [Kind(version, QUEUE_KIND, PLURALS[QUEUE_KIND]) for version in QUEUE_APIS]
+    for kind in (SECRETS, *queues, *POD_GROUPS.values()):
+        assert right(kind, "get") in granted, kind
+        assert PLURALS[kind.kind] == kind.plural
 
 
 def test_the_operator_never_changes_a_spec_that_people_own(render: Render) -> None:

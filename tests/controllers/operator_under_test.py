@@ -28,7 +28,7 @@ class CountingApi:
 
     def __getattr__(self, verb: str) -> Any:
         method = getattr(self._api, verb)
-        if verb not in (*WRITES, "get", "list", "post"):
+        if verb not in (*WRITES, "get", "get_metadata", "list", "post"):
             return method
 
         async def call(*args: Any, **kwargs: Any) -> Any:

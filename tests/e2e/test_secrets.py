@@ -1,4 +1,7 @@
-"""Secrets that are planted in jobs' credentials come up nowhere but in their pods' environment, however they fail."""
+"""Secrets that are planted in jobs' credentials come up nowhere but in their pods' environment, however they fail.
+
+The jobs are applied first and wait for the Secret, which the operator sees come without a right to list Secrets.
+"""
 
 import asyncio
 import base64
@@ -96,6 +99,11 @@ def never_placed() -> Body:
     return body
 
 
+def waits_for_its_secret(job: Body) -> bool:
+    told = condition(job, "Validated")
+    return told.get("reason") == "SecretNotFound" and "there is no Secret 'planted'" in told["message"]
+
+
 def failed_or_looked_at(job: Body) -> bool:
     if job["metadata"]["name"] != NOWHERE:
         return finished(job)
@@ -140,16 +148,18 @@ def jobs() -> list[Body]:
 async def test_no_secret_in_status_events_objects_metrics_or_logs(
     user: User, installation: Installation, jobs: list[Body]
 ) -> None:
-    data = {name: base64.b64encode(value.encode()).decode() for name, value in PLANTED.items()}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "planted"}, "data": data}
-    await user.api.create(SECRETS, secret, user.namespace)
     runtime = {"apiVersion": TRAINING_RUNTIMES.api_version, "kind": TRAINING_RUNTIMES.kind}
     runtime |= {"metadata": {"name": "trusting"}, "spec": {"allowTrustRemoteCode": True}}
     await user.api.create(TRAINING_RUNTIMES, runtime, user.namespace)
     await user.run("leaky-model", LEAKY_MODEL)
+    names = [body["metadata"]["name"] for body in jobs]
     for body in jobs:
         await user.apply(body)
-    names = [body["metadata"]["name"] for body in jobs]
+    for name in names:
+        await user.until(FINE_TUNE_JOBS, name, waits_for_its_secret, 15)
+    data = {name: base64.b64encode(value.encode()).decode() for name, value in PLANTED.items()}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "planted"}, "data": data}
+    await user.api.create(SECRETS, secret, user.namespace)
     outcomes = await asyncio.gather(*(outcome(user, installation.kubeconfig, name) for name in names))
     states = [state for state, _ in outcomes]
     for state, telling in zip(

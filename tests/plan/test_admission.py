@@ -8,6 +8,7 @@ import pytest
 from finetune_api.errors import field_of
 from finetune_operator.plan.admission import Decision, decide, default_patch
 from finetune_operator.plan.lifecycle import plan_job
+from finetune_operator.plan.named_objects import Named, secret
 from finetune_operator.plan.references import Surroundings
 from finetune_operator.plan.world import World
 from plan.builders import NOW, SETTINGS, condition, created, job, message, spec
@@ -58,6 +59,9 @@ def deployment(model: str) -> Resource:
 
 SERVED = {"publish": {"modelName": "tickets"}, "deploy": {"name": "tickets"}}
 RUNTIME = {"spec": {"allowTrustRemoteCode": False, "checkpoint": {"storage": "pvc://shared/c"}}}
+KUEUE = "kueue.x-k8s.io/v1beta1"
+QUEUE = Named(KUEUE, "LocalQueue", "team-a")
+MOUNTED = {"spec": {"volumes": [{"name": "ca", "secret": {"secretName": "certificates"}}]}}
 GATE = {"gate": [{"metric": "bleu", "operator": ">", "value": 1}]}
 
 # What is written, what is around it, and the reason of the condition Validated that it gets.
@@ -84,6 +88,29 @@ TABLE: dict[str, tuple[Resource, Surroundings, str]] = {
     ),
     "claims are missing": ({}, Surroundings(claims=frozenset()), "PersistentVolumeClaimNotFound"),
     "claims are not known": ({}, Surroundings(), "Valid"),
+    "secrets are missing": (
+        {"credentials": {"secretName": "s3"}, "podTemplate": MOUNTED},
+        Surroundings(absent=frozenset({secret("s3"), secret("certificates"), secret("another")})),
+        "SecretNotFound",
+    ),
+    "secret of the runtime is missing": (
+        {"runtimeRef": {"name": "gpu"}},
+        Surroundings(
+            runtime={"spec": {"credentials": {"secretName": "hub"}}},
+            absent=frozenset({secret("hub")}),
+        ),
+        "SecretNotFound",
+    ),
+    "queue is missing": (
+        {"queueName": "team-a"},
+        Surroundings(api_groups=frozenset({"kueue.x-k8s.io", KUEUE}), absent=frozenset({QUEUE})),
+        "QueueNotFound",
+    ),
+    "another queue is missing": (
+        {"queueName": "team-b"},
+        Surroundings(api_groups=frozenset({"kueue.x-k8s.io", KUEUE}), absent=frozenset({QUEUE})),
+        "Valid",
+    ),
     "no model version": ({"model": {"source": "modelversion://v1"}}, EVERYTHING, "ModelVersionNotFound"),
     "adapter as model": (
         {"model": {"source": "modelversion://v1"}},

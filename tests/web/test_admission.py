@@ -8,19 +8,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import aiohttp
+import orjson
 import pytest
 
-from controllers.cluster_user import ClusterUser
+from controllers.cluster_user import QUICK, ClusterUser
 from controllers.operator_under_test import OperatorUnderTest
 from finetune_local.cluster import Cluster
 from finetune_operator.cli import local_installation, local_webhooks
 from finetune_operator.cli.ports import LOOPBACK
+from finetune_operator.controllers.look_ups import LookUps
 from finetune_operator.kube.errors import ApiError
 from finetune_operator.kube.resources import MUTATING_WEBHOOK_CONFIGURATIONS, SECRETS, VALIDATING_WEBHOOK_CONFIGURATIONS
 from finetune_operator.kube.servers import Server
 from finetune_operator.web.admission import MAX_REVIEW_BYTES, AdmissionWebhooks
 from finetune_operator.web.own_certificate import OwnCertificate, TrustOptions
 from finetune_operator.web.serving_certificate import SERVER_LIFETIME
+from plan.builders import job
+from plan.test_admission import request
 
 HOST, NAME, SECRET_NAMESPACE = LOOPBACK, local_webhooks.NAME, local_installation.NAMESPACE
 SECRET = local_installation.CERTIFICATE
@@ -40,7 +44,7 @@ class Webhooks:
         await self.insist()
         self.trust = self.replica()
         await self.trust.step()
-        app = AdmissionWebhooks([self.operator.caches]).app()
+        app = AdmissionWebhooks([self.operator.caches], LookUps(self.cluster.api)).app()
         self.server = Server(app, int(arguments[1]), HOST, self.trust.context)
         await self.server.start()
 
@@ -92,6 +96,18 @@ async def test_a_wrong_job_is_refused_with_every_error_and_a_right_one_runs(
         await user.edit(training={"epochs": 9})
     assert "spec.training.epochs: cannot change after the start" in edited.value.message
     await user.edit(suspend=True)
+
+
+async def test_a_secret_that_is_not_there_is_warned_of_and_refuses_nothing(
+    webhooks: Webhooks, cluster: Cluster
+) -> None:
+    new = job(credentials={"secretName": "s3"}, dataset=QUICK["dataset"], checkpoint=QUICK["checkpoint"])
+    body = orjson.dumps({"apiVersion": "admission.k8s.io/v1", "request": request(new)})
+    _, answer = await webhooks.post(body)
+    warned = "spec.credentials.secretName: there is no Secret 's3' in namespace ml; create it, or correct the name"
+    assert orjson.loads(answer)["response"] == {"uid": "1", "allowed": True, "warnings": [warned]}
+    _, answer = await webhooks.post(body, "default")
+    assert "warnings" not in orjson.loads(answer)["response"]
 
 
 async def test_the_certificate_is_renewed_under_a_running_server(webhooks: Webhooks, user: ClusterUser) -> None:

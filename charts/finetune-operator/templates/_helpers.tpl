@@ -121,7 +121,7 @@ sideEffects: None
 admissionReviewVersions: [v1]
 {{- end -}}
 
-{{/* What the operator does in the namespaces that it works in: no more than this, no Secrets, no wildcards. */}}
+{{/* What the operator does in the namespaces that it works in: no more than this, no data of Secrets, no wildcards. */}}
 {{- define "finetune-operator.namespacedRules" -}}
 - apiGroups: [finetune-operator.io]
   resources: [finetunejobs]
@@ -160,9 +160,17 @@ admissionReviewVersions: [v1]
 - apiGroups: [scheduling.volcano.sh, scheduling.x-k8s.io, scheduling.k8s.io]
   resources: [podgroups]
   verbs: [get, create]
+- apiGroups: [kueue.x-k8s.io]
+  resources: [localqueues]
+  verbs: [get] # that a job's queue exists
 - apiGroups: [""]
   resources: [persistentvolumeclaims, resourcequotas]
   verbs: [get, list, watch] # that they exist, and leave room
+{{- if .Values.secretLookup.enabled }}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get] # that they exist: their metadata alone is asked for
+{{- end }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, delete] # delete: the rest of a gang that lost a pod

@@ -11,6 +11,7 @@ from finetune_local.apiserver.cluster import Cluster
 from finetune_local.apiserver.delete_operations import RETURNS_OBJECT, delete, deletion_status
 from finetune_local.apiserver.http.request_info import parse_path
 from finetune_local.apiserver.operations import APPLY_PATCH, MERGE_PATCH
+from finetune_local.apiserver.partial_metadata import partial
 from finetune_local.apiserver.request_options import ADMIN, DeleteOptions, ListOptions, User, WatchOptions, WriteOptions
 from finetune_local.apiserver.resource_type import ResourceType
 from finetune_local.apiserver.revision_store import StoredObject
@@ -36,6 +37,9 @@ class MemoryKubeApi:
         with _api_errors():
             resource = self._resource(kind)
             return self._read(resource, self._cluster.operations.require(resource, namespace or "", name))
+
+    async def get_metadata(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
+        return partial(await self.get(kind, name, namespace))
 
     async def get_path(self, path: str) -> Object:
         """Of discovery only the names of the groups are here: the documents belong to HTTP."""

@@ -59,15 +59,19 @@ class Page:
     continue_: str = ""
     remaining: int | None = None
 
-    def render(self, resource: ResourceType) -> bytes:
+    def metadata(self) -> Object:
+        """Of the list."""
         meta: Object = {"resourceVersion": str(self.revision)}
         if self.continue_:
             meta["continue"] = self.continue_
         if self.remaining:
             meta["remainingItemCount"] = self.remaining
-        head = orjson.dumps({"kind": list_kind(resource), "apiVersion": resource.api_version, "metadata": meta})
+        return meta
+
+    def render(self, resource: ResourceType) -> bytes:
+        head = {"kind": list_kind(resource), "apiVersion": resource.api_version, "metadata": self.metadata()}
         items = b",".join(object_codec.present(resource, item) for item in self.items)
-        return head[:-1] + b',"items":[' + items + b"]}"
+        return orjson.dumps(head)[:-1] + b',"items":[' + items + b"]}"
 
 
 def list_kind(resource: ResourceType) -> str:

@@ -56,6 +56,11 @@ def configure_logging(verbose: bool) -> None:
 @click.option("--tls-secret", default="", metavar="NAMESPACE/NAME", help="Keep a certificate of our own here.")
 @click.option("--tls-names", default="", help="Comma-separated names and addresses in it.")
 @click.option(
+    "--look-up-secrets/--no-look-up-secrets",
+    default=True,
+    help="Jobs wait for Secrets that they name and that are not there; needs the right to get Secrets.",
+)
+@click.option(
     "--training-network",
     default="",
     metavar="JSON",

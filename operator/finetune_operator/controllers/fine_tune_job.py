@@ -12,6 +12,7 @@ from finetune_operator.controllers.evidence import EvidenceReader
 from finetune_operator.controllers.job_caches import JobCaches, cache_of
 from finetune_operator.controllers.job_indices import Gang
 from finetune_operator.controllers.live_gang import LiveGangs
+from finetune_operator.controllers.look_ups import LookUps
 from finetune_operator.controllers.outdated_policies import OutdatedPolicies
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
@@ -46,11 +47,13 @@ class FineTuneJobReconciler:
         settings: Callable[[], Settings],
         evidence: EvidenceReader,
         live_gangs: LiveGangs,
+        look_ups: LookUps,
         clock: Clock = utc_now,
     ) -> None:
         self._caches = caches
         self._evidence = evidence
         self._live_gangs = live_gangs
+        self._look_ups = look_ups
         self._carrier = carrier
         self._expectations = expectations
         self._settings = settings
@@ -86,7 +89,10 @@ class FineTuneJobReconciler:
         seen = self._deletions.with_times(key, cache.world(job, self._settings(), self._clock(), live))
         world = await self._evidence.with_evidence(seen)
         try:
-            return world, wind_up(world) if job["metadata"].get("deletionTimestamp") else plan_job(world)
+            if job["metadata"].get("deletionTimestamp"):
+                return world, wind_up(world)
+            world = await self._look_ups.with_answers(world)
+            return world, plan_job(world)
         except Exception as fault:  # one job that we cannot handle must not be silent
             await self._carrier.carry_out(key, job, at_a_loss(world, fault))
             raise
@@ -126,6 +132,7 @@ def build_controller(
     workers: int = 16,
     clock: Clock = utc_now,
     prepare: Sequence[Callable[[], Awaitable[object]]] = (),
+    look_ups: LookUps | None = None,
 ) -> Controller:
     """The controller with all its watches; `settings` may be asked once all of `prepare` is done."""
     expectations = Expectations()
@@ -134,7 +141,7 @@ def build_controller(
             expectations.watch(informer)
     carrier = PlanCarrier(api, expectations, recorder)
     reconciler = FineTuneJobReconciler(
-        caches, carrier, expectations, settings, EvidenceReader(api), LiveGangs(api), clock
+        caches, carrier, expectations, settings, EvidenceReader(api), LiveGangs(api), look_ups or LookUps(api), clock
     )
     controller = Controller("finetunejob", reconciler.reconcile, workers=workers, expectations=expectations)
     controller.prepare += [*prepare, OutdatedPolicies(api, caches).remove]

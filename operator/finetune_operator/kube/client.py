@@ -17,12 +17,20 @@ __all__ = ["ApiError", "HttpKubeApi", "KubeApi", "KubeConfigError", "Object"]
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""As the one form that is accepted: a server that does not know it refuses, and sends nothing more than was asked for.
+
+https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches"""
 
 
 class KubeApi(Protocol):
     """What the runtime needs of an API server; over HTTP here, over the in-memory store in local mode."""
 
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object: ...
+
+    async def get_metadata(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
+        """PartialObjectMetadata: whatever else the object holds does not leave the server."""
+        ...
 
     async def get_path(self, path: str) -> Object:
         """GET of any path that answers with JSON: /version, discovery."""
@@ -175,6 +183,10 @@ class HttpKubeApi:
 
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
         return await self._requests.request("GET", kind.path(namespace, name))
+
+    async def get_metadata(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
+        """See `KubeApi.get_metadata`."""
+        return await self._requests.request("GET", kind.path(namespace, name), accept=METADATA_ONLY)
 
     async def get_path(self, path: str) -> Object:
         """GET of any path that answers with JSON: /version, discovery."""

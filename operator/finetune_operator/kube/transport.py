@@ -20,6 +20,7 @@ from finetune_operator.kube.errors import ApiError, Object, error_from_status
 from finetune_operator.kube.metrics import REQUEST_DURATION, REQUEST_RETRIES, REQUESTS
 
 RETRY_STATUS = (429, 503)
+JSON = "application/json"
 
 
 class Transport:
@@ -58,7 +59,7 @@ class Transport:
         self._max_pause = max_pause
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._fence: Callable[[], None] | None = None
-        self._headers = {"Accept": "application/json", "User-Agent": user_agent}
+        self._headers = {"User-Agent": user_agent}
         self._options: dict[str, Any] = {"allow_redirects": False}
         if proxy := configuration.proxy or proxy_from_environment(self._base):
             self._options["proxy"] = proxy
@@ -80,7 +81,8 @@ class Transport:
         path: str,
         params: Mapping[str, str] | None = None,
         body: Any = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
+        accept: str = JSON,
     ) -> Object:
         """The decoded answer; raises ApiError for any code but 2xx and for every network failure."""
         data = None if body is None else orjson.dumps(body)
@@ -88,7 +90,7 @@ class Transport:
         while True:
             started = time.perf_counter()
             try:
-                response = await self.send(method, path, params, data, content_type, self._timeout)
+                response = await self.send(method, path, params, data, content_type, self._timeout, accept)
                 async with response:
                     raw = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -111,12 +113,13 @@ class Transport:
         data: bytes | None,
         content_type: str,
         timeout: aiohttp.ClientTimeout,
+        accept: str = JSON,
     ) -> aiohttp.ClientResponse:
         """One request with its headers; a 401 is tried once more when the token has been rotated meanwhile."""
         url = URL(f"{self._base}{path}?{urlencode(params)}" if params else self._base + path, encoded=True)
         token = await self._credentials.authorization()
         while True:
-            headers = dict(self._headers)
+            headers = self._headers | {"Accept": accept}
             if token:
                 headers["Authorization"] = token
             if data is not None:

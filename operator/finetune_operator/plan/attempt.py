@@ -62,12 +62,12 @@ def attempt_objects(job: ResolvedJob, snapshot: Snapshot, number: int, settings:
     return [
         _config_map(job, snapshot, number, settings),
         *([] if gang.alone else [_service(job, gang, number)]),
-        *_scheduling(job),
+        *scheduling_objects(job),
         _indexed_job(job, gang, number, settings),
     ]
 
 
-def _scheduling(job: ResolvedJob) -> list[dict[str, Any]]:
+def scheduling_objects(job: ResolvedJob) -> list[dict[str, Any]]:
     """A PodGroup serves all attempts: the next gang starts when the one before has gone."""
     request = gang_request(job)
     metadata = {

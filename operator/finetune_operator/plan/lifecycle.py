@@ -47,6 +47,8 @@ def plan_job(world: World) -> Plan:
         _after_finish(draft)
         return draft.plan()
     draft.unseen = world.snapshot is None and "snapshotDigest" in draft.status
+    if world.look_again is not None:
+        draft.wake_after(world.look_again)
     try:
         base = basis(world)
     except InvalidSpec as error:

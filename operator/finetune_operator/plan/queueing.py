@@ -3,6 +3,7 @@
 from finetune_operator.plan.basis import Basis
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.reasons import Reason
+from finetune_operator.plan.scheduler_choice import local_queue
 from finetune_operator.plan.status_draft import StatusDraft
 from finetune_operator.plan.world import Resource
 from finetune_operator.schedulers.registry import SCHEDULERS
@@ -17,8 +18,11 @@ def show_admission(draft: StatusDraft, base: Basis, job: Resource | None) -> boo
     """
     expected = SCHEDULERS[base.job.scheduler].holds_jobs
     if is_held(job) if job is not None else expected:
-        message = _waits_for(base, expected=expected)
-        draft.set("Admitted", False, Reason.QUEUED, message)
+        gone = expected and _queue_is_gone(draft, base)
+        message = _gone(base) if gone else _waits_for(base, expected=expected)
+        if gone and draft.condition("Admitted").get("reason") != Reason.QUEUE_NOT_FOUND:
+            draft.event(Reason.QUEUE_NOT_FOUND, message)
+        draft.set("Admitted", False, Reason.QUEUE_NOT_FOUND if gone else Reason.QUEUED, message)
         draft.set("Running", False, Reason.QUEUED, message)
         draft.status["phase"] = "Queued"
         return False
@@ -34,6 +38,15 @@ def show_admission(draft: StatusDraft, base: Basis, job: Resource | None) -> boo
         draft.event(Reason.ADMITTED, f"{base.job.scheduler if expected else 'its holder'} let the gang go: {where}")
     draft.set("Admitted", True, Reason.ADMITTED, where)
     return True
+
+
+def _queue_is_gone(draft: StatusDraft, base: Basis) -> bool:
+    queue = local_queue(base.job.scheduler, base.job.queue, base.job.served)
+    return queue in draft.world.around.absent
+
+
+def _gone(base: Basis) -> str:
+    return f"there is no LocalQueue {base.job.queue!r} in namespace {base.job.namespace} any more; create it again"
 
 
 def _waits_for(base: Basis, *, expected: bool) -> str:

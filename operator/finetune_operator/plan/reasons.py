@@ -14,8 +14,10 @@ class Reason(StrEnum):
     RUNTIME_NOT_FOUND = "RuntimeNotFound"
     MODEL_VERSION_NOT_FOUND = "ModelVersionNotFound"
     CLAIM_NOT_FOUND = "PersistentVolumeClaimNotFound"
+    SECRET_NOT_FOUND = "SecretNotFound"
     DEPLOYMENT_TAKEN = "DeploymentTaken"
     SCHEDULER_NOT_FOUND = "SchedulerNotFound"
+    QUEUE_NOT_FOUND = "QueueNotFound"
     QUEUED = "Queued"
     ADMITTED = "Admitted"
     PREFLIGHT_FAILED = "PreflightFailed"
@@ -54,8 +56,10 @@ WARNINGS = frozenset(
         Reason.RUNTIME_NOT_FOUND,
         Reason.MODEL_VERSION_NOT_FOUND,
         Reason.CLAIM_NOT_FOUND,
+        Reason.SECRET_NOT_FOUND,
         Reason.DEPLOYMENT_TAKEN,
         Reason.SCHEDULER_NOT_FOUND,
+        Reason.QUEUE_NOT_FOUND,
         Reason.PREFLIGHT_FAILED,
         Reason.SPEC_CHANGE_IGNORED,
         Reason.SNAPSHOT_LOST,

@@ -12,10 +12,12 @@ from finetune_api.fine_tune_job import FineTuneJobSpec
 from finetune_api.names import LABEL_JOB
 from finetune_api.sources import claim_of
 from finetune_api.training_runtime import TrainingRuntimeSpec
+from finetune_operator.plan.named_objects import Named, secret
 from finetune_operator.plan.names import short_name
 from finetune_operator.plan.places import MODEL_VERSION, read_places
 from finetune_operator.plan.reasons import Reason
-from finetune_operator.plan.scheduler_choice import scheduler_of
+from finetune_operator.plan.scheduler_choice import local_queue, queue_of, scheduler_of
+from finetune_operator.plan.secret_references import named_secrets
 from finetune_operator.schedulers.registry import SCHEDULERS
 
 Resource = dict[str, Any]
@@ -41,6 +43,8 @@ class Surroundings:
     """ResourceQuotas of the namespace; None: not known."""
     api_groups: frozenset[str] | None = None
     """What the API server serves, groups and `group/version`s; None: not known."""
+    absent: frozenset[Named] = frozenset()
+    """What was looked for by its name and is not there; see `plan.look_ups`."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,25 @@ def missing_objects(
     return [
         *_missing_versions(namespace, job, around),
         *_missing_claims(namespace, job, runtime, around),
+        *_missing_secrets(namespace, job, runtime, around),
         *_taken_deployment(name, job, around),
         *_missing_scheduler(job, runtime, around),
+        *_missing_queue(namespace, job, runtime, around),
+    ]
+
+
+def _missing_queue(
+    namespace: str, job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None, around: Surroundings
+) -> list[Missing]:
+    queue = local_queue(scheduler_of(job, runtime), queue_of(job, runtime), around.api_groups)
+    if queue is None or queue not in around.absent:
+        return []
+    field = "spec.queueName" if job.queue_name else "runtime.spec.queueName"
+    return [
+        Missing(
+            Reason.QUEUE_NOT_FOUND,
+            f"{field}: there is no LocalQueue {queue.name!r} in namespace {namespace}; create it, or correct the name",
+        )
     ]
 
 
@@ -119,6 +140,21 @@ def _missing_claims(
         )
         for path, uri in _storage(job, runtime)
         if (claim := claim_of(uri)) and claim not in around.claims
+    ]
+
+
+def _missing_secrets(
+    namespace: str, job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None, around: Surroundings
+) -> list[Missing]:
+    if not around.absent:
+        return []
+    return [
+        Missing(
+            Reason.SECRET_NOT_FOUND,
+            f"{path}: there is no Secret {name!r} in namespace {namespace}; create it, or correct the name",
+        )
+        for path, name in named_secrets(job, runtime)
+        if secret(name) in around.absent
     ]
 
 

@@ -1,7 +1,7 @@
 """An attempt whose gang exists: watch it start, run and end."""
 
 from finetune_api.reports import TrainingResult
-from finetune_operator.plan.attempt import attempt_objects
+from finetune_operator.plan.attempt import attempt_objects, scheduling_objects
 from finetune_operator.plan.basis import Basis
 from finetune_operator.plan.causes import Cause
 from finetune_operator.plan.deadline import deadline_passed, fail_deadline
@@ -16,6 +16,7 @@ from finetune_operator.plan.endings import (
 )
 from finetune_operator.plan.growth import grow, larger_size
 from finetune_operator.plan.isolation import keep_isolation
+from finetune_operator.plan.named_objects import named
 from finetune_operator.plan.names import attempt_name
 from finetune_operator.plan.observation import AttemptFacts, misunderstood
 from finetune_operator.plan.pod_endings import WITHDRAWN, Ending
@@ -235,11 +236,13 @@ def _stragglers(draft: StatusDraft) -> str:
 def _mend_parts(draft: StatusDraft, base: Basis) -> None:
     """A Service or ConfigMap that someone deleted: the ranks still need it to find each other, or to start.
 
-    And what keeps the pods apart, deleted or edited.
+    And what keeps the pods apart, deleted or edited, and the group by which their scheduler knows them.
     """
     name, world = attempt_name(base.job.name, draft.attempt), draft.world
     if world.policies is not None:
         draft.writes.extend(keep_isolation(base.job, world.facts(draft.attempt).job, world))
+    groups = scheduling_objects(base.job) if world.around.absent else []
+    draft.writes.extend(Create(body) for body in groups if named(body) in world.around.absent)
     present = {part["kind"] for part in world.parts if part["metadata"]["name"] == name}
     needed = {"ConfigMap"} if base.job.spec.distributed.nodes == 1 else {"ConfigMap", "Service"}
     if present >= needed:

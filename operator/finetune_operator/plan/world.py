@@ -34,6 +34,8 @@ class World:
     snapshot: Snapshot | None = None
     around: Surroundings = field(default_factory=Surroundings)
     """What the references of the job lead to; once it has a snapshot, the deployment and the APIs alone."""
+    look_again: float | None = None
+    """Seconds until what was looked for by name is worth another look; None: never."""
     versions: tuple[Resource, ...] = ()
     """ModelVersions that this job has made."""
     serving: Resource | None = None

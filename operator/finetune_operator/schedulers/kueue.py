@@ -8,6 +8,14 @@ from typing import Any
 from finetune_operator.schedulers.scheduler import GangRequest
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+QUEUE_KIND = "LocalQueue"
+QUEUE_APIS = ("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1")
+"""Best first. https://kueue.sigs.k8s.io/docs/concepts/local_queue/"""
+
+
+def queue_api(served: frozenset[str] | None) -> str | None:
+    """The version in which the cluster has LocalQueues; None where that is not known."""
+    return next((api for api in QUEUE_APIS if served is not None and api in served), None)
 
 
 class Kueue:

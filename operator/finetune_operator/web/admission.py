@@ -4,16 +4,22 @@ Served on every replica, whoever leads. What is decided stands in `plan.admissio
 https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/
 """
 
+import asyncio
 import base64
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 from aiohttp import web
 
 from finetune_operator.controllers.job_caches import JobCaches, cache_of
-from finetune_operator.plan.admission import decide, default_patch
+from finetune_operator.controllers.look_ups import LookUps
+from finetune_operator.plan.admission import Decision, decide, default_patch
+from finetune_operator.plan.look_ups import before_start
+from finetune_operator.plan.named_objects import Named
 from finetune_operator.plan.references import Surroundings
 
 log = logging.getLogger(__name__)
@@ -22,54 +28,92 @@ MAX_REVIEW_BYTES = 4 * 1024 * 1024
 """An object and its predecessor, each at most 1.5 MiB in etcd, and what surrounds them."""
 
 
+LOOK_SECONDS = 1.0
+"""For what the job names; a part of the webhook's own time."""
+
+
+@dataclass
+class CachedKnowledge:
+    """Implements `Knowledge`."""
+
+    caches: list[JobCaches]
+    absent: frozenset[Named] = frozenset()
+    """What was looked for by name and is not there."""
+    judged: list[tuple[Resource, Surroundings]] = field(default_factory=list)
+    """The job whose surroundings were asked for."""
+
+    def started(self, job: Resource) -> Resource | None:
+        """The spec of the snapshot."""
+        cache = cache_of(self.caches, job["metadata"]["namespace"])
+        snapshot = cache.snapshot(job) if cache and job["metadata"].get("uid") else None
+        return snapshot.spec if snapshot else None
+
+    def around(self, job: Resource) -> Surroundings:
+        """Empty for a namespace that this operator does not watch."""
+        cache = cache_of(self.caches, job["metadata"]["namespace"])
+        if cache is None:
+            return Surroundings()
+        around = replace(cache.surroundings(job), absent=self.absent)
+        self.judged.append((job, around))
+        return around
+
+
 class AdmissionWebhooks:
     """Answers the API server."""
 
-    def __init__(self, caches: list[JobCaches]) -> None:
+    def __init__(self, caches: list[JobCaches], look_ups: LookUps) -> None:
         self._caches = caches
+        self._look_ups = look_ups
 
     def app(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(client_max_size=MAX_REVIEW_BYTES)
-        app.router.add_post("/validate", self._handler(self._validate))
-        app.router.add_post("/default", self._handler(self._default))
+        app.router.add_post("/validate", _handler(self._validate))
+        app.router.add_post("/default", _handler(self._default))
         return app
 
-    def _handler(self, answer: Callable[[Resource], Resource]) -> Any:
-        async def handle(request: web.Request) -> web.Response:
-            asked = read_review(await request.read())
-            response = {"uid": asked["uid"]} | answer(asked)
-            review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
-            return web.Response(body=orjson.dumps(review), content_type="application/json")
+    async def _validate(self, request: Resource) -> Resource:
+        known = CachedKnowledge(self._caches)
+        decision = decide(request, known)
+        if absent := await self._absent(known):
+            decision = decide(request, CachedKnowledge(self._caches, absent))
+        return _response(request, decision)
 
-        return handle
-
-    def _validate(self, request: Resource) -> Resource:
-        decision = decide(request, self)
-        kind, name = request["kind"]["kind"], request.get("name") or "(new)"
-        if decision.errors:
-            log.info("refused %s %s/%s: %d errors", kind, request.get("namespace", ""), name, len(decision.errors))
-        return decision.response(kind, name)
-
-    def _default(self, request: Resource) -> Resource:
+    async def _default(self, request: Resource) -> Resource:
         """Judges, too: it is asked before the schema is checked, which would tell only some of the errors."""
-        answer = self._validate(request)
+        answer = _response(request, decide(request, CachedKnowledge(self._caches)))
         answer.pop("warnings", None)  # the validating webhook gives them
         patch = default_patch(request) if answer["allowed"] else []
         if not patch:
             return answer
         return answer | {"patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(patch)).decode()}
 
-    def started(self, job: Resource) -> Resource | None:
-        """The spec of the snapshot. Implements `Knowledge`."""
-        cache = cache_of(self._caches, job["metadata"]["namespace"])
-        snapshot = cache.snapshot(job) if cache and job["metadata"].get("uid") else None
-        return snapshot.spec if snapshot else None
+    async def _absent(self, known: CachedKnowledge) -> frozenset[Named]:
+        """Of what the job names; a warning that comes too late is none."""
+        absent: frozenset[Named] = frozenset()
+        for job, around in known.judged:
+            asked = before_start(job["spec"], around)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    absent |= (await self._look_ups.answer(job["metadata"]["namespace"], asked)).absent
+        return absent
 
-    def around(self, job: Resource) -> Surroundings:
-        """Empty for a namespace that this operator does not watch. Implements `Knowledge`."""
-        cache = cache_of(self._caches, job["metadata"]["namespace"])
-        return cache.surroundings(job) if cache else Surroundings()
+
+def _handler(answer: Callable[[Resource], Awaitable[Resource]]) -> Any:
+    async def handle(request: web.Request) -> web.Response:
+        asked = read_review(await request.read())
+        response = {"uid": asked["uid"]} | await answer(asked)
+        review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+        return web.Response(body=orjson.dumps(review), content_type="application/json")
+
+    return handle
+
+
+def _response(request: Resource, decision: Decision) -> Resource:
+    kind, name = request["kind"]["kind"], request.get("name") or "(new)"
+    if decision.errors:
+        log.info("refused %s %s/%s: %d errors", kind, request.get("namespace", ""), name, len(decision.errors))
+    return decision.response(kind, name)
 
 
 def read_review(body: bytes) -> Resource:

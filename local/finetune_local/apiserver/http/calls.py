@@ -7,10 +7,11 @@ from aiohttp import web
 
 from finetune_local.apiserver import object_codec
 from finetune_local.apiserver.cluster import Cluster
-from finetune_local.apiserver.http.negotiation import table_format
+from finetune_local.apiserver.http.negotiation import TableFormat, wanted_format
 from finetune_local.apiserver.http.parameters import write_options
 from finetune_local.apiserver.http.request_info import RequestInfo
 from finetune_local.apiserver.http.responses import json_response
+from finetune_local.apiserver.partial_metadata import render_metadata
 from finetune_local.apiserver.request_options import User, WriteOptions
 from finetune_local.apiserver.resource_type import ResourceType
 from finetune_local.apiserver.revision_store import StoredObject
@@ -40,10 +41,15 @@ class Call:
             raise method_not_allowed()
 
     def respond(self, stored: StoredObject, status: int = 200, warnings: list[str] | None = None) -> web.Response:
-        wanted = table_format(self.request)
-        if wanted is not None:
-            return json_response(render_table(self.resource, [stored], "", wanted), status, warnings or [])
-        return json_response(object_codec.present(self.resource, stored), status, warnings or [])
+        return json_response(self._render(stored), status, warnings or [])
+
+    def _render(self, stored: StoredObject) -> bytes:
+        wanted = wanted_format(self.request)
+        if wanted is None:
+            return object_codec.present(self.resource, stored)
+        if isinstance(wanted, TableFormat):
+            return render_table(self.resource, [stored], "", wanted)
+        return render_metadata(self.resource, stored, wanted)
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]

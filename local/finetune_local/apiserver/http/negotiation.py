@@ -1,4 +1,4 @@
-"""The Accept header: plain objects, Tables for kubectl get, or 406."""
+"""The Accept header: plain objects, Tables for kubectl get, metadata alone, or 406."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,8 @@ from aiohttp import web
 from finetune_local.apiserver.status_error import not_acceptable
 
 ACCEPTED = ("application/json", "application/*", "*/*")
+VERSIONS = ("v1", "v1beta1")
+"""Of meta.k8s.io."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,18 @@ class TableFormat:
     include_object: str = "Metadata"
 
 
-def table_format(request: web.Request) -> TableFormat | None:
+@dataclass(frozen=True)
+class MetadataFormat:
+    """PartialObjectMetadata of objects and of watch events, or of a list: nothing but their metadata."""
+
+    version: str = "v1"
+    of_list: bool = False
+
+
+Format = TableFormat | MetadataFormat
+
+
+def wanted_format(request: web.Request) -> Format | None:
     """The first acceptable alternative decides: None means plain objects."""
     header = request.headers.get("Accept", "")
     if not header or header == "application/json" or header == "*/*":
@@ -27,8 +40,22 @@ def table_format(request: web.Request) -> TableFormat | None:
         parameters = dict(pair.partition("=")[::2] for pair in pairs)
         if media not in ACCEPTED:
             continue
-        if parameters.get("as") == "Table" and parameters.get("g") == "meta.k8s.io":
-            return TableFormat(parameters.get("v", "v1"), request.query.get("includeObject", "Metadata"))
         if "as" not in parameters:
             return None
+        if found := _transformed(parameters, request.query.get("includeObject", "Metadata")):
+            return found
     raise not_acceptable(["application/json", "application/yaml"])
+
+
+def _transformed(parameters: dict[str, str], include_object: str) -> Format | None:
+    version = parameters.get("v", "v1")
+    if parameters.get("g") != "meta.k8s.io" or version not in VERSIONS:
+        return None
+    match parameters["as"]:
+        case "Table":
+            return TableFormat(version, include_object)
+        case "PartialObjectMetadata":
+            return MetadataFormat(version)
+        case "PartialObjectMetadataList":
+            return MetadataFormat(version, of_list=True)
+    return None

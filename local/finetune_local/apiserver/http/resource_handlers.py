@@ -15,10 +15,11 @@ from finetune_local.apiserver.delete_operations import (
 )
 from finetune_local.apiserver.http.bodies import media_type, read_object
 from finetune_local.apiserver.http.calls import Call, Handler
-from finetune_local.apiserver.http.negotiation import TableFormat, table_format
+from finetune_local.apiserver.http.negotiation import Format, TableFormat, wanted_format
 from finetune_local.apiserver.http.parameters import flag, is_dry_run, list_options, watch_options
 from finetune_local.apiserver.http.responses import json_response
 from finetune_local.apiserver.http.watch_stream import stream_watch
+from finetune_local.apiserver.partial_metadata import render_metadata_list
 from finetune_local.apiserver.reading import Page, list_kind, matcher
 from finetune_local.apiserver.request_options import DeleteOptions, ListOptions
 from finetune_local.apiserver.resource_type import ResourceType
@@ -35,7 +36,7 @@ async def get_one(call: Call) -> web.StreamResponse:
 
 async def list_or_watch(call: Call) -> web.StreamResponse:
     query = call.request.query
-    wanted = table_format(call.request)
+    wanted = wanted_format(call.request)
     if flag(query, "watch"):
         call.require_verb("watch")
         return await stream_watch(call.cluster, call.request, call.resource, call.info.namespace, watch_options(query))
@@ -44,9 +45,11 @@ async def list_or_watch(call: Call) -> web.StreamResponse:
     return json_response(_render_page(call.resource, page, wanted))
 
 
-def _render_page(resource: ResourceType, page: Page, wanted: TableFormat | None) -> bytes:
+def _render_page(resource: ResourceType, page: Page, wanted: Format | None) -> bytes:
     if wanted is None:
         return page.render(resource)
+    if not isinstance(wanted, TableFormat):
+        return render_metadata_list(resource, page, wanted)
     return render_table(
         resource, page.items, str(page.revision), wanted, continue_=page.continue_, remaining=page.remaining
     )

@@ -4,7 +4,8 @@ import orjson
 from aiohttp import web
 
 from finetune_local.apiserver.cluster import Cluster
-from finetune_local.apiserver.http.negotiation import table_format
+from finetune_local.apiserver.http.negotiation import Format, TableFormat, wanted_format
+from finetune_local.apiserver.partial_metadata import metadata_event
 from finetune_local.apiserver.request_options import WatchOptions
 from finetune_local.apiserver.resource_type import ResourceType
 from finetune_local.apiserver.status_error import StatusError
@@ -23,15 +24,13 @@ async def stream_watch(
     if refusal is not None:
         await response.write(refusal.line())
         return response
-    wanted = table_format(request)
+    wanted = wanted_format(request)
     cluster.watchers.add(watcher)
     first = True
     try:
         async for event in watcher.events():
-            shown: Event = event
-            if wanted is not None and event.type != "ERROR":
-                shown = table_event(resource, event, wanted, with_columns=first)
-                first = False
+            shown = _shown(resource, event, wanted, first=first)
+            first = first and event.type == "ERROR"
             await cluster.faults.thawed.wait()
             await response.write(shown.line())
     except (ConnectionResetError, ConnectionError):
@@ -41,6 +40,14 @@ async def stream_watch(
     if watcher.cut:
         cut_connection(request)
     return response
+
+
+def _shown(resource: ResourceType, event: Event, wanted: Format | None, *, first: bool) -> Event:
+    if wanted is None or event.type == "ERROR":
+        return event
+    if isinstance(wanted, TableFormat):
+        return table_event(resource, event, wanted, with_columns=first)
+    return metadata_event(event, wanted)
 
 
 def _start(watcher: Watcher) -> Event | None:
