@@ -9,9 +9,15 @@ from finetune_trainer.errors import OutOfMemory
 from trainer.jobs import FULL, LORA, job
 
 
-def config(method: dict[str, Any] = FULL, **training: Any) -> Any:
+def config(
+    method: dict[str, Any] = FULL,
+    distributed: dict[str, Any] | None = None,
+    task: str = "TextClassification",
+    **training: Any,
+) -> Any:
     where = Path("/nowhere")
-    return job(where, where, where, method=method, **{"batchSize": 32, **training})
+    body = job(where, where, where, task=task, method=method, **{"batchSize": 32, **training})
+    return type(body).model_validate({**body.wire(), "distributed": distributed or {}})
 
 
 def test_an_allocators_error_is_explained_with_the_models_own_numbers() -> None:
@@ -35,6 +41,51 @@ def test_an_allocators_error_is_explained_with_the_models_own_numbers() -> None:
     assert "in this order: set training.microBatchSize to 16 (it is 32; the result stays the same)" in text
     assert "can't allocate memory" in text
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+SHARDS: dict[str, dict[str, Any]] = {
+    "fsdp": {"nodes": 8, "fsdp": {}},
+    "zero-2": {"nodes": 8, "engine": "DeepSpeed", "deepspeed": {"zeroStage": 2}},
+    "zero-3, offload": {
+        "nodes": 8,
+        "engine": "DeepSpeed",
+        "deepspeed": {"zeroStage": 3, "offloadOptimizer": True, "offloadParameters": True},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("sharded", "held"),
+    [
+        ("fsdp", {"weights": 1, "gradients": 1, "optimizer state": 2}),
+        ("zero-2", {"weights": 8, "gradients": 1, "optimizer state": 3}),  # of a second copy of the weights, too
+        ("zero-3, offload", {"gradients": 1}),
+    ],
+)
+def test_a_process_that_has_a_share_is_told_of_its_share(sharded: str, held: dict[str, int]) -> None:
+    import torch
+
+    from finetune_trainer.loop.memory import explained_memory
+
+    with explained_memory(config(distributed=SHARDS[sharded]), torch.device("cpu")) as memory:
+        memory.watched(torch.nn.Linear(1024, 2048, bias=False))  # 8 MiB of float32
+    assert memory.parts == {name: size * 2**20 for name, size in held.items()}
+
+
+@pytest.mark.parametrize(("beta", "method", "there"), [(0.1, FULL, True), (0, FULL, False), (0.1, LORA, False)])
+def test_the_copy_that_reinforcement_compares_with_is_counted(beta: float, method: dict[str, Any], there: bool) -> None:
+    import torch
+
+    from finetune_trainer.launch.memory_estimate import memory_estimate
+    from finetune_trainer.loop.memory import explained_memory
+
+    reinforcement = {"rewards": [{"length": {"tokens": 4}}], "groupSize": 4, "beta": beta}
+    rewarded = config({name: {} for name in method}, task="ReinforcementLearning", reinforcement=reinforcement)
+    with explained_memory(rewarded, torch.device("cpu")) as memory:
+        memory.watched(torch.nn.Linear(1024, 2048, bias=False))
+    assert ("the model as it was" in memory.parts) == there
+    assert "activations of 128 completions" in memory.explanation(RuntimeError("no room"))
+    assert memory_estimate(rewarded, 1).gpu == (4 if method == LORA else 16) + 4 * there
 
 
 def test_other_errors_pass_unchanged() -> None:
@@ -65,3 +116,28 @@ def test_the_next_step_fits_the_job(method: dict[str, Any], training: dict[str, 
     steps = next_steps(config(method, **training), fixed)
     assert steps[0].startswith(first)
     assert 1 <= len(steps) <= 3
+
+
+@pytest.mark.parametrize("sharded", SHARDS)
+def test_nothing_is_advised_that_would_be_refused(sharded: str) -> None:
+    from finetune_trainer.launch.memory_estimate import warn_of_memory
+    from finetune_trainer.loop.memory import next_steps
+
+    assert next_steps(config(distributed=SHARDS[sharded]), True)[:2] == [
+        "set method.full.frozenLayers",
+        "use method.lora",
+    ]
+    adapted = config(LORA, distributed=SHARDS[sharded])
+    assert "qlora" not in " ".join(next_steps(adapted, True))
+    assert "qlora" not in str(warn_of_memory(adapted, 10**12, limit_file=None, gpus=[1]))
+    assert "qlora" not in " ".join(next_steps(config(LORA, compile=True), True))
+    assert "qlora" not in " ".join(next_steps(config(LORA), True, quantizable=False)), "convolutions, or experts"
+
+
+def test_what_reinforcement_writes_is_part_of_the_batch() -> None:
+    from finetune_trainer.loop.memory import next_steps
+
+    reinforcement = {"rewards": [{"length": {"tokens": 4}}], "groupSize": 16}
+    settings = {"microBatchSize": 1, "gradientCheckpointing": True, "precision": "BFloat16"}
+    rewarded = config(FULL, task="ReinforcementLearning", reinforcement=reinforcement, **settings)
+    assert next_steps(rewarded, False)[0] == "lower training.reinforcement.groupSize (it is 16) or maxNewTokens"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from finetune_api.names import ENV_MEMORY_LIMIT
 from finetune_api.trainer_config import TrainerConfig
-from finetune_trainer.memory_parts import per_weight, rounds_frozen_weights
+from finetune_trainer.memory_parts import goes_with, per_weight, rounds_frozen_weights
 
 log = logging.getLogger(__name__)
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -80,11 +80,15 @@ def _problems(config: TrainerConfig, weights: int, limit: int | None, gpus: Sequ
 
 
 def _smaller(config: TrainerConfig) -> str:
+    others = [name for name in ("lora", "qlora") if goes_with(config, {name: {}})]
     if config.method.full is not None:
-        return "use lora or qlora"
+        return f"use {' or '.join(others)}" if others else "take a smaller model"
+    steps = []
     if config.training.precision == "Float32" and rounds_frozen_weights(config.method):
-        return "set training.precision to BFloat16, or use qlora"
-    return "use qlora" if config.method.qlora is None else "take a smaller model"
+        steps.append("set training.precision to BFloat16")
+    if config.method.qlora is None and "qlora" in others:
+        steps.append("use qlora")
+    return ", or ".join(steps or ["take a smaller model"])
 
 
 def _gib(count: int) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from finetune_api.dataset import WITHOUT_LENGTH
-from finetune_api.method_support import refusal
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.errors import OutOfMemory, is_out_of_memory
 from finetune_trainer.host_memory import host_memory
-from finetune_trainer.memory_parts import STATE_BYTES
+from finetune_trainer.memory_parts import FLOAT32, STATE_BYTES, Parts, goes_with, keeps_a_reference, of_one_process
+from finetune_trainer.models.quantization import MOST_LEFT, left_unquantized
 
 GIB = 2**30
 UNITS = {"AudioClassification": "milliseconds"}
@@ -28,16 +28,28 @@ class MemoryUse:
     config: TrainerConfig
     device: torch.device
     parts: dict[str, int] = field(default_factory=dict)
+    quantizable: bool = True
+    """Whether QLoRA would hold the model's weights in fewer bits."""
 
     def watched(self, model: Any) -> Any:
         """The same model, whose weights are counted."""
-        tensors = [*model.parameters(), *model.buffers()]
+        weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        self.parts = {
-            "weights": sum(t.numel() * t.element_size() for t in tensors),
-            "gradients": 4 * trained,
-            "optimizer state": round(STATE_BYTES[self.config.training.optimizer] * trained),
+        whole = Parts(
+            weights=weights,
+            gradients=FLOAT32 * trained,
+            optimizer=STATE_BYTES[self.config.training.optimizer] * trained,
+            reference=weights if keeps_a_reference(self.config) else 0,
+        )
+        held, _ = of_one_process(whole, self.config.distributed)
+        sizes = {
+            "weights": held.weights,
+            "gradients": held.gradients,
+            "optimizer state": held.optimizer,
+            "the model as it was": held.reference,
         }
+        self.parts = {name: round(size) for name, size in sizes.items() if size}
+        self.quantizable = left_unquantized(model) <= MOST_LEFT
         return model
 
     def explanation(self, error: BaseException) -> str:
@@ -48,7 +60,7 @@ class MemoryUse:
         filled = (
             ", ".join(f"{name} {_size(count)}" for name, count in parts.items()) or "the model, while it was loaded"
         )
-        steps = next_steps(self.config, sum(self.parts.values()) > MOSTLY_FIXED * total)
+        steps = next_steps(self.config, sum(self.parts.values()) > MOSTLY_FIXED * total, self.quantizable)
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return (
             f"out of memory: {_size(used)} of {_size(total)} were in use: {filled}. Try next, in this order: "
@@ -56,9 +68,11 @@ class MemoryUse:
         )
 
     def _batch(self) -> str:
-        training, world = self.config.training, self.config.distributed.world_size
-        micro = training.micro_batch_size or training.batch_size // world
-        return f"{micro} examples of up to {self.config.max_length} {UNITS.get(self.config.task, 'tokens')}"
+        written = self.config.training.reinforcement
+        count, kind = micro_batch(self.config), "examples"
+        if written:
+            count, kind = count * written.group_size, "completions"
+        return f"{count} {kind} of up to {self.config.max_length} {UNITS.get(self.config.task, 'tokens')}"
 
     def _memory(self) -> tuple[int, int]:
         """What there is and what was used at most, in bytes."""
@@ -84,36 +98,44 @@ def explained_memory(config: TrainerConfig, device: torch.device) -> Iterator[Me
         raise OutOfMemory(use.explanation(error)) from error
 
 
-def next_steps(config: TrainerConfig, mostly_fixed: bool) -> list[str]:
-    """What frees most for the least harm first; at most three."""
-    smaller_batch, smaller_state = _for_activations(config), _for_state(config)
+def micro_batch(config: TrainerConfig) -> int:
+    """Examples that a process computes together."""
+    return config.training.micro_batch_size or config.training.batch_size // config.distributed.world_size
+
+
+def next_steps(config: TrainerConfig, mostly_fixed: bool, quantizable: bool = True) -> list[str]:
+    """What frees most for the least harm first, of what this job may be given; at most three."""
+    smaller_batch, smaller_state = _for_activations(config), _for_state(config, quantizable)
     steps = [*smaller_state, *smaller_batch] if mostly_fixed else [*smaller_batch, *smaller_state]
     return [*steps, "give each process more memory (resources, or a larger GPU)"][:3]
 
 
 def _for_activations(config: TrainerConfig) -> list[str]:
-    training, world = config.training, config.distributed.world_size
-    micro = training.micro_batch_size or training.batch_size // world
+    training, micro = config.training, micro_batch(config)
     steps = []
     if micro > 1:
-        half = max(size for size in range(1, micro // 2 + 1) if (training.batch_size // world) % size == 0)
+        own = training.batch_size // config.distributed.world_size
+        half = max(size for size in range(1, micro // 2 + 1) if own % size == 0)
         steps.append(f"set training.microBatchSize to {half} (it is {micro}; the result stays the same)")
-    if not training.gradient_checkpointing and not refusal(config.method.name, "training.gradientCheckpointing"):
+    if not training.gradient_checkpointing and goes_with(config, gradient_checkpointing=True):
         steps.append("set training.gradientCheckpointing to true")
     if training.precision == "Float32":
         steps.append("set training.precision to BFloat16")
+    if written := training.reinforcement:
+        steps.append(f"lower training.reinforcement.groupSize (it is {written.group_size}) or maxNewTokens")
     if config.max_length > 128 and config.task not in WITHOUT_LENGTH:
         steps.append(f"lower dataset.maxLength (it is {config.max_length})")
     return steps
 
 
-def _for_state(config: TrainerConfig) -> list[str]:
+def _for_state(config: TrainerConfig, quantizable: bool) -> list[str]:
     steps = []
     if config.method.full:
-        if config.training.optimizer != "AdamW8bit":
+        if config.training.optimizer != "AdamW8bit" and goes_with(config, optimizer="AdamW8bit"):
             steps.append("set training.optimizer to AdamW8bit")
-        steps += ["set method.full.frozenLayers", "use method.lora"]
-    elif not config.method.qlora:
+        if goes_with(config, {"lora": {}}):  # which has layers, too
+            steps += ["set method.full.frozenLayers", "use method.lora"]
+    elif not config.method.qlora and quantizable and goes_with(config, {"qlora": {}}):
         steps.append("use method.qlora, which holds the base model in 4 bits")
     return steps
 

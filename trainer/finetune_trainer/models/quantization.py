@@ -53,14 +53,19 @@ def check_quantizable(config: Any, task: Task, trust_remote_code: bool) -> None:
     """
     with torch.device("meta"):
         model = task.model_class.from_config(config, trust_remote_code=trust_remote_code)
-    sizes = [(parameter.numel(), parameter.ndim) for parameter in model.parameters()]
-    share = sum(size for size, dimensions in sizes if dimensions > 2) / sum(size for size, _ in sizes)
+    share = left_unquantized(model)
     if share > MOST_LEFT:
         raise ConfigurationError(
             f"method.qlora: {share:.0%} of the weights of models of the type {config.model_type!r} are experts or "
             "convolutions, which bitsandbytes does not quantize, so that little memory is saved; use lora, with "
             "distributed.fsdp or distributed.deepspeed.zeroStage 3 where a model is too large for one device"
         )
+
+
+def left_unquantized(model: Any) -> float:
+    """Share of the weights that bitsandbytes would leave as they are."""
+    sizes = [(parameter.numel(), parameter.ndim) for parameter in model.parameters()]
+    return sum(size for size, dimensions in sizes if dimensions > 2) / max(1, sum(size for size, _ in sizes))
 
 
 def quantization_in(model: Any) -> BitsAndBytesConfig | None:
