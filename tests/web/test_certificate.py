@@ -34,6 +34,7 @@ async def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path)
         assert served.reload() is False
         certificate.write_bytes(new.read("server.crt"))
         assert served.reload() is False  # the key has not followed yet
+        assert await answers(server.port, old.read("ca.crt"))
         key.write_bytes(new.read("server.key"))
         assert served.reload() is True
         assert await answers(server.port, new.read("ca.crt"))

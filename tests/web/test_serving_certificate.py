@@ -67,6 +67,27 @@ def test_a_server_certificate_is_renewed_when_a_third_of_its_life_is_left() -> N
     assert renewed(fresh, NAMES, later) is None
 
 
+def test_what_a_clock_that_was_ahead_has_made_is_made_anew() -> None:
+    ahead = made(NOW + timedelta(days=400))
+    mended = renewed(ahead, NAMES, NOW)
+    assert mended is not None
+    assert verifies(mended, authorities(mended)[:1], NOW)
+    assert renewed(mended, NAMES, NOW) is None
+    early = renewed(made() | {CERTIFICATE: b""}, NAMES, NOW + timedelta(days=30))
+    assert early is not None
+    back = renewed(early, NAMES, NOW)
+    assert back is not None
+    assert back[CA] == early[CA]
+    assert verifies(back, authorities(back), NOW)
+
+
+def test_an_address_may_be_written_in_several_ways() -> None:
+    names = ("0:0:0:0:0:0:0:1",)
+    files = renewed({}, names, NOW)
+    assert files is not None
+    assert renewed(files, names, NOW) is None
+
+
 def test_another_name_needs_another_certificate() -> None:
     fresh = renewed(made(), ("other.ns.svc",), NOW)
     assert fresh is not None

@@ -3,9 +3,24 @@
 import asyncio
 import logging
 import ssl
+import tempfile
 from pathlib import Path
 
 log = logging.getLogger(__name__)
+
+
+def load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """New handshakes use it. A pair that does not fit leaves the context as it was: OpenSSL would forget the key first.
+
+    Raises:
+        ssl.SSLError: It does not fit, or cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="finetune-certificate-") as folder:  # OpenSSL reads files only
+        paths = [Path(folder, name) for name in ("tls.crt", "tls.key")]
+        for path, content in zip(paths, (certificate, key), strict=True):
+            path.write_bytes(content)
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*paths)
+        context.load_cert_chain(*paths)
 
 
 class ServerCertificate:
@@ -14,13 +29,13 @@ class ServerCertificate:
     def __init__(
         self, certificate: str, key: str | None, authority: str | None = None, *, period: float = 30.0
     ) -> None:
-        self._files = (certificate, key)
-        self._authority_file = authority or certificate
+        self._files = (Path(certificate), Path(key or certificate))
+        self._authority_file = Path(authority or certificate)
         self._period = period
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.context.load_cert_chain(*self._files)
         self._loaded = self._stamps()
-        self._authority = Path(self._authority_file).read_text()
+        load_pair(self.context, *(file.read_bytes() for file in self._files))
+        self._authority = self._authority_file.read_text()
 
     @property
     def authority(self) -> str:
@@ -39,8 +54,8 @@ class ServerCertificate:
             stamps = self._stamps()
             if stamps == self._loaded:
                 return False
-            self.context.load_cert_chain(*self._files)
-            self._authority = Path(self._authority_file).read_text()
+            load_pair(self.context, *(file.read_bytes() for file in self._files))
+            self._authority = self._authority_file.read_text()
         except (OSError, ssl.SSLError) as error:
             log.warning("the certificate %s was not loaded: %s", self._files[0], error)
             return False
@@ -49,5 +64,5 @@ class ServerCertificate:
         return True
 
     def _stamps(self) -> list[tuple[int, int]]:
-        found = [Path(name).stat() for name in (*self._files, self._authority_file) if name]
+        found = [file.stat() for file in (*self._files, self._authority_file)]
         return [(stat.st_mtime_ns, stat.st_ino) for stat in found]

@@ -8,11 +8,9 @@ import asyncio
 import base64
 import logging
 import ssl
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from finetune_operator.kube.client import KubeApi
@@ -22,6 +20,7 @@ from finetune_operator.kube.resources import (
     SECRETS,
     VALIDATING_WEBHOOK_CONFIGURATIONS,
 )
+from finetune_operator.web.certificate import load_pair
 from finetune_operator.web.serving_certificate import CA, CERTIFICATE, KEY, renewed
 
 log = logging.getLogger(__name__)
@@ -110,12 +109,6 @@ class OwnCertificate:
                 await self._api.replace(kind, configuration | {"webhooks": changed})
 
     def _load(self, certificate: bytes, key: bytes) -> None:
-        """New handshakes use it. OpenSSL reads files only: they live for this moment, for our eyes alone."""
-        if self._served == (certificate, key):
-            return
-        with tempfile.TemporaryDirectory(prefix="finetune-certificate-") as folder:
-            paths = [Path(folder) / name for name in (CERTIFICATE, KEY)]
-            for path, content in zip(paths, (certificate, key), strict=True):
-                path.write_bytes(content)
-            self.context.load_cert_chain(str(paths[0]), str(paths[1]))
-        self._served = (certificate, key)
+        if self._served != (certificate, key):
+            load_pair(self.context, certificate, key)
+            self._served = (certificate, key)

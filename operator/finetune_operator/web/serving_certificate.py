@@ -9,6 +9,7 @@ trusting the server for as long as the old one is valid.
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from ipaddress import ip_address
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -27,10 +28,10 @@ Files = Mapping[str, bytes]
 def renewed(files: Files, names: Sequence[str], now: datetime) -> dict[str, bytes] | None:
     """The files as they should be now; None when they are. Files that cannot be read are made anew."""
     authorities = _authorities(files, now)
-    if not authorities or _is_old(authorities[0], now):
+    if not authorities or _is_due(authorities[0], now):
         return _with_new_authority(files, authorities, names, now)
     server, newest = _server(files), authorities[0]
-    if server is None or _is_old(server, now) or not _signed_by(server, newest) or _names_of(server) != set(names):
+    if server is None or _is_due(server, now) or not _signed_by(server, newest) or _names_of(server) != _values(names):
         return dict(files) | _issue(newest, _key(files[CA_KEY]), names, now, _links(files, newest, now))
     return None
 
@@ -74,10 +75,10 @@ def _server(files: Files) -> x509.Certificate | None:
     return certificate if fits else None
 
 
-def _is_old(certificate: x509.Certificate, now: datetime) -> bool:
-    """A third of its life is left: two thirds of the time to find out that renewal fails."""
+def _is_due(certificate: x509.Certificate, now: datetime) -> bool:
+    """A third of its life is left, time to find out that renewal fails; or a clock that was ahead has made it."""
     lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    return now >= certificate.not_valid_after_utc - lifetime / 3
+    return now >= certificate.not_valid_after_utc - lifetime / 3 or now < certificate.not_valid_before_utc
 
 
 def _signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
@@ -88,9 +89,14 @@ def _signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bo
     return True
 
 
-def _names_of(certificate: x509.Certificate) -> set[str]:
+def _names_of(certificate: x509.Certificate) -> set[Any]:
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return {*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))}
+    return {*names.get_values_for_type(x509.DNSName), *names.get_values_for_type(x509.IPAddress)}
+
+
+def _values(names: Sequence[str]) -> set[Any]:
+    """An address may be written in several ways."""
+    return {_general_name(name).value for name in names}
 
 
 def _make_authority(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
