@@ -14,7 +14,7 @@ SHORT = 4096
 _WORDS = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 _SECRET_WORDS = frozenset((
     "AUTH", "COOKIE", "CREDENTIAL", "CREDENTIALS", "CREDS", "DSN", "JWT", "KEY", "KEYS", "PASS", "PASSPHRASE", "PASSWD",
-    "PASSWORD", "PAT", "PWD", "SAS", "SECRET", "SECRETS", "TOKEN", "TOKENS",
+    "PASSWORD", "PAT", "PW", "PWD", "SAS", "SECRET", "SECRETS", "TOKEN", "TOKENS",
 ))  # fmt: skip
 _PART_OF_NAME = re.compile(
     r"SECRET|TOKEN(?!IZ)|PASSW|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CONN(?:ECTION)?_?STR",

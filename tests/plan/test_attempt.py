@@ -155,15 +155,22 @@ def test_the_trainer_is_told_what_comes_from_secrets() -> None:
             {"name": "CHANNEL", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
             {"name": "PLAIN", "value": "x"},
         ],
-        "volumeMounts": [{"name": "a", "mountPath": "/a"}, {"name": "b", "mountPath": "/b/file", "subPath": "file"}],
+        "volumeMounts": [
+            {"name": "a", "mountPath": "/a"},
+            {"name": "b", "mountPath": "/b/file", "subPath": "file"},
+            {"name": "c", "mountPath": "/c"},
+            {"name": "d", "mountPath": "/d"},
+        ],
     }
     volumes = [
+        {"name": "c", "csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": True}},
+        {"name": "d", "csi": {"driver": "ebs.csi.aws.com"}},
         {"name": "a", "secret": {"secretName": "s"}},
         {"name": "b", "projected": {"sources": [{"secret": {"name": "s"}}]}},
     ]
     found = environment(trainer(podTemplate={"spec": {"containers": [container], "volumes": volumes}}))
     assert found["FINETUNE_SECRET_VARIABLES"] == "CHANNEL"
-    assert sorted(found["FINETUNE_SECRET_PATHS"].split(":")) == ["/a", "/b/file"]
+    assert sorted(found["FINETUNE_SECRET_PATHS"].split(":")) == ["/a", "/b/file", "/c"]
     assert "FINETUNE_SECRET_VARIABLES" not in environment(trainer())
 
 

@@ -1,6 +1,9 @@
 """No credential in what a pod says."""
 
+import base64
+import json
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +47,64 @@ def test_logs_with_tracebacks_and_last_words_are_masked(monkeypatch: pytest.Monk
     assert "planted-secret" not in text + message.message
     assert text.count(MASK) == 3  # the message, the source line and the exception of the traceback
     assert f"signing with {MASK} failed" in message.message
+
+
+FILES = {
+    "credentials": "[default]\naws_access_key_id = PLANTEDID\naws_secret_access_key = planted/aws+key\n",
+    ".netrc": "machine hub.example.com login me password planted-netrc\n",
+    ".dockerconfigjson": '{"auths": {"ghcr.io": {"username": "someone", "auth": "planted-docker=="}}}',
+    "service-account.json": json.dumps({"type": "service_account", "client_secret": "planted-gcp"}, indent=2),
+    "folder/app.yaml": "database:\n  host: db.example.com\n  password: 'planted yaml'\n",
+    "ca.crt": "-----BEGIN CERTIFICATE-----\nMIIBpubliclineofit\n-----END CERTIFICATE-----\n",
+}
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> dict[str, str]:
+    """A Secret as the kubelet mounts it: links beside the folder that holds the files."""
+    for name, content in FILES.items():
+        path = tmp_path / "..2026_11_22" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (tmp_path / "..data").symlink_to("..2026_11_22")
+    for top in {name.partition("/")[0] for name in FILES}:
+        (tmp_path / top).symlink_to(f"..data/{top}")
+    return {"FINETUNE_SECRET_PATHS": str(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    "secret", ["PLANTEDID", "planted/aws+key", "planted-netrc", "planted-docker==", "planted-gcp", "planted yaml"]
+)
+def test_secrets_within_mounted_files_are_masked_by_themselves(mounted: dict[str, str], secret: str) -> None:
+    assert redact(f"refused: {secret} is wrong", mounted) == f"refused: {MASK} is wrong"
+
+
+def test_what_else_stands_in_such_files_is_no_secret(mounted: dict[str, str]) -> None:
+    text = "someone of service_account at db.example.com and hub.example.com shows MIIBpubliclineofit"
+    assert redact(text, mounted) == text
+
+
+def test_parts_of_json_in_a_secret_variable_are_masked_too() -> None:
+    environment = {"SERVICE_CREDENTIALS": '{"user": "someone", "keys": {"refresh_token": "planted-refresh"}}'}
+    assert redact("someone sent planted-refresh", environment) == f"someone sent {MASK}"
+
+
+@pytest.mark.parametrize(
+    "around",
+    ["'a\\n{}'", '"\\u003d{}\\t"', "?q%3D{}%26", "\x1b[31m{}\x1b[0m", "\x1b[1m{}", "x={};", "b'{}'"],
+    ids=["repr", "JSON", "URL", "colour", "bold", "assigned", "bytes"],
+)
+def test_a_short_secret_is_found_behind_an_escape(around: str) -> None:
+    assert redact(around.format("hunter22"), {"DB_PASS": "hunter22"}) == around.format(MASK)
+
+
+def test_a_short_secret_within_a_word_stays() -> None:
+    assert redact("pretrained and trained", {"DB_PASS": "trained"}) == f"pretrained and {MASK}"
+
+
+@pytest.mark.parametrize("before", ["", "m", "me", "me:"])
+@pytest.mark.parametrize("secret", ["hunter2", "planted-token-~~~???"])
+def test_a_secret_is_known_in_base64_wherever_it_begins(before: str, secret: str) -> None:
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        left, right = redact(encode(f"{before}{secret}:more".encode()).decode(), {"MY_TOKEN": secret}).split(MASK)
+        assert (len(left) <= 4, len(right.rstrip("=")) <= 8) == (True, True), "no more than what the neighbours share"

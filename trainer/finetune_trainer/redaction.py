@@ -4,51 +4,55 @@ Libraries put endpoints, headers and whole configurations into their errors. Wha
 Secrets hold is replaced by its value wherever it would show, and what looks like a secret by its form.
 """
 
-import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import quote, quote_plus
 
 from finetune_api.masking import MASK, is_secret_name, mask
 from finetune_api.names import ENV_SECRET_PATHS, ENV_SECRET_VARIABLES
+from finetune_trainer.secret_forms import encoded_forms, parts_of, written_forms
 
-__all__ = ["MASK", "RedactingFormatter", "redact", "secrets_of"]
+__all__ = ["MASK", "RedactingFormatter", "redact"]
 
-SHORTEST = 6
-"""A shorter value stands in too many innocent words."""
 WHOLE_WORD = 12
 """Shorter values are masked as whole words only."""
-INNOCENT = frozenset({"default", "disabled", "enabled", "required", "optional", "anonymous", "password", "secret"})
+BEGIN = r"(?:(?<!\w)|(?<=\\[abfnrtv])|(?<=\\u[0-9A-Fa-f]{4})|(?<=%[0-9A-Fa-f]{2})|(?<=\x1b\[\dm)|(?<=\x1b\[\d\dm))"
+"""Of a word: also behind an escape of Python, JSON, a URL or a terminal, which ends in a letter or digit."""
 LARGEST_FILE = 64 * 1024
 MOST_FILES = 100
 
 
-def secrets_of(environment: Mapping[str, str]) -> frozenset[str]:
-    """Values of the variables that are secret by their name, or because the operator says that a Secret holds them,
-    and of the files in the folders where it says that Secrets are mounted."""
-    declared = environment.get(ENV_SECRET_VARIABLES, "").split(",")
-    values = [value for name, value in environment.items() if name in declared or is_secret_name(name)]
-    return frozenset(
-        part for value in (*values, *_files(environment.get(ENV_SECRET_PATHS, ""))) for part in _parts(value)
-    )
-
-
 def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """The text without what `environment` holds of secrets, and without what looks like one."""
-    if pattern := _pattern(secrets_of(environment)):
-        text = pattern.sub(MASK, text)
+    declared = environment.get(ENV_SECRET_VARIABLES, "").split(",")
+    values = tuple(value for name, value in environment.items() if name in declared or is_secret_name(name))
+    forms = _forms(values, environment.get(ENV_SECRET_PATHS, ""))
+    # To look for each form costs less than one expression for all of them.
+    if shown := tuple(expression for form, expression in forms.items() if form in text):
+        text = _pattern(shown).sub(MASK, text)
     return mask(text)
 
 
-def _parts(value: str) -> Iterator[str]:
-    """The value, and each line of it: logs are masked line by line."""
-    for part in {value.strip(), *(line.strip() for line in value.splitlines())}:
-        if len(part) >= SHORTEST and part.lower() not in INNOCENT and not part.startswith("-----"):
-            yield part
+@lru_cache(maxsize=8)
+def _forms(values: tuple[str, ...], paths: str) -> dict[str, str]:
+    """Each form of a secret and the expression that finds it; longest first, so that no part of one is left when it
+    contains another."""
+    secrets = {part for value in (*values, *_files(paths)) for part in parts_of(value)}
+    written = {form: _found(form) for secret in secrets for form in written_forms(secret)}
+    encoded = {form: re.escape(form) for secret in secrets for form in encoded_forms(secret)}
+    return dict(sorted((encoded | written).items(), key=lambda one: len(one[0]), reverse=True))
+
+
+def _found(form: str) -> str:
+    return re.escape(form) if len(form) >= WHOLE_WORD else rf"{BEGIN}{re.escape(form)}(?!\w)"
+
+
+@lru_cache(maxsize=64)
+def _pattern(expressions: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(expressions))
 
 
 @lru_cache(maxsize=8)
@@ -58,8 +62,12 @@ def _files(paths: str) -> tuple[str, ...]:
     return tuple(text for path, _ in zip(found, range(MOST_FILES), strict=False) if (text := _text_of(path)))
 
 
-def _below(root: Path) -> Iterable[Path]:
-    return [root] if root.is_file() else sorted(path for path in root.glob("*") if path.is_file())
+def _below(root: Path) -> Iterator[Path]:
+    if root.is_file():
+        yield root
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(one for one in folders if not one.startswith(".."))  # of the kubelet, where the links lead
+        yield from (path for name in sorted(names) if (path := Path(folder, name)).is_file())
 
 
 def _text_of(path: Path) -> str:
@@ -67,29 +75,6 @@ def _text_of(path: Path) -> str:
         return path.read_text()[:LARGEST_FILE]
     except (OSError, UnicodeDecodeError):
         return ""  # not for this process to read, so not for it to tell; or no text
-
-
-@lru_cache(maxsize=8)
-def _pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
-    """Longest first, so that no part of one is left when it contains another."""
-    forms = {form for secret in secrets for form in _forms(secret)}
-    return re.compile("|".join(map(_found, sorted(forms, key=len, reverse=True)))) if forms else None
-
-
-def _forms(secret: str) -> set[str]:
-    """As it is, and as it stands in URLs, in JSON and in the repr of a string."""
-    return {
-        secret,
-        quote(secret, safe=""),
-        quote_plus(secret),
-        quote(secret),
-        json.dumps(secret)[1:-1],
-        repr(secret)[1:-1],
-    }
-
-
-def _found(form: str) -> str:
-    return re.escape(form) if len(form) >= WHOLE_WORD else rf"(?<!\w){re.escape(form)}(?!\w)"
 
 
 class RedactingFormatter(logging.Formatter):

@@ -10,6 +10,8 @@ from finetune_api.names import ENV_SECRET_PATHS, ENV_SECRET_VARIABLES
 Resource = dict[str, Any]
 PATH_SEPARATOR = ":"
 """Pods run Linux, whatever the operator runs on."""
+SECRETS_STORE = "secrets-store.csi.k8s.io"
+"""https://secrets-store-csi-driver.sigs.k8s.io: from a vault to a file, without a Secret."""
 
 
 def declared_secrets(container: Resource, volumes: list[Resource]) -> list[dict[str, str]]:
@@ -23,4 +25,5 @@ def declared_secrets(container: Resource, volumes: list[Resource]) -> list[dict[
 
 def _holds_secret(volume: Resource) -> bool:
     sources = (volume.get("projected") or {}).get("sources") or ()
-    return "secret" in volume or any("secret" in source for source in sources)
+    stored = (volume.get("csi") or {}).get("driver") == SECRETS_STORE
+    return stored or "secret" in volume or any("secret" in source for source in sources)

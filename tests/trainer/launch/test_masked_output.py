@@ -101,10 +101,27 @@ def test_a_key_hides_its_lines_and_no_more_than_that() -> None:
     assert masked(endless).count(b"AAAA") == 300
 
 
-def test_a_line_without_an_end_does_not_grow_for_ever() -> None:
-    masker = LineMasker(str)
-    passed = masker.feed(b"x" * LONGEST_LINE + b" word")
-    assert passed == b"x" * LONGEST_LINE + b" "
+@pytest.mark.parametrize("unit", [b"x", b"word "], ids=["no white space", "words"])
+def test_a_line_without_an_end_is_passed_on_in_pieces_that_cut_no_secret(unit: bytes) -> None:
+    masker = LineMasker(lambda text: text.replace("planted secret", "*"))
+    size, passed = LONGEST_LINE // 4 // len(unit), b"planted secret"
+    read = written = b""
+    for _ in range(12):
+        chunk = unit * size + b"planted secret" + unit * size
+        read += chunk
+        written += masker.feed(chunk)
+        assert len(masker.feed(b"")) == 0
+        assert len(read) - len(written.replace(b"*", passed)) <= LONGEST_LINE + len(chunk)
+    written += masker.end()
+    assert written == read.replace(b"planted secret", b"*")
+
+
+def test_a_secret_across_a_cut_is_masked_as_a_whole() -> None:
+    secret = b"planted" * 1000
+    masker = LineMasker(lambda text: text.replace(secret.decode(), "*"))
+    line = b"x" * (LONGEST_LINE - 4 * len(secret)) + secret * 8 + b"y" * LONGEST_LINE
+    written = b"".join(masker.feed(line[at : at + 65536]) for at in range(0, len(line), 65536)) + masker.end()
+    assert written == line.replace(secret, b"*")
 
 
 def test_json_of_a_secret_with_quotes_is_masked_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,9 @@ from finetune_trainer.redaction import redact
 
 CHUNK = 64 * 1024
 LONGEST_LINE = 256 * 1024
-"""What is longer is passed on in pieces, cut at white space where there is some."""
+"""What is longer is passed on in pieces, cut where no secret is."""
+LONGEST_SECRET = 8 * 1024
+"""Of which a piece may hold the beginning."""
 LONGEST_KEY = 200
 """Lines of a private key, after which the text goes on even without an end of the key."""
 DRAIN_SECONDS = 2.0
@@ -38,7 +40,7 @@ class LineMasker:
         text = self._rest + chunk
         end = max(text.rfind(mark) for mark in LINE_ENDS) + 1
         if not end and len(text) > LONGEST_LINE:
-            end = max(text.rfind(b" "), 0) + 1 or len(text)
+            end = self._cut(text)
         complete, self._rest = text[:end], text[end:]
         return b"".join(self._line(line) for line in complete.splitlines(keepends=True))
 
@@ -47,8 +49,21 @@ class LineMasker:
         rest, self._rest = self._rest, b""
         return self._line(rest) if rest else b""
 
+    def _cut(self, text: bytes) -> int:
+        """Where a line that does not end is cut: at white space, or else where both parts are masked as the whole is.
+
+        What follows may end a secret that has begun in the last bytes.
+        """
+        last = len(text) - LONGEST_SECRET
+        masked = self._masked(_decoded(text))
+        space = text.rfind(b" ", LONGEST_LINE // 2, last) + 1
+        for end in (space, *range(last, last - 4 * LONGEST_SECRET, -LONGEST_SECRET)):
+            if end and self._masked(_decoded(text[:end])) + self._masked(_decoded(text[end:])) == masked:
+                return end
+        return last
+
     def _line(self, line: bytes) -> bytes:
-        text = line.decode("utf-8", "surrogateescape")
+        text = _decoded(line)
         if self._within_key:
             self._within_key = 0 if PEM_END.search(text) else self._within_key - 1
             return b""
@@ -59,6 +74,10 @@ class LineMasker:
 
     def _masked(self, text: str) -> bytes:
         return self._mask(text).encode("utf-8", "surrogateescape")
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
 
 
 @contextlib.contextmanager
