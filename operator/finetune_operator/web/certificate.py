@@ -16,11 +16,11 @@ def load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
         ssl.SSLError: It does not fit, or cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="finetune-certificate-") as folder:  # OpenSSL reads files only
-        paths = [Path(folder, name) for name in ("tls.crt", "tls.key")]
-        for path, content in zip(paths, (certificate, key), strict=True):
-            path.write_bytes(content)
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(*paths)
-        context.load_cert_chain(*paths)
+        certificate_file, key_file = Path(folder, "tls.crt"), Path(folder, "tls.key")
+        certificate_file.write_bytes(certificate)
+        key_file.write_bytes(key)
+        for one in (ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), context):
+            one.load_cert_chain(certificate_file, key_file)
 
 
 class ServerCertificate:
