@@ -20,6 +20,7 @@ from finetune_api.metrics import DEFAULT_TOP_K, Task, is_ratio, metrics_of
 from finetune_api.model_deployment import DeploymentTemplate
 from finetune_api.model_reference import ModelReference, origin_problems, origin_rules
 from finetune_api.multi_task import multi_task_problems, subtask_kinds, subtask_rules
+from finetune_api.objectives import length_problems
 from finetune_api.optimization import Plateau
 from finetune_api.pods import Credentials, PodTemplate, Resources
 from finetune_api.postprocess import MAX_STEPS, ArtifactFormat, PostprocessedArtifact, PostprocessStep, step_problems
@@ -143,6 +144,7 @@ class FineTuneJobSpec(Schema):
             lambda: unsupported(self.method, self.task, self.training, self.distributed),
             lambda: unshardable(self.task, self.training, self.distributed),
             lambda: self.dataset.problems_with(self.task),
+            lambda: length_problems(self.task, self.dataset, self.training),
             lambda: multi_task_problems(self.task, self.dataset, self.model),
             self._undeployable,
             self._unpackable,

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
+from finetune_api.dataset import Dataset
 from finetune_api.distillation import undistillable
 from finetune_api.method import Method
 from finetune_api.metrics import Task
 from finetune_api.training import Training
 
+PAIRED: tuple[Task, ...] = ("PreferenceOptimization", "RewardModeling")
+"""Tasks that learn which of two completions is the better one; KTO has one at a time."""
 WITHOUT_DROPOUT = (
     "probabilities are compared with what they were when a completion was written, and dropout would change them; "
     "remove it"
@@ -34,8 +37,23 @@ def objective_problems(task: Task, training: Training, method: Method) -> Iterat
         yield from _without_layers(training)
     if task == "Recommendation" and training.label_smoothing:
         yield "training.labelSmoothing: Recommendation learns ratings, or items against others, not classes; remove it"
+    if task in PAIRED and training.label_smoothing >= 0.5 and not (preference and preference.loss == "KTO"):
+        yield (
+            f"training.labelSmoothing ({training.label_smoothing:g}): that share of the pairs is taken to be labelled "
+            "the wrong way round, so from 0.5 on the rejected completion is preferred; lower it"
+        )
     if preference and preference.loss == "KTO" and training.label_smoothing:
         yield "training.labelSmoothing: KTO weighs good and bad completions instead; set undesirableWeight, or use DPO"
+
+
+def length_problems(task: Task, dataset: Dataset, training: Training) -> Iterator[str]:
+    """What is left of `dataset.maxLength` for prompts."""
+    written, longest = training.reinforcement, dataset.longest(task)
+    if task == "ReinforcementLearning" and written and written.max_new_tokens >= longest:
+        yield (
+            f"training.reinforcement.maxNewTokens ({written.max_new_tokens}) leaves no room for a prompt in "
+            f"dataset.maxLength ({longest}), which is of both together; raise maxLength, or lower maxNewTokens"
+        )
 
 
 def _without_layers(training: Training) -> Iterator[str]:

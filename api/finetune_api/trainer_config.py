@@ -12,6 +12,7 @@ from finetune_api.method_support import unsupported
 from finetune_api.metrics import DEFAULT_TOP_K, Task
 from finetune_api.model_reference import ModelReference, origin_problems
 from finetune_api.multi_task import multi_task_problems
+from finetune_api.objectives import length_problems
 from finetune_api.postprocess import PostprocessStep, averaging_problems, step_problems
 from finetune_api.training import Checkpoint, Training
 
@@ -49,8 +50,10 @@ class TrainerConfig(Schema):
         sharded = unshardable(self.task, self.training, self.distributed)
         chain = step_problems(self.postprocess, self.method, self.task)
         averages = averaging_problems(self.postprocess, self.checkpoint)
+        lengths = length_problems(self.task, self.dataset, self.training)
         subtasks = multi_task_problems(self.task, self.dataset, self.model)
-        Problems.check((*origin_problems(self.task, self.model), *subtasks, *supported, *sharded, *chain, *averages))
+        origin = origin_problems(self.task, self.model)
+        Problems.check((*origin, *subtasks, *supported, *sharded, *lengths, *chain, *averages))
         return self
 
     @property

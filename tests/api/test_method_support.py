@@ -146,6 +146,16 @@ def test_the_page_is_current() -> None:
             {"preference": {"loss": "KTO"}, "labelSmoothing": 0.1},
             "training.labelSmoothing: KTO weighs good and bad completions instead; set undesirableWeight, or use DPO",
         ),
+        (
+            "RewardModeling",
+            {"labelSmoothing": 0.5},
+            "training.labelSmoothing (0.5): that share of the pairs is taken to be labelled the wrong way round",
+        ),
+        (
+            "PreferenceOptimization",
+            {"preference": {}, "labelSmoothing": 0.9},
+            "from 0.5 on the rejected completion is preferred; lower it",
+        ),
     ],
 )
 def test_an_objective_belongs_to_its_task(task: str, training: dict[str, Any], expected: str) -> None:
@@ -167,6 +177,7 @@ PPO = {**REWARDED, "algorithm": "PPO"}
         ({"clipRange": 0.1}, "clipRange and ppo.valueClipRange do nothing"),
         ({"algorithm": "PPO", "passes": 1, "ppo": {"valueClipRange": 0.1}}, "raise passes or miniBatches"),
         ({"algorithm": "PPO", "miniBatches": 1024}, "miniBatches (1024) cannot share out batchSize × groupSize (256)"),
+        ({"maxNewTokens": 512}, "maxNewTokens (512) leaves no room for a prompt in dataset.maxLength (512)"),
     ],
 )
 def test_reinforcement_that_does_not_fit_its_algorithm_is_refused(reinforcement: dict[str, Any], expected: str) -> None:

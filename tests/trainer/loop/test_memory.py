@@ -79,7 +79,7 @@ def test_the_copy_that_reinforcement_compares_with_is_counted(beta: float, metho
     from finetune_trainer.launch.memory_estimate import memory_estimate
     from finetune_trainer.loop.memory import explained_memory
 
-    reinforcement = {"rewards": [{"length": {"tokens": 4}}], "groupSize": 4, "beta": beta}
+    reinforcement = {"rewards": [{"length": {"tokens": 4}}], "groupSize": 4, "maxNewTokens": 8, "beta": beta}
     rewarded = config({name: {} for name in method}, task="ReinforcementLearning", reinforcement=reinforcement)
     with explained_memory(rewarded, torch.device("cpu")) as memory:
         memory.watched(torch.nn.Linear(1024, 2048, bias=False))
@@ -137,7 +137,7 @@ def test_nothing_is_advised_that_would_be_refused(sharded: str) -> None:
 def test_what_reinforcement_writes_is_part_of_the_batch() -> None:
     from finetune_trainer.loop.memory import next_steps
 
-    reinforcement = {"rewards": [{"length": {"tokens": 4}}], "groupSize": 16}
+    reinforcement = {"rewards": [{"length": {"tokens": 4}}], "groupSize": 16, "maxNewTokens": 8}
     settings = {"microBatchSize": 1, "gradientCheckpointing": True, "precision": "BFloat16"}
     rewarded = config(FULL, task="ReinforcementLearning", reinforcement=reinforcement, **settings)
     assert next_steps(rewarded, False)[0] == "lower training.reinforcement.groupSize (it is 16) or maxNewTokens"
