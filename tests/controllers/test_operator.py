@@ -167,6 +167,21 @@ def test_no_server_starts_without_a_certificate_by_an_oversight(options: list[st
     assert complaint in " ".join(result.output.split())
 
 
+async def test_every_controller_asks_for_the_lease_before_it_acts_and_before_each_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("POD_NAMESPACE", "default")
+    api, behind = HttpKubeApi(None, None), HttpKubeApi(None, None)  # type: ignore[arg-type] - nothing is sent
+    checks: list[Any] = []
+    monkeypatch.setattr(api, "fenced", lambda check: checks.append(check) or behind)
+    runtime = build_runtime(api, Options())
+    (check,) = checks
+    assert [controller.gate for controller in runtime.controllers] == [check] * 3
+    job, version, deployment = (controller._reconcile.__self__ for controller in runtime.controllers)  # type: ignore[attr-defined]
+    writers = (job._carrier, version, deployment, runtime.controllers[0].prepare[-1].__self__)  # type: ignore[attr-defined]
+    assert all(writer._api is behind for writer in writers)
+
+
 async def test_every_cache_that_a_reconcile_reads_is_kept_up_to_date(cluster: Cluster) -> None:
     options = Options(kubeconfig=str(cluster.kubeconfig), leader_elect=False)
     async with await HttpKubeApi.connect(str(cluster.kubeconfig)) as api:

@@ -262,6 +262,27 @@ async def test_renewal_that_was_written_but_not_answered_is_recognised(api: Http
     await leader.kill()
 
 
+async def test_a_lease_lasts_from_the_request_and_not_from_its_answer(api: HttpKubeApi, server: FaultServer) -> None:
+    """The others count from the write, which was somewhere in between."""
+    leader = Leader(api, "one", duration=30)
+    await leader.leads()
+    arrived: list[float] = []
+
+    async def answer_late(request):
+        arrived.append(time.monotonic())
+        answer = await server._route(request)
+        await asyncio.sleep(0.2)
+        return answer
+
+    async def never(_):
+        await asyncio.Event().wait()
+
+    server.script("PUT", answer_late, never)
+    await server.until_seen("PUT", server.count("PUT") + 2)
+    assert leader.elector._renewed_at <= arrived[0]
+    await leader.kill()
+
+
 async def test_frozen_process_knows_at_once_that_it_may_not_act(api: HttpKubeApi, server: FaultServer) -> None:
     leader = Leader(api, "one")
     await leader.leads()

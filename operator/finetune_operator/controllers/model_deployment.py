@@ -117,7 +117,8 @@ class ModelDeploymentReconciler:
             if error.not_found:
                 return False
             raise
-        return bool(live["metadata"]["uid"] == metadata["uid"] and live.get("status") == resource.get("status"))
+        same = all(live["metadata"].get(field) == metadata.get(field) for field in ("uid", "generation"))
+        return same and live.get("status") == resource.get("status")
 
     def _differs(self, key: Key, wanted: Resource, seen: Resource | None) -> bool:
         """By the hash of what we want, and by what our last apply left: defaults of the API server don't count."""
