@@ -5,14 +5,19 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import pytest
+from aiohttp import web
 
 from finetune_operator.kube.client import ApiError, HttpKubeApi
 from finetune_operator.kube.controller import Controller, Key, Result, owner_keys
 from finetune_operator.kube.expectations import Expectations
+from finetune_operator.kube.informer import Informer
 from finetune_operator.kube.metrics import REGISTRY
+from finetune_operator.kube.resources import Kind
 from finetune_operator.kube.work_queue import RateLimit
-from kube.fault_server import FaultServer
-from kube.watcher import Watcher
+from kube.fault_server import FaultServer, status
+from kube.watcher import FAST, THINGS, Watcher
+
+OTHERS = Kind("v1", "Other", "others")
 
 QUICK = RateLimit(base=0.001, cap=0.01, per_second=10_000, burst=1000)
 
@@ -88,6 +93,39 @@ async def test_waits_for_the_caches() -> None:
         assert running.unread == 0
         watcher.informer.synced.set()
         assert await running.next() == ("d", "a")
+
+
+async def test_a_namespace_that_may_not_be_read_holds_up_its_own_keys_alone(
+    connect: Callable[..., Awaitable[HttpKubeApi]], server: FaultServer
+) -> None:
+    await server.put("things", "a")
+    await server.put("others", "b")
+    refused, others = await connect(), await connect()
+    gone = [Informer(refused, THINGS, namespace="d", timing=FAST), Informer(others, OTHERS, namespace="d", timing=FAST)]
+    there = Watcher(others, namespace="e")
+    running = Running()
+    for informer in (*gone, there.informer):
+        running.controller.watch(informer)
+    allowed = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "/d/things" not in request.path or allowed.is_set():
+            return await server._route(request)
+        server.script("list", answer)
+        return status(403, "Forbidden")
+
+    server.script("list", *[answer] * 3)
+    tasks = [asyncio.create_task(informer.run()) for informer in gone]
+    async with there, running:
+        running.controller.queue.add(("e", "any"))
+        assert await running.next() == ("e", "any")
+        assert gone[1].synced.is_set()
+        assert running.unread == 0, "what is known of d is not all that there is"
+        allowed.set()
+        assert {await running.next(), await running.next()} == {("d", "a"), ("d", "b")}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_exception_is_logged_counted_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:

@@ -65,6 +65,15 @@ async def test_caches_of_several_namespaces_are_told_apart(api: HttpKubeApi, ser
     assert "[+]informer-heard/things ok" in text
 
 
+async def test_a_namespace_that_may_not_be_read_is_no_reason_not_to_be_ready(api: HttpKubeApi, serve) -> None:
+    gone, heard = Informer(api, THINGS, namespace="gone"), Informer(api, THINGS, namespace="heard")
+    gone.refused.set()
+    probed = await serve(Probes([gone, heard]))
+    assert (await probed.ask("/readyz"))[0] == 503, "nothing can be read"
+    heard.synced.set()
+    assert (await probed.ask("/readyz"))[0] == 200
+
+
 async def test_not_ready_while_shutting_down_but_alive(serve) -> None:
     probed = await serve(Probes([]))
     assert (await probed.ask("/readyz"))[0] == 200

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 """Namespace (empty for cluster-scoped kinds) and name."""
+UNFILLED_SECONDS = 1.0
+"""Until a key is looked at again of whose namespace not all caches are filled."""
 ToKeys = Callable[[Object], Iterable[Key]]
 Concerns = Callable[[Object | None, Object | None], bool]
 """Whether a change, from the old object to the new one, is worth a reconcile."""
@@ -80,6 +82,7 @@ class Controller:
         self.name = name
         self.queue: WorkQueue[Key] = WorkQueue(name, limit)
         self.informers: list[Informer] = []
+        self._unfilled: list[Informer] = []
         self.gate: Callable[[], None] | None = None
         """Called before each reconcile; raises when this process may not act (any more), which ends it."""
         self.prepare: list[Callable[[], Awaitable[object]]] = []
@@ -105,6 +108,7 @@ class Controller:
         if self._primary is None and to_keys is own_key:
             self._primary = informer
         self.informers.append(informer)
+        self._unfilled.append(informer)
         if self._expectations:
             self._expectations.watch(informer)  # before us: the echo of a write must not be held up by itself
 
@@ -127,9 +131,12 @@ class Controller:
             self.queue.add(key)
 
     async def run(self) -> None:
-        """Waits for the caches, prepares, then works until `stop` or cancellation."""
+        """Waits for the caches, prepares, then works until `stop` or cancellation.
+
+        A namespace that may not be read (any more) holds up its own keys alone.
+        """
         for informer in self.informers:
-            await informer.synced.wait()
+            await informer.settled()
         for step in self.prepare:
             await step()
         async with asyncio.TaskGroup() as tasks:
@@ -137,6 +144,11 @@ class Controller:
             workers = [tasks.create_task(self._work(), name=f"{self.name}-{number}") for number in range(self._workers)]
             await asyncio.gather(*workers)
             resync.cancel()
+
+    def _is_filled(self, namespace: str) -> bool:
+        """Whether all caches are that tell of a namespace."""
+        self._unfilled = [one for one in self._unfilled if not one.synced.is_set()]
+        return not any(one.namespace in (None, namespace) for one in self._unfilled)
 
     def stop(self) -> None:
         """Workers finish the key that they hold; then `run` returns."""
@@ -166,6 +178,9 @@ class Controller:
     async def _process(self, key: Key) -> None:
         if self.gate:
             self.gate()
+        if not self._is_filled(key[0]):
+            self.queue.add_after(key, UNFILLED_SECONDS)
+            return
         if self._expectations and (wait := self._expectations.remaining(key)) > 0:
             # The cache does not show our own last write yet; its arrival enqueues the key, or else this does.
             self.queue.add_after(key, wait)

@@ -73,6 +73,8 @@ class Informer:
         self.kind = kind
         self.namespace = namespace
         self.synced = asyncio.Event()
+        self.refused = asyncio.Event()
+        """It was not allowed to list its one namespace: with a namespace that is deleted go the Roles in it."""
         self._api = api
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._page_size = page_size
@@ -131,6 +133,15 @@ class Informer:
         """An object that was read from the server, as the cache would keep it."""
         return self._store.stored_form(raw)
 
+    async def settled(self) -> None:
+        """Until it is synced, or refused: whoever waits for many must not wait for a namespace that is gone."""
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self.synced, self.refused)]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()
+
     def last_event_age(self) -> float:
         """Seconds since the server was last heard: an event, a bookmark, a list."""
         return time.monotonic() - self._heard_at
@@ -163,6 +174,8 @@ class Informer:
                     if self._backoff.failures == 0:
                         self._backoff.failures = 1
                         continue
+                if error.forbidden and self.namespace is not None:
+                    self.refused.set()
                 await self._pause(error)
 
     async def _list_and_watch(self) -> None:

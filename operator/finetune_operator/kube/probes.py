@@ -86,7 +86,11 @@ class Probes:
         return f"stuck for {seconds:.0f} s" if seconds >= self._stuck_limit else None
 
     def _unsynced(self, informer: Informer) -> str | None:
-        return None if informer.synced.is_set() else "not yet listed"
+        """What may not be read in one namespace keeps nobody from working in the others."""
+        if informer.synced.is_set():
+            return None
+        others = any(one.kind == informer.kind and one.synced.is_set() for one in self._informers)
+        return None if informer.refused.is_set() and others else "not yet listed"
 
 
 def metrics_app(registry: CollectorRegistry = REGISTRY) -> web.Application:

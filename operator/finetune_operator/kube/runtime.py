@@ -132,7 +132,7 @@ class Runtime:
         """The cache is long-lived: out of the collector's sight, a collection costs what the garbage costs."""
         started = time.monotonic()
         for informer in self.informers:
-            await informer.synced.wait()
+            await informer.settled()
         log.info("caches are full after %.1f s", time.monotonic() - started)
         gc.collect()
         gc.freeze()
