@@ -187,6 +187,36 @@ def test_copies_join_the_training_data_alone(prepare: Any, tmp_path: Path) -> No
     assert other.fingerprint != data.fingerprint, "another table is other data"
 
 
+@pytest.mark.parametrize("over_length", ["Drop", "Truncate"])
+def test_every_row_is_counted_once(over_length: str, prepare: Any) -> None:
+    """What was read is what is used and what each rule left out; altered copies come besides."""
+    numbers = ("one", "two", "three", "four", "five", "six", "seven", "eight")
+    rows = [
+        {"text": text, "label": label, "customer": f"{label} {n // 3}"}
+        for n, number in enumerate(numbers)
+        for label, text in (("a", f"parcel {number} {number}"), ("b", f"{number} invoice of {number} {number}"))
+    ]
+    rows += [{**rows[3], "text": text} for text in (rows[0]["text"], "", LONG["text"], "my parcel a@b.de")]
+    data = prepare(
+        rows,
+        held_out={"test": [{**rows[0], "text": "hello parcel"}, {**rows[1], "customer": "b 1"}]},
+        cleaning={"empty": "Drop", "duplicates": "Drop", "nearDuplicates": {}, "redact": {"kinds": ["Email"]}},
+        split={"validation": 0.3, "groupBy": "customer", "stratifyBy": "label"},
+        augmentation={"text": {"swap": 0.9}},
+        overLength=over_length,
+    )
+    parts, cleaning = data.report["parts"], data.report["cleaning"]
+    cleaned = sum(source["read"] - sum(source["dropped"].values()) for source in cleaning.values())
+    assert cleaning["train"]["read"] == len(rows)
+    assert cleaned == sum(part["read"] for part in parts.values())
+    for name, part in parts.items():
+        copies = data.report["augmented"] if name == "train" else 0
+        assert part["read"] + copies == part["kept"] + sum(part["dropped"].values()), name
+        assert part["kept"] == len(getattr(data, name)) == sum(part["labels"].values())
+    assert data.report["augmented"]
+    assert parts["train"]["dropped"]["groupHeldOut"]
+
+
 def test_a_copy_that_becomes_a_held_out_text_is_not_trained_on(prepare: Any, tmp_path: Path) -> None:
     table = write_jsonl(tmp_path / "synonyms.jsonl", [{"word": "card", "synonym": "account"}])
     synonyms = {"synonyms": {"source": f"file://{table}"}}

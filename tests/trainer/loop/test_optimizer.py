@@ -125,6 +125,19 @@ def test_each_layer_learns_more_slowly_than_the_one_above(bert: Any) -> None:
     assert rates == {0.8, 0.4, 0.2, 0.1, 0.05}
 
 
+def test_an_adapter_learns_as_fast_as_the_layer_that_it_stands_beside(bert: Any) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    from finetune_trainer.loop.optimizer import learning_rate_scales, trained_parameters
+
+    config = LoraConfig(task_type="SEQ_CLS", target_modules=["query"], modules_to_save=["classifier"])
+    adapted = get_peft_model(bert, config)
+    scales = learning_rate_scales(adapted, trained_parameters(adapted), 0.5)
+    found = {(int(name.split(".layer.")[1][0]), scale) for name, scale in scales.items() if "lora_" in name}
+    assert found == {(0, 0.125), (1, 0.25), (2, 0.5)}
+    assert {scale for name, scale in scales.items() if "classifier" in name} == {1.0}
+
+
 def test_l1_pulls_matrices_to_zero_and_leaves_biases(bert: Any) -> None:
     made = updater(bert, l1=0.5, maxGradNorm=0)
     for parameter in bert.parameters():

@@ -14,19 +14,17 @@ def test_early_stopping_ends_the_run_and_restores_the_best_weights(
 ) -> None:
     """A learning rate that first learns and then destroys."""
     caplog.set_level("INFO")
-    config = job(
-        tmp_path,
-        tiny_bert,
-        tickets,
-        method=FULL,
-        dataset={"split": {"validation": 0.3, "stratifyBy": "label"}},
-        epochs=60,
-        learningRate=2e-2,
-        scheduler="Constant",
-        evaluateEverySteps=3,
-        earlyStopping={"metric": "loss", "patience": 3},
-    )
-    result, losses = run(config, tmp_path)
+    settings = {
+        "method": FULL,
+        "dataset": {"split": {"validation": 0.3, "stratifyBy": "label"}},
+        "checkpoint": {"everySteps": 4, "keep": 1},
+        "epochs": 60,
+        "learningRate": 2e-2,
+        "scheduler": "Constant",
+        "evaluateEverySteps": 3,
+        "earlyStopping": {"metric": "loss", "patience": 3},
+    }
+    result, losses = run(job(tmp_path / "a", tiny_bert, tickets, **settings), tmp_path / "a")
     evaluations = [
         float(line.split(" loss ")[1].split()[0]) for line in caplog.messages if " validation: accuracy" in line
     ]
@@ -35,6 +33,12 @@ def test_early_stopping_ends_the_run_and_restores_the_best_weights(
     assert evaluations.index(best) == len(evaluations) - 4
     assert result.evaluated_on == "validation"
     assert result.metrics["loss"] == pytest.approx(best, abs=1e-4)
+
+    killed = job(tmp_path / "b", tiny_bert, tickets, **settings)
+    run(killed, tmp_path / "b", end_at=max(losses) - 1)
+    [kept] = (folder for folder in (tmp_path / "b/checkpoints").iterdir() if folder.is_dir())
+    assert int(kept.name.split("-")[1]) > 3 * (1 + evaluations.index(best)), "the best step's own checkpoint is gone"
+    assert run(killed, tmp_path / "b")[0].metrics == result.metrics
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_before_anything_is_saved(

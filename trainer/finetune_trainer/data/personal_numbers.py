@@ -17,10 +17,14 @@ BEFORE = 16
 
 def card_end(match: re.Match[str]) -> int | None:
     """Of a card number: its digits add up (Luhn), and it is written in groups as cards have them, or stands alone."""
-    ends = [match.start() + end for end in _group_ends(match)]
-    for end in reversed(ends):
-        text = match.string[match.start() : end]
-        if right_card_number(text) and (end == ends[-1] or _in_groups_of_a_card(text)):
+    if not ISSUER.match("".join(c for c in match[0] if c.isdigit())):
+        return None
+    ends = list(_group_ends(match))
+    sizes = [len(group) for group in re.findall(r"\d+", match[0])]
+    for count in range(len(ends), 0, -1):
+        end = match.start() + ends[count - 1]
+        whole = count == len(ends)
+        if (whole or _are_groups_of_a_card(sizes[:count])) and right_card_number(match.string[match.start() : end]):
             return end
     return None
 
@@ -29,16 +33,12 @@ def right_card_number(text: str) -> bool:
     """ISO/IEC 7812: the digits add up (Luhn)."""
     digits = [int(c) for c in text if c.isdigit()]
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
-    adds_up = 13 <= len(digits) <= 19 and (sum(digits[::-2]) + sum(doubled)) % 10 == 0
-    return adds_up and ISSUER.match("".join(map(str, digits))) is not None
+    return 13 <= len(digits) <= 19 and (sum(digits[::-2]) + sum(doubled)) % 10 == 0
 
 
-def _in_groups_of_a_card(text: str) -> bool:
+def _are_groups_of_a_card(sizes: list[int]) -> bool:
     """4-4-4-4 and its like, 4-6-5 and 4-6-4, or one group."""
-    sizes = [len(group) for group in re.findall(r"\d+", text)]
-    return (
-        len(sizes) == 1 or sizes in ([4, 6, 5], [4, 6, 4]) or (sizes[:-1] == [4] * (len(sizes) - 1) and sizes[-1] < 5)
-    )
+    return len(sizes) == 1 or sizes in ([4, 6, 5], [4, 6, 4]) or (set(sizes[:-1]) == {4} and sizes[-1] < 5)
 
 
 def iban_end(match: re.Match[str]) -> int | None:

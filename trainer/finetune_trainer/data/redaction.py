@@ -31,7 +31,7 @@ KINDS: dict[str, Kind] = {
     # In this order: an IBAN or a card number holds digits that look like a telephone's.
     "Email": Kind(
         re.compile(
-            r"(?<![\w.+-])[\w.+-]+(?:['’][\w.+-]+)*@(?:[\w-]+\.)+"
+            r"(?<![\w.+-])[\w.+-]+(?:['’][\w.+-]+){0,3}@(?:[\w-]+\.)+"
             r"(?:[^\W\d_]{2,}|xn--[\w-]+)(?!\w)"  # no package@1.2.0
         )
     ),
