@@ -5,9 +5,9 @@ A trainer may be newer than the operator, and a model may fail to have a number:
 
 import math
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from finetune_api.base import Schema
 from finetune_api.masking import mask
@@ -19,7 +19,11 @@ MAX_TERMINATION_BYTES = 4096
 """The kubelet cuts a termination message there."""
 
 
+CAUSED_BY, WHILE_HANDLING = "caused by", "while handling"
+"""How a last word goes on with the exceptions that came before the one that it begins with: a line each."""
 MAX_METRICS = 64
+Outcome = Literal["Succeeded", "ConfigurationError", "DataError", "OutOfMemory", "Preempted", "Hang", "Crash"]
+EvaluatedOn = Literal["test", "validation", "none"]
 Told = Annotated[str, AfterValidator(mask)]
 """Words of a process, without what looks like a secret: they reach the status of the job."""
 MetricName = Annotated[str, Field(max_length=64)]
@@ -49,6 +53,11 @@ def _known(value: Any) -> Any:
         return value
     odd = (None, math.inf, -math.inf)
     return {name: number for name, number in value.items() if number not in odd and number == number}
+
+
+def _known_data(value: Any) -> Any:
+    """Nothing depends on it that would be worth a result."""
+    return value if not isinstance(value, str) or value in get_args(EvaluatedOn) else "none"
 
 
 class ReportedCheckpoint(Report):
@@ -134,7 +143,7 @@ class TrainingResult(Report):
     metrics: Metrics
     not_computed: dict[str, Told] = Field(default_factory=dict, max_length=16)
     """Metrics of the task that this held-out data does not allow, and why."""
-    evaluated_on: Literal["test", "validation", "none"] = "none"
+    evaluated_on: Annotated[EvaluatedOn, BeforeValidator(_known_data)] = "none"
     dataset_fingerprint: str = Field("", max_length=128)
     versions: dict[str, str] = Field(default_factory=dict, max_length=16)
     postprocess: list[StepResult] = Field(default_factory=list, max_length=MAX_STEPS)
@@ -155,7 +164,7 @@ class RankStack(Report):
 class TerminationMessage(Report):
     """The last word of a process: one JSON line, at most 4 KiB, in the container's termination message."""
 
-    outcome: Literal["Succeeded", "ConfigurationError", "DataError", "OutOfMemory", "Preempted", "Hang", "Crash"]
+    outcome: Outcome
     message: Told = ""
     rank: int = 0
     step: int | None = None
@@ -164,3 +173,14 @@ class TerminationMessage(Report):
     """Of pod 0, when it ended for what it found there."""
     stacks: list[RankStack] = Field(default_factory=list, max_length=16)
     """Of a hang: every rank of the pod."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_a_newer_word(cls, told: Any) -> Any:
+        """An outcome that is not known says no more than Crash does: exit code, message and result say the rest.
+
+        Without any of them it is some program's JSON.
+        """
+        if not isinstance(told, dict) or not isinstance(word := told.get("outcome"), str) or word in get_args(Outcome):
+            return told
+        return told | {"outcome": "Crash"} if told.get("result") or told.get("message") else told

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from finetune_api.reports import ProgressReport, Report, TerminationMessage
 
@@ -38,3 +39,14 @@ def test_what_an_older_operator_does_not_know_costs_it_nothing_else(
     model: type[Report], report: dict[str, Any]
 ) -> None:
     assert model.model_validate(of_a_newer_trainer(report)) == model.model_validate(report)
+
+
+def test_an_outcome_of_a_newer_trainer_costs_neither_its_result_nor_its_words() -> None:
+    known = TerminationMessage.model_validate(LAST_WORDS)
+    newer = LAST_WORDS | {"outcome": "SucceededInPart", "result": LAST_WORDS["result"] | {"evaluatedOn": "folds"}}
+    assert TerminationMessage.model_validate(newer) == known.model_copy(update={"outcome": "Crash"})
+    told = TerminationMessage.model_validate({"outcome": "Throttled", "message": "slow down"})
+    assert (told.outcome, told.message) == ("Crash", "slow down")
+    for other in ({"outcome": "Throttled"}, {"outcome": 7, "message": "m"}, {"message": "m"}):
+        with pytest.raises(ValidationError):
+            TerminationMessage.model_validate(other)

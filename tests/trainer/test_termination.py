@@ -124,3 +124,22 @@ def test_a_storage_error_speaks_for_itself() -> None:
     assert termination.message_of(caught.value).message == (
         "dataset.train.source: pvc://data/x.jsonl: there is nothing at /mnt/pvc/data/x.jsonl; check the path"
     )
+
+
+def raised(code: str) -> BaseException:
+    try:
+        exec(code)
+    except Exception as error:
+        return error
+    raise AssertionError(f"raises nothing: {code}")
+
+
+def test_the_exceptions_that_an_exception_followed_are_told_a_line_each() -> None:
+    handling = "try:\n raise ConnectionError('(503)\\nSlow Down')\nexcept ConnectionError:\n {}['Body']"
+    first, earlier = termination.message_of(raised(handling)).message.splitlines()
+    assert first.startswith("KeyError: 'Body' (at ")
+    assert earlier == "while handling: ConnectionError: (503) Slow Down"
+    caused = "try:\n 1 / 0\nexcept Exception as e:\n raise KeyError('Body') from e"
+    assert termination.message_of(raised(caused)).message.endswith("\ncaused by: ZeroDivisionError: division by zero")
+    hidden = caused.replace("from e", "from None")
+    assert "\n" not in termination.message_of(raised(hidden)).message

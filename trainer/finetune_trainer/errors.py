@@ -6,12 +6,10 @@ job (configuration, data), nobody but a bigger machine (memory), or time (everyt
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 from finetune_api.exit_codes import ExitCode
+from finetune_api.reports import Outcome
 from finetune_storage.errors import AccessDeniedError, NotFoundError, StorageError, UriError
-
-Outcome = Literal["Succeeded", "ConfigurationError", "DataError", "OutOfMemory", "Preempted", "Hang", "Crash"]
 
 CRASH = 1
 """Exit status of anything that has no code of its own; what Python itself uses."""

@@ -3,11 +3,17 @@
 import logging
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from finetune_api import names
-from finetune_api.reports import MAX_TERMINATION_BYTES, TerminationMessage, TrainingResult
+from finetune_api.reports import (
+    CAUSED_BY,
+    MAX_TERMINATION_BYTES,
+    WHILE_HANDLING,
+    TerminationMessage,
+    TrainingResult,
+)
 from finetune_storage.errors import StorageError
 from finetune_trainer.errors import Preempted, TrainerError, outcome_of
 from finetune_trainer.redaction import redact
@@ -15,6 +21,8 @@ from finetune_trainer.redaction import redact
 log = logging.getLogger(__name__)
 
 TRACEBACK_FRAMES = 4
+EARLIER_EXCEPTIONS, EARLIER_LENGTH = 3, 400
+"""How many are told, and how much of each."""
 CUT = " … "
 
 
@@ -40,6 +48,22 @@ def success(result: TrainingResult | None, rank: int = 0, step: int | None = Non
 
 
 def _with_traceback(error: BaseException) -> str:
+    return "\n".join([_with_places(error), *_earlier(error)])
+
+
+def _earlier(error: BaseException) -> Iterator[str]:
+    """The exceptions that it followed, the last one first: who reads on sees whose fault it was."""
+    for _ in range(EARLIER_EXCEPTIONS):
+        how = CAUSED_BY if error.__cause__ else WHILE_HANDLING
+        earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if earlier is None:
+            return
+        summary = " ".join("".join(traceback.format_exception_only(earlier)).split())
+        yield f"{how}: {_cut(summary, EARLIER_LENGTH)}"
+        error = earlier
+
+
+def _with_places(error: BaseException) -> str:
     summary = "".join(traceback.format_exception_only(error)).strip()
     frames = traceback.extract_tb(error.__traceback__)[-TRACEBACK_FRAMES:]
     places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames)]

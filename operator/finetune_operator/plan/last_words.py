@@ -4,6 +4,7 @@ import re
 
 from finetune_api.exit_codes import ExitCode
 from finetune_operator.plan.causes import Cause
+from finetune_operator.plan.exception_chain import earlier_exceptions
 from finetune_operator.plan.observation import PodFacts
 
 OUTCOMES = {
@@ -111,6 +112,15 @@ SIGNS: tuple[tuple[Cause, tuple[str, ...]], ...] = (
     (Cause.CRASH, DEVICE_SIGNS),
     (Cause.COMMUNICATION, COMMUNICATION_SIGNS),
 )
+SERVICE_ERROR = re.compile(
+    r"\((?:50[0234]|slowdown|serviceunavailable|internalerror|requesttimeout|throttling\w*|toomanyrequests\w*)\)"
+    r"|\b50[0234] server error\b|\bhttp error 50[0234]\b|\bstatus(?: code)?:? 50[0234]\b"
+    r"|please reduce your request rate|(?:read|connect) timeout on endpoint"
+    r"|^[\w.]*(?:connectionerror|connecttimeouterror|readtimeouterror|incompleteread|clientconnectorerror)\b"
+)
+"""Of an exception, in small letters: a service that could not answer just then, as botocore and others say it.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList"""
 CODE_ERROR = re.compile(
     r"^(ArithmeticError|AssertionError|AttributeError|ImportError|IndexError|KeyError|ModuleNotFoundError|NameError"
     r"|NotImplementedError|RecursionError|SyntaxError|TypeError|UnboundLocalError|ValueError|ZeroDivisionError)\b"
@@ -141,9 +151,20 @@ def cause_of_words(pod: PodFacts) -> Cause:
         return Cause.GPU_OUT_OF_MEMORY if signed == Cause.GPU_OUT_OF_MEMORY else Cause.HOST_OUT_OF_MEMORY
     if pod.exit_code in EXIT_CODES:
         return EXIT_CODES[pod.exit_code]
-    if CODE_ERROR.match(telling_line(pod)) and signed not in (Cause.COMMUNICATION, Cause.CRASH):
-        return Cause.USER_ERROR
-    return signed or Cause.CRASH
+    last = telling_line(pod)
+    if CODE_ERROR.match(last) and signed not in (Cause.COMMUNICATION, Cause.CRASH):
+        return _came_of(pod.log_tail) or Cause.USER_ERROR
+    return signed or (Cause.COMMUNICATION if SERVICE_ERROR.search(last.lower()) else Cause.CRASH)
+
+
+def _came_of(text: str) -> Cause | None:
+    """Code that stumbles over what went wrong before it is not at fault; None where nothing such is told."""
+    for exception in map(str.lower, earlier_exceptions(text)):
+        if SERVICE_ERROR.search(exception):
+            return Cause.COMMUNICATION
+        if found := _signed(exception):
+            return found
+    return None
 
 
 def cause_of_code(exit_code: int) -> Cause:
