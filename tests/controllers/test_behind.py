@@ -10,14 +10,9 @@ from controllers.serving_user import ServingUser
 from finetune_api.names import PROGRESS_FIELD_MANAGER
 from finetune_api.reports import ProgressReport
 from finetune_local.cluster import Cluster
-from finetune_operator.controllers import fine_tune_job
+from finetune_operator.controllers import fine_tune_job, model_deployment, model_version
 from finetune_operator.controllers.carry_out import PlanCarrier, own_status
-from finetune_operator.controllers.evidence import EvidenceReader
-from finetune_operator.controllers.fine_tune_job import FineTuneJobReconciler
 from finetune_operator.controllers.job_caches import JobCaches
-from finetune_operator.controllers.live_gang import LiveGangs
-from finetune_operator.controllers.model_deployment import ModelDeploymentReconciler
-from finetune_operator.controllers.model_version import ModelVersionReconciler
 from finetune_operator.controllers.serving_caches import ServingCaches
 from finetune_operator.kinds import FINE_TUNE_JOBS, MODEL_DEPLOYMENTS, MODEL_VERSIONS
 from finetune_operator.kube.client import KubeApi
@@ -39,21 +34,23 @@ class Reconcilers:
 
     def __init__(self, api: KubeApi) -> None:
         recorder = EventRecorder(api, "finetune-operator")
-        self.expectations = Expectations()
         self.jobs = JobCaches.build(api, None)
         self.servings = ServingCaches.build(
             api, None, versions=self.jobs.versions, model_deployments=self.jobs.deployments
         )
+        controllers = (
+            fine_tune_job.build_controller(api, [self.jobs], recorder, lambda: SETTINGS),
+            model_version.build_controller(api, [self.jobs.versions], recorder),
+            model_deployment.build_controller(api, [self.servings], recorder, "serving:test"),
+        )
+        self.job, self.version, self.deployment = (one._reconcile for one in controllers)
+        self.expectations = Expectations()
         self.carrier = PlanCarrier(api, self.expectations, recorder)
-        reader, live = EvidenceReader(api), LiveGangs(api)
-        caches = [self.jobs]
-        self.job = FineTuneJobReconciler(caches, self.carrier, self.expectations, lambda: SETTINGS, reader, live)
-        self.version = ModelVersionReconciler(api, [self.jobs.versions], recorder, self.expectations)
-        self.deployment = ModelDeploymentReconciler(api, [self.servings], recorder, self.expectations, "serving:test")
+        self._all = (self.expectations, *(one._expectations for one in controllers))
 
     def awaited(self) -> set[str]:
         """Kinds of the written objects that the caches are to show first."""
-        return {kind for kind, _, _ in self.expectations._pending.get(KEY, ())}
+        return {kind for one in self._all if one for kind, _, _ in one._pending.get(KEY, ())}
 
 
 @pytest.fixture
@@ -72,17 +69,17 @@ async def write(api: KubeApi, kind: Kind) -> None:
 
 async def a_job(cluster: Cluster, all_: Reconcilers) -> tuple[Kind, Callable[..., Awaitable[Any]]]:
     show(all_.jobs.fine_tune_jobs, await ClusterUser(cluster.api).apply())
-    return FINE_TUNE_JOBS, all_.job.reconcile
+    return FINE_TUNE_JOBS, all_.job
 
 
 async def a_job_without_peers(cluster: Cluster, all_: Reconcilers) -> tuple[Kind, Callable[..., Awaitable[Any]]]:
     show(all_.jobs.fine_tune_jobs, await ClusterUser(cluster.api).apply(distributed={"nodes": 1}))
-    return FINE_TUNE_JOBS, all_.job.reconcile
+    return FINE_TUNE_JOBS, all_.job
 
 
 async def a_version(cluster: Cluster, all_: Reconcilers) -> tuple[Kind, Callable[..., Awaitable[Any]]]:
     show(all_.jobs.versions, await ServingUser(cluster.api).publish("tickets"))
-    return MODEL_VERSIONS, all_.version.reconcile
+    return MODEL_VERSIONS, all_.version
 
 
 async def a_deployment(cluster: Cluster, all_: Reconcilers) -> tuple[Kind, Callable[..., Awaitable[Any]]]:
@@ -90,7 +87,7 @@ async def a_deployment(cluster: Cluster, all_: Reconcilers) -> tuple[Kind, Calla
     show(all_.jobs.versions, version | {"status": {"approved": True}})
     await ServingUser(cluster.api).deploy()
     show(all_.jobs.deployments, await cluster.api.get(MODEL_DEPLOYMENTS, "tickets", NAMESPACE))
-    return MODEL_DEPLOYMENTS, all_.deployment.reconcile
+    return MODEL_DEPLOYMENTS, all_.deployment
 
 
 EACH = pytest.mark.parametrize("given", [a_job, a_job_without_peers, a_version, a_deployment])
@@ -145,13 +142,13 @@ async def test_what_was_made_anew_under_a_name_is_not_deleted(cluster: Cluster, 
 async def test_a_gang_is_not_made_again_for_a_job_that_has_moved_on(cluster: Cluster, reconcilers: Reconcilers) -> None:
     """The status is as it should be, so that no compare-and-swap tells: the live object is looked at."""
     await a_job(cluster, reconcilers)
-    await reconcilers.job.reconcile(KEY)
+    await reconcilers.job(KEY)
     announced = await cluster.api.get(FINE_TUNE_JOBS, "tickets", NAMESPACE)
     show(reconcilers.jobs.fine_tune_jobs, announced)
     await cluster.api.delete(JOBS, "tickets-1", NAMESPACE)
     over = {"status": {"phase": "Failed", "conditions": [failed(announced)]}}
     await cluster.api.patch(FINE_TUNE_JOBS, "tickets", over, NAMESPACE, subresource="status")
-    assert (await reconcilers.job.reconcile(KEY)).requeue_after
+    assert (await reconcilers.job(KEY)).requeue_after
     assert (await cluster.api.list(JOBS, NAMESPACE))["items"] == []
 
 
@@ -163,7 +160,7 @@ async def test_a_report_is_not_written_over_a_newer_state_and_comes_later(
     cluster: Cluster, reconcilers: Reconcilers
 ) -> None:
     await a_job(cluster, reconcilers)
-    await reconcilers.job.reconcile(KEY)
+    await reconcilers.job(KEY)
     job = await cluster.api.get(FINE_TUNE_JOBS, "tickets", NAMESPACE)
     show(reconcilers.jobs.fine_tune_jobs, job)
     await write(cluster.api, FINE_TUNE_JOBS)
@@ -185,7 +182,7 @@ async def test_a_job_for_which_no_step_can_be_found_says_so_and_is_tried_again(
     await a_job(cluster, reconcilers)
     monkeypatch.setattr(fine_tune_job, "plan_job", lambda world: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        await reconcilers.job.reconcile(KEY)
+        await reconcilers.job(KEY)
     conditions = (await cluster.api.get(FINE_TUNE_JOBS, "tickets", NAMESPACE))["status"]["conditions"]
     assert ("Planned", "False") in {(one["type"], one["status"]) for one in conditions}
 

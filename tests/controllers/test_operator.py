@@ -13,10 +13,12 @@ from typing import Any
 import aiohttp
 import pytest
 from click.testing import CliRunner
+from prometheus_client import CollectorRegistry
 
 from controllers.cluster_user import NAMESPACE, ClusterUser, eventually
 from finetune_local.apiserver.auth.certificates import ensure_pki
 from finetune_local.cluster import Cluster
+from finetune_operator import operator
 from finetune_operator.cli.ports import free_port
 from finetune_operator.cli.run import run
 from finetune_operator.kinds import MODEL_VERSIONS
@@ -171,6 +173,7 @@ async def test_every_controller_asks_for_the_lease_before_it_acts_and_before_eac
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("POD_NAMESPACE", "default")
+    monkeypatch.setattr(operator, "REGISTRY", CollectorRegistry())
     api, behind = HttpKubeApi(None, None), HttpKubeApi(None, None)  # type: ignore[arg-type] - nothing is sent
     checks: list[Any] = []
     monkeypatch.setattr(api, "fenced", lambda check: checks.append(check) or behind)
