@@ -96,11 +96,23 @@ def test_an_installation_names_other_resolvers_storage_and_readers_of_metrics() 
     assert found["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
+def test_what_the_api_server_leaves_out_of_a_policy_is_not_in_it() -> None:
+    """It would differ from what is wanted for ever, and be applied at every look at every job."""
+    everybody = {"namespaceSelector": {"matchLabels": {}}, "podSelector": {"matchExpressions": []}}
+    block = {"ipBlock": {"cidr": "10.9.0.0/16", "except": []}}
+    text = json.dumps({"dns": {"to": [block]}, "metricsFrom": [everybody]})
+    found = policy(replace(IN_CLUSTER, training_network=text), **ALONE)
+    assert found is not None
+    assert found["spec"]["ingress"][0]["from"] == [{"namespaceSelector": {}, "podSelector": {}}]
+    assert egress(found, 53) == [[{"ipBlock": {"cidr": "10.9.0.0/16"}}]]
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ('{"dns": {"to": [{"cidr": "10.0.0.0/8"}]}}', "dns.to"),
         ('{"dns": {"to": []}}', "at least 1"),
+        ('{"metricsFrom": [{"namespaceSelector": null}]}', "namespaceSelector: write its fields"),
         ('{"storage": {"ports": [70000]}}', "65535"),
         ('{"metrics": []}', "Extra inputs"),
     ],

@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 KINDS_OF_PEER = {"ipBlock", "namespaceSelector", "podSelector"}
+OMITTED = ("matchLabels", "matchExpressions", "except")
+"""Left out by the API server where they are empty: a policy that has them would never be seen to be as it should."""
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 PRIVATE = ["10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16"]
 """RFC 1918, and RFC 6598, which clouds give to pods: where pods, Services and API servers are."""
@@ -24,7 +26,12 @@ PRIVATE_IPV6 = ["fc00::/7", *LINK_LOCAL_IPV6]
 def _peer(peer: dict[str, Any]) -> dict[str, Any]:
     if not peer or set(peer) - KINDS_OF_PEER:
         raise ValueError(f"a peer has {', '.join(sorted(KINDS_OF_PEER))}, not {', '.join(sorted(peer)) or 'nothing'}")
-    return peer
+    if wrong := [kind for kind, inner in peer.items() if not isinstance(inner, dict)]:
+        raise ValueError(f"{wrong[0]}: write its fields, or {{}} for all; got {peer[wrong[0]]!r}")
+    return {
+        kind: {name: value for name, value in inner.items() if value or name not in OMITTED}
+        for kind, inner in peer.items()
+    }
 
 
 Peer = Annotated[dict[str, Any], AfterValidator(_peer)]
