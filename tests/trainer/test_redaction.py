@@ -84,9 +84,18 @@ def test_what_else_stands_in_such_files_is_no_secret(mounted: dict[str, str]) ->
     assert redact(text, mounted) == text
 
 
-def test_parts_of_json_in_a_secret_variable_are_masked_too() -> None:
-    environment = {"SERVICE_CREDENTIALS": '{"user": "someone", "keys": {"refresh_token": "planted-refresh"}}'}
-    assert redact("someone sent planted-refresh", environment) == f"someone sent {MASK}"
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"user": "someone", "keys": {"refresh_token": "planted%one"}}',
+        "Server=someone;AccountKey=planted%one;Database=x",
+        "host=db user=someone password=planted%one",
+        "postgres://someone:planted%25one@db:5432/x",
+    ],
+    ids=["JSON", "Azure", "libpq", "URL"],
+)
+def test_parts_of_a_secret_variable_are_masked_too(value: str) -> None:
+    assert redact("someone sent planted%one", {"MY_CREDENTIALS": value}) == f"someone sent {MASK}"
 
 
 @pytest.mark.parametrize(

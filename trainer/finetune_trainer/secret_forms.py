@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 from finetune_api.masking import is_secret_name
 
@@ -18,7 +18,11 @@ CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE
 """Beside a key, or in a bundle of authorities: public, and thousands of lines."""
 NAMED = re.compile(r"^[ \t-]*[\"']?([\w.-]+)[\"']?[ \t]*[:=][ \t]*(.+?),?[ \t]*$", re.MULTILINE)
 """A line of INI, YAML or .env, such as `aws_secret_access_key = …`."""
+PAIR = re.compile(r"([\w.-]+)=([^\s;&]+)")
+"""Of a connection string or a query."""
 NETRC = re.compile(r"\b(password)\s+(\S+)")
+USER = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
+"""Of a URL."""
 
 
 def parts_of(value: str) -> frozenset[str]:
@@ -37,8 +41,9 @@ def _named(text: str) -> Iterator[str]:
     if text.lstrip()[:1] in ("{", "["):
         with contextlib.suppress(ValueError, RecursionError):  # no JSON after all, and perhaps YAML
             yield from _leaves(json.loads(text), secret=False)
-    pairs = (found.groups() for pattern in (NAMED, NETRC) for found in pattern.finditer(text))
+    pairs = (found.groups() for pattern in (NAMED, PAIR, NETRC) for found in pattern.finditer(text))
     yield from (value.strip("\"'") for name, value in pairs if is_secret_name(name))
+    yield from (one for password in USER.findall(text) for one in (password, unquote(password)))
 
 
 def _leaves(value: Any, *, secret: bool) -> Iterator[str]:
