@@ -85,6 +85,7 @@ def test_the_next_gang_is_made_once_nothing_of_the_one_before_is_seen() -> None:
 def test_a_job_that_started_and_whose_snapshot_is_missing() -> None:
     story = running()
     assert story.step([indexed_job()], GANG, snapshot=None).unseen
+    assert not story.step([indexed_job()], GANG, snapshot=None, snapshot_lost=True).unseen
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,8 @@ class FineTuneJobReconciler:
         if cache is None or job is None:
             self._expectations.forget(key)
             self._deletions.forget(key)
+            if cache is not None:
+                cache.snapshots.forget(key)
             return None
         if managed_elsewhere(job):
             return None
@@ -77,6 +79,8 @@ class FineTuneJobReconciler:
             if (wait := self._live_gangs.wait(world.uid)) > 0:
                 return Result(requeue_after=wait)
             world, plan = await self._plan(key, cache, job, await self._live_gangs.read(cache, job))
+            if world.snapshot is None:
+                cache.snapshots.note_loss(job)
             if not plan.unseen:
                 plan = replace(plan, requeue_after=_sooner(plan, self._live_gangs.found_behind(world.uid)))
         try:

@@ -10,6 +10,7 @@ from finetune_api.names import LABEL_JOB, LABEL_MANAGED_BY, MANAGER, TRAINER_SER
 from finetune_operator.controllers import job_indices as index
 from finetune_operator.controllers.api_groups import ApiGroups
 from finetune_operator.controllers.claim_names import ClaimNames
+from finetune_operator.controllers.kept_snapshots import KeptSnapshots
 from finetune_operator.controllers.model_caches import PAGE, model_deployment_cache, model_version_cache
 from finetune_operator.controllers.projections import (
     project_claim,
@@ -70,6 +71,7 @@ class JobCaches:
     accounts: Informer
     policies: Informer
     api_groups: ApiGroups
+    snapshots: KeptSnapshots
 
     @classmethod
     def build(
@@ -87,26 +89,29 @@ class JobCaches:
             return Informer(api, kind, namespace=namespace, packed=True, page_size=PAGE, paging=paging, **options)
 
         owned = {"label_selector": LABEL_JOB, "indexers": {"owner": index.owner_uids}}
+        fine_tune_jobs = informer(
+            FINE_TUNE_JOBS,
+            transform=project_fine_tune_job,
+            indexers={
+                "phase": index.phase_of,
+                "runtime": index.runtime,
+                "source": index.versions,
+                "deployment": index.awaited_deployment,
+                "publishing": index.publishing,
+                "claim": index.awaited_claims,
+                "unfinished": index.unfinished,
+            },
+        )
+        config_maps = informer(CONFIG_MAPS, transform=project_config_map, **owned)
         return cls(
-            fine_tune_jobs=informer(
-                FINE_TUNE_JOBS,
-                transform=project_fine_tune_job,
-                indexers={
-                    "phase": index.phase_of,
-                    "runtime": index.runtime,
-                    "source": index.versions,
-                    "deployment": index.awaited_deployment,
-                    "publishing": index.publishing,
-                    "claim": index.awaited_claims,
-                    "unfinished": index.unfinished,
-                },
-            ),
+            fine_tune_jobs=fine_tune_jobs,
             runtimes=informer(TRAINING_RUNTIMES),
             cluster_runtimes=cluster_runtimes or Informer(api, CLUSTER_TRAINING_RUNTIMES),
             jobs=informer(JOBS, transform=project_job, **owned),
             pods=informer(PODS, label_selector=LABEL_JOB, transform=project_pod, indexers={"job": index.pod_job}),
             services=informer(SERVICES, transform=project_identity, **owned),
-            config_maps=informer(CONFIG_MAPS, transform=project_config_map, **owned),
+            config_maps=config_maps,
+            snapshots=KeptSnapshots(fine_tune_jobs, config_maps),
             versions=model_version_cache(api, namespace, paging),
             deployments=model_deployment_cache(api, namespace, paging),
             accounts=informer(
@@ -151,7 +156,7 @@ class JobCaches:
         namespace, name, uid = (job["metadata"][field] for field in ("namespace", "name", "uid"))
         gang = live or self._gang(namespace, name, uid)
         config_maps = gang.config_maps
-        snapshot = index.snapshot(job, config_maps)
+        snapshot = self._snapshot(job, config_maps)
         # A job that has started goes by its snapshot: claims and other jobs need not be gone through for it again.
         around = self.surroundings(job) if snapshot is None else self._still_around(job)
         serving = around.deployment or self._serving(job)
@@ -173,6 +178,7 @@ class JobCaches:
             bound_claims=ClaimNames(self.claims, namespace, bound=True),
             parts=(*self.services.by_index("owner", uid), *config_maps),
             snapshot=snapshot,
+            snapshot_lost=self.snapshots.is_lost(job),
             around=around,
             has_account=self.accounts.get(namespace, TRAINER_SERVICE_ACCOUNT) is not None,
             policies=self._policies(namespace, uid),
@@ -207,7 +213,10 @@ class JobCaches:
 
     def snapshot(self, job: Resource) -> Snapshot | None:
         """What a job started with; None before its start."""
-        return index.snapshot(job, self.config_maps.by_index("owner", job["metadata"]["uid"]))
+        return self._snapshot(job, self.config_maps.by_index("owner", job["metadata"]["uid"]))
+
+    def _snapshot(self, job: Resource, config_maps: list[Resource]) -> Snapshot | None:
+        return index.snapshot(job, config_maps) or index.snapshot(job, self.snapshots.of(job))
 
     def _deployment(self, job: Resource) -> Resource | None:
         names = index.deployment(job)

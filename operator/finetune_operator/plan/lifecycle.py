@@ -46,7 +46,7 @@ def plan_job(world: World) -> Plan:
     if draft.finished:
         _after_finish(draft)
         return draft.plan()
-    draft.unseen = world.snapshot is None and "snapshotDigest" in draft.status
+    draft.unseen = world.snapshot is None and "snapshotDigest" in draft.status and not world.snapshot_lost
     if world.look_again is not None:
         draft.wake_after(world.look_again)
     try:

@@ -32,6 +32,8 @@ class World:
     parts: tuple[Resource, ...] = ()
     """ConfigMaps and Services of the attempts."""
     snapshot: Snapshot | None = None
+    snapshot_lost: bool = False
+    """The API server itself has no ConfigMap with it."""
     around: Surroundings = field(default_factory=Surroundings)
     """What the references of the job lead to; once it has a snapshot, the deployment and the APIs alone."""
     look_again: float | None = None
