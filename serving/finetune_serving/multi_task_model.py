@@ -55,8 +55,9 @@ class TaskHeads(nn.Module):
 
     def __init__(self, config: Any) -> None:
         super().__init__()
-        self.names = list(getattr(config, HEADS))
-        for name, about in getattr(config, HEADS).items():
+        heads = getattr(config, HEADS, {})
+        self.names = list(heads)
+        for name, about in heads.items():
             self.add_module(_module_name(name), Head(config, about["task"], len(about.get("labels") or ()) or 2))
 
     def forward(self, hidden: Tensor, selected: Mapping[str, Selection] | None) -> dict[str, Any]:
@@ -144,7 +145,7 @@ class MultiTaskModel:
 
     @staticmethod
     def from_config(config: Any, *, trust_remote_code: bool = False, **options: Any) -> Any:
-        """With random weights."""
+        """With random weights, and without heads where the configuration does not name them yet."""
         return _model_class(config)._from_config(config, **options)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models import compilation
@@ -70,6 +71,35 @@ def test_a_failing_compiler_is_a_wrong_configuration(tiny_llama: Path, monkeypat
         explained_compilation(),
     ):
         model(input_ids=torch.ones(1, 3, dtype=torch.int64))
+
+
+class Power(GradientCheckpointingLayer):
+    """Unlike layers of other exponents, and with a function that all layers of transformers share."""
+
+    def __init__(self, exponent: int) -> None:
+        super().__init__()
+        self.exponent = exponent
+        self.weight = torch.nn.Parameter(torch.ones(2))
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.weight * hidden**self.exponent
+
+
+def test_however_many_kinds_of_layers_there_are_each_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    monkeypatch.setattr(compilation, "BACKEND", backend)
+    torch._dynamo.reset()
+    model = torch.nn.Module()
+    model.layers = torch.nn.ModuleList(Power(exponent) for exponent in range(2, 14))
+    hidden = torch.ones(2)
+    for layer in compile_layers(model, CPU).layers:
+        hidden = layer(hidden)
+    assert len(graphs) == len(model.layers)
 
 
 def test_a_model_without_layers_is_refused() -> None:

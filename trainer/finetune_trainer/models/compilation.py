@@ -13,6 +13,10 @@ from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.layers import layer_prefixes
 
 BACKEND = "inductor"
+KINDS_OF_LAYERS = 64
+"""How often one function may be compiled. Layers of transformers share theirs (GradientCheckpointingLayer's), and with
+them PyTorch's 8: an encoder and a decoder, each in training and in evaluation, take more, and what comes after runs as
+it is without a word."""
 
 
 def compile_layers(model: Any, device: torch.device) -> Any:
@@ -26,6 +30,7 @@ def compile_layers(model: Any, device: torch.device) -> Any:
     layers = layer_prefixes(model)
     if not layers:
         raise ConfigurationError("training.compile: the model has no list of layers; set it to false")
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, KINDS_OF_LAYERS)
     for name in layers:
         # Widths differ from batch to batch; without `dynamic` each would be compiled.
         model.get_submodule(name).compile(backend=BACKEND, dynamic=True)
