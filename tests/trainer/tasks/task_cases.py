@@ -42,7 +42,7 @@ class Case:
     answered: Callable[[Answer], None] = lambda answer: None
     """and what must hold for its answer."""
     methods: tuple[str, ...] = tuple(METHODS)
-    """Of other methods this model has no layers for."""
+    """That train it besides its own: not what the model has no layers for, nor what another case of the task has."""
     writes: dict[str, str] = field(default_factory=dict)
     """What /v1/completions must answer to a prompt."""
     method: dict[str, Any] = field(default_factory=lambda: FULL)
@@ -353,7 +353,6 @@ CASES = {
         metric="reward",
         reaches=1.0,
         method={"lora": {"rank": 8}},
-        methods=("promptTuning",),
         training={
             "reinforcement": {
                 **rewarded("PPO"),
@@ -374,7 +373,6 @@ CASES = {
         reaches=0.95,
         method={"lora": {"rank": 4, "rslora": True, "init": "PiSSA"}},
         training={"preference": {"beta": 0.5}, "maxSteps": 16},
-        methods=("promptTuning",),
     ),
     "judged-completions": Case(
         task="PreferenceOptimization",

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from exhaustive import EXHAUSTIVE, some_of
-from finetune_api.method import METHODS
-from finetune_api.method_support import refusal
 from finetune_api.metrics import METRICS, better
 from finetune_api.trainer_config import TrainerConfig
 from serving.in_process import Serving, serving
@@ -102,25 +100,6 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(trained: Finished, tmp_
     assert (max(before), min(after)) == (steps - 6, steps - 7), "it went on from the checkpoint, 8 steps from the end"
     assert {**before, **after} == trained.losses
     assert result.metrics == trained.result.metrics
-
-
-OTHERS = [method for method in METHODS if method != "full" and (EXHAUSTIVE or method in ("lora", "promptTuning"))]
-
-
-@pytest.mark.parametrize("method", OTHERS)
-def test_every_other_method_trains_it_unless_the_table_refuses(trained: Finished, method: str, tmp_path: Path) -> None:
-    """The trainer reads every export back and compares it with what it trained."""
-    if refusal(method, trained.case.task):
-        with pytest.raises(ValueError, match=f"{method} does not go with {trained.case.task}"):
-            job_of(trained.case, tmp_path, trained.model, trained.data, method={method: {}})
-        return
-    if method not in trained.case.methods:
-        pytest.skip("another case of this task has it")
-    adalora = {"initialRank": 4, "targetRank": 2, "allocateEverySteps": 1}
-    settings = {"method": {method: adalora if method == "adalora" else {}}, "maxSteps": 6, "dataset": {"split": None}}
-    result, losses = run(job_of(trained.case, tmp_path, trained.model, trained.data, **settings), tmp_path)
-    assert result.format == "Adapter"
-    assert losses[6] != losses[1]
 
 
 async def test_it_is_served_as_onnx(trained: Finished) -> None:

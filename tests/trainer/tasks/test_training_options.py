@@ -1,5 +1,7 @@
 """Options that are of no task in particular, with tasks whose models or losses are unlike the others'."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,24 +42,32 @@ def losses(name: str, root: Path, **settings: Any) -> list[float]:
     return list(found.values())
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[float]]:
+    """Losses without any option, by task."""
+    return cache(lambda name: losses(name, tmp_path_factory.mktemp(name)))
+
+
 @pytest.mark.parametrize("pair", some_of(SAME_PAIRS, ("multi-task, bfloat16",)))
 def test_how_it_is_computed_does_not_change_what_is_learnt(
-    pair: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: str, plain: Callable[[str], list[float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compilation, "BACKEND", "aot_eager")
     name, option = SAME_PAIRS[pair]
     settings, tolerance = SAME[option]
     compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    found, expected = losses(name, tmp_path / "found", **settings), losses(name, tmp_path / "expected")
+    found, expected = losses(name, tmp_path, **settings), plain(name)
     assert found == pytest.approx(expected, rel=tolerance)
     assert (found != expected) or option != "bfloat16", "it was computed in Float32"
     assert (torch._dynamo.utils.counters["stats"]["unique_graphs"] > compiled) == (option == "compiled")
 
 
 @pytest.mark.parametrize("pair", some_of(OTHER_PAIRS, ()))
-def test_other_steps_are_made_from_the_same_beginning(pair: str, tmp_path: Path) -> None:
+def test_other_steps_are_made_from_the_same_beginning(
+    pair: str, plain: Callable[[str], list[float]], tmp_path: Path
+) -> None:
     name, option = OTHER_PAIRS[pair]
-    found, expected = losses(name, tmp_path / "found", **OTHER[option]), losses(name, tmp_path / "expected")
+    found, expected = losses(name, tmp_path, **OTHER[option]), plain(name)
     assert found[0] == pytest.approx(expected[0], rel=1e-6)
     assert all(abs(a - b) > 1e-4 * abs(b) for a, b in zip(found[1:], expected[1:], strict=True))
     assert found[-1] < 3 * abs(expected[-1]), "it goes astray"
