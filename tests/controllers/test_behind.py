@@ -187,6 +187,19 @@ async def test_a_job_for_which_no_step_can_be_found_says_so_and_is_tried_again(
     assert ("Planned", "False") in {(one["type"], one["status"]) for one in conditions}
 
 
+async def test_what_the_server_does_not_take_is_shown_and_tried_again(
+    cluster: Cluster, reconcilers: Reconcilers
+) -> None:
+    await a_job(cluster, reconcilers)
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tickets-1", "namespace": NAMESPACE}}
+    await cluster.api.create(CONFIG_MAPS, theirs)
+    with pytest.raises(ApiError) as refused:
+        await reconcilers.job(KEY)
+    assert refused.value.already_exists
+    conditions = (await cluster.api.get(FINE_TUNE_JOBS, "tickets", NAMESPACE))["status"]["conditions"]
+    assert "CreateFailed" in {one["reason"] for one in conditions if one["type"] == "Running"}
+
+
 async def test_children_follow_no_spec_that_has_been_edited_since(cluster: Cluster, reconcilers: Reconcilers) -> None:
     """Likewise."""
     _, reconcile = await a_deployment(cluster, reconcilers)

@@ -50,6 +50,7 @@ def test_everything_is_owned_by_the_job() -> None:
     for item in objects():
         (owner,) = item["metadata"]["ownerReferences"]
         assert (owner["kind"], owner["uid"], owner["controller"]) == ("FineTuneJob", UID, True)
+        assert owner["blockOwnerDeletion"], "whoever deletes it with --cascade=foreground waits for the pods"
 
 
 def test_the_service_selects_the_pods_of_its_attempt_only() -> None:
@@ -60,8 +61,10 @@ def test_the_service_selects_the_pods_of_its_attempt_only() -> None:
     assert not other["spec"]["selector"].items() <= labels.items()
 
 
-def test_the_configuration_is_what_the_trainer_reads() -> None:
-    config = TrainerConfig.model_validate_json(objects(number=2)[0]["data"]["job.json"])
+def test_the_configuration_is_what_the_trainer_reads_and_nobody_changes_it() -> None:
+    config_map = objects(number=2)[0]
+    assert config_map["immutable"]
+    config = TrainerConfig.model_validate_json(config_map["data"]["job.json"])
     assert config.job.attempt == 2
     assert config.checkpoint.storage == "pvc://work/checkpoints/tickets-5f0c2a1e"
     assert config.output == "s3://models/tickets-5f0c2a1e"

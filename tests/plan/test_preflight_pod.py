@@ -18,6 +18,7 @@ from finetune_operator.plan.world import Create, Delete, Plan, World
 from plan.builders import (
     NOW,
     SETTINGS,
+    UID,
     condition,
     created,
     deleted,
@@ -208,6 +209,11 @@ def test_none_looks_while_the_job_rests() -> None:
     item = follow(item, plan_job(seen(item, LATER, unschedulable())))
     plan = plan_job(world(item, [], [], LATER + 9, snapshot=snapshot_of(item), **looking()))
     assert (condition(plan, "Suspended"), deleted(plan)) == (("True", "Suspended"), [LOOK])
+
+
+def test_it_goes_with_the_job() -> None:
+    (owner,) = built()["metadata"]["ownerReferences"]
+    assert (owner["uid"], owner["controller"]) == (UID, True)
 
 
 def test_it_takes_no_gpu_and_no_place_of_the_gang() -> None:

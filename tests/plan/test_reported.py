@@ -4,7 +4,7 @@ import pytest
 
 from finetune_operator.plan.lifecycle import plan_job
 from finetune_operator.plan.world import Plan
-from plan.builders import follow, indexed_job, job, pod, snapshot_of, world
+from plan.builders import follow, indexed_job, job, message, pod, snapshot_of, world
 
 
 def reported(attempt: int = 1, guess: int | None = 130, **progress: object) -> Plan:
@@ -28,6 +28,12 @@ def test_the_step_that_was_restored_is_the_one_that_rank_0_reports() -> None:
 
 def test_a_start_from_nothing_is_shown_as_one() -> None:
     assert resumed_from(reported(resumedFromStep=None)) is None
+
+
+def test_ranks_that_hold_the_others_up_are_named() -> None:
+    slow = [{"rank": 3, "slowdown": 2.1}, {"rank": 5, "slowdown": 1.6}]
+    assert message(reported(stragglers=slow), "Running") == "2 of 2 pods run; slower than the others: rank 3, 5"
+    assert message(reported(attempt=2, stragglers=slow), "Running") == "2 of 2 pods run"
 
 
 @pytest.mark.parametrize("report", [{"stage": "Preparing"}, {"attempt": 2, "resumedFromStep": 7}])

@@ -116,6 +116,17 @@ def test_the_budget_of_a_class_runs_out() -> None:
     assert "spec.failurePolicy.maxRestarts.infrastructure" in message(plan, "Failed")
 
 
+def test_the_deadline_counts_from_the_first_start_over_all_attempts() -> None:
+    item = restarting(activeDeadlineSeconds=100)
+    item = follow(item, step(item, [], [], after=60))
+    second, gang = indexed_job(2), [pod(0, 2), pod(1, 2)]
+    second["metadata"]["creationTimestamp"] = "2026-11-22T09:01:00Z"
+    item = follow(item, step(item, [second], gang, after=70))
+    plan = step(item, [second], gang, after=99)
+    assert (plan.status["phase"], plan.requeue_after) == ("Running", 1)
+    assert condition(step(item, [second], gang, after=101), "Failed") == ("True", "DeadlineExceeded")
+
+
 def test_preemptions_do_not_eat_the_budget_of_failures() -> None:
     item = running(failurePolicy={"maxRestarts": {"infrastructure": 0}})
     evicted = [failed_pod(0, 75), pod(1, phase="Failed", reason="Evicted")]
