@@ -140,7 +140,7 @@ class FineTuneJobSpec(Schema):
             self._unknown_metrics,
             self._impossible_gates,
             lambda: uneven_batch(self.training, self.distributed),
-            lambda: origin_problems(self.task, self.model),
+            lambda: origin_problems(self.task, self.model, self.training.precision),
             lambda: unsupported(self.method, self.task, self.training, self.distributed),
             lambda: unshardable(self.task, self.training, self.distributed),
             lambda: self.dataset.problems_with(self.task),

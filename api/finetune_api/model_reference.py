@@ -10,6 +10,10 @@ from finetune_api.sources import Source
 
 ONE_ORIGIN = "set source for a pre-trained model, or architecture for one that is made from the data"
 MADE_FROM_DATA = "Recommendation"
+NO_PRECISION = (
+    "training.precision: matrixFactorization multiplies no matrices, so it computes in Float32 whatever this says; "
+    "remove it, or take neuralCollaborativeFiltering"
+)
 
 
 class ModelReference(Schema):
@@ -54,12 +58,15 @@ class ModelReference(Schema):
         return self.source or "made from the data"
 
 
-def origin_problems(task: str, model: ModelReference) -> Iterator[str]:
-    """Why the task cannot start from it, and the mend."""
+def origin_problems(task: str, model: ModelReference, precision: str) -> Iterator[str]:
+    """Why the task cannot start from it, or what would do nothing with it, and the mend."""
     if task == MADE_FROM_DATA and model.architecture is None:
         yield "model.source: a Recommendation model is made from the data; set model.architecture instead"
     if task != MADE_FROM_DATA and model.architecture is not None:
         yield f"model.architecture is for Recommendation, not {task}; set model.source to a pre-trained model"
+    factors = model.architecture.matrix_factorization if model.architecture else None
+    if factors is not None and precision != "Float32":
+        yield NO_PRECISION
 
 
 def origin_rules() -> list[dict[str, str]]:
@@ -68,5 +75,10 @@ def origin_rules() -> list[dict[str, str]]:
         rule(
             f"(self.task == '{MADE_FROM_DATA}') == has(self.model.architecture)",
             f"task {MADE_FROM_DATA} wants model.architecture, and every other task model.source",
-        )
+        ),
+        rule(
+            "!(has(self.model.architecture) && has(self.model.architecture.matrixFactorization) && "
+            "self.training.precision != 'Float32')",
+            NO_PRECISION,
+        ),
     ]

@@ -52,7 +52,7 @@ class TrainerConfig(Schema):
         averages = averaging_problems(self.postprocess, self.checkpoint)
         lengths = length_problems(self.task, self.dataset, self.training)
         subtasks = multi_task_problems(self.task, self.dataset, self.model)
-        origin = origin_problems(self.task, self.model)
+        origin = origin_problems(self.task, self.model, self.training.precision)
         Problems.check((*origin, *subtasks, *supported, *sharded, *lengths, *chain, *averages))
         return self
 

@@ -37,6 +37,7 @@ from finetune_trainer.loop.process_group import device_of, process_group
 from finetune_trainer.loop.schedule import check_schedule
 from finetune_trainer.loop.train import TrainingLoop
 from finetune_trainer.methods import Adaptation, apply_method
+from finetune_trainer.methods.virtual_tokens import check_encoder
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.models.batch_statistics import keep_batch_statistics
 from finetune_trainer.models.compilation import check_compiler, compile_layers, explained_compilation
@@ -96,7 +97,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
 
     data = _data(config, task, processor, max_length, run)
     _describe(data, config, max_length, run)
-    members = [] if run.rank else open_members(config, task, data.labels, processor, base.config, run)
+    members = [] if run.rank else open_members(config, task, data, processor, base.config, run)
 
     feed = _feed(config, task, processor, data, max_length, run)
     plan, sharded = feed.plan, config.distributed.shards
@@ -147,6 +148,7 @@ def _check(config: TrainerConfig, model_config: Any, device: torch.device) -> No
     """What is known before any data is read."""
     check_packages(config.postprocess)
     check_architecture(config.postprocess, model_config)
+    check_encoder(config.method.p_tuning, config.training.precision, device)
     if config.training.compile:
         check_compiler(device)
 

@@ -44,7 +44,7 @@ def coco(file: Path, *boxes: Any, **changes: Any) -> Path:
 
 def examples(path: Path, bad_boxes: Any = "Error") -> list[Any]:
     task = ObjectDetection(Columns(), Cleaning(bad_boxes=bad_boxes))
-    return [task.read(row) for row in read_rows(path, "Auto", "train")]
+    return [task.read(row) for row in read_rows(path, "Auto", "dataset.train")]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_the_usual_layouts_are_found(file: str, folder: str, tmp_path: Path) -> 
     [example] = examples(tmp_path)
     assert Path(example.target.path) == tmp_path / folder / "a.png"
     assert (example.target.categories, example.target.boxes.tolist()) == (["cat"], [[1, 2, 4, 6]])
-    assert str(example.where) == f"{file} image 1 (a.png)"
+    assert str(example.where) == f"dataset.train: {file} image 1 (a.png)"
 
 
 def test_rows_say_the_same_in_either_form(tmp_path: Path) -> None:

@@ -44,10 +44,26 @@ def test_classes_are_sorted_and_counted(prepare: Any) -> None:
     assert data.fingerprint.startswith("sha256:")
 
 
+def test_held_out_data_are_told_by_their_inputs_alone(prepare: Any) -> None:
+    test = [{"text": text, "label": "billing"} for text in ("one", "two")]
+
+    def told(rows: list[dict]) -> dict[str, str]:
+        found: dict[str, str] = prepare(ROWS, held_out={"test": rows}).report["heldOut"]
+        return found
+
+    assert prepare(ROWS).report["heldOut"] == {}
+    assert list(told(test)) == ["test"]
+    assert told(test) == told([{"text": "two", "label": "delivery"}, test[0]])
+    assert told(test) != told([*test, {"text": "three", "label": "billing"}])
+
+
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ({"body": "x", "label": "a"}, r"line 5: no column 'text'; the columns are: body, label\. Set dataset\.col"),
+        (
+            {"body": "x", "label": "a"},
+            r"^dataset\.train: train\.jsonl line 5: no column 'text'; the columns are: body, label\. Set dataset\.col",
+        ),
         ({"text": "x"}, r"line 5: no column 'label'; the columns are: text"),
         ({"text": " ", "label": "a"}, r"line 5: column 'text' is empty"),
         ({"text": 3, "label": "a"}, r"line 5: column 'text' holds int 3, not text"),

@@ -13,7 +13,7 @@ from finetune_trainer.errors import DataError
 
 
 def read(path: Path, data_format: str = "Auto") -> list[dict]:
-    return [row.values for row in read_rows(path, data_format, "train")]
+    return [row.values for row in read_rows(path, data_format, "dataset.train")]
 
 
 def test_the_three_formats_give_the_same_rows(tmp_path: Path) -> None:
@@ -93,6 +93,16 @@ def test_a_folder_is_read_in_the_order_of_the_names(tmp_path: Path) -> None:
         ("d.json", b'[{"text": "a"},\n "b"]', r"d\.json line 2: '\"' where a JSON object like"),
         ("d.json", b'[{"text": "\xff"}]', r"d\.json line 1 or below: not UTF-8 .*; save the file as UTF-8"),
         ("d.parquet", b"PAR1 half of a file", r"d\.parquet: not a readable Parquet file"),
+        (
+            "d.jsonl",
+            b"text,label\na,x\n",
+            r"^dataset\.train: d\.jsonl looks like Csv, and is read as Jsonl; name it \.csv",
+        ),
+        ("d.jsonl", b'\n[\n{"text": "a"}]', r"looks like Json, .* or set dataset\.train\.format to Json$"),
+        ("d.csv", b'{"text": "a", "label": "b"}\n', r"d\.csv looks like Jsonl, and is read as Csv"),
+        ("d.csv", b"PAR1 of a file", r"d\.csv looks like Parquet, and is read as Csv"),
+        ("d.parquet", b'{"text": "a"}\n', r"d\.parquet looks like Jsonl"),
+        ("d.jsonl", b"\x1f\x8b\x08\x00", r"d\.jsonl is compressed \(gzip\), and is read as Jsonl; unpack it"),
         ("d.txt", b"a\n", r"d\.txt ends in \.txt, .*set dataset\.train\.format"),
     ],
 )

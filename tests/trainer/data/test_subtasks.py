@@ -71,6 +71,15 @@ def test_the_report_has_the_sums_and_what_each_lost(tmp_path: Path) -> None:
     assert any(line.startswith("entities: data train: 6 of 6 examples") for line in lines)
 
 
+def test_held_out_data_are_told_over_all_subtasks(tmp_path: Path) -> None:
+    def told(seed: int, folder: str) -> str:
+        data = prepared(tmp_path / folder, {"split": {**SPLIT, "seed": seed}})
+        return str(data.report["heldOut"]["test"])
+
+    assert told(1, "one") == told(1, "again")
+    assert len({told(seed, f"seed-{seed}") for seed in range(4)}) > 1
+
+
 def test_an_error_names_the_subtask_and_the_field_as_the_job_has_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^subtask intent: dataset\.subtasks\[0\]\.split\.stratifyBy: every value"):
         prepared(tmp_path, {"split": {"validation": 0.2, "test": 0.2, "stratifyBy": "queue"}})
@@ -78,7 +87,8 @@ def test_an_error_names_the_subtask_and_the_field_as_the_job_has_it(tmp_path: Pa
 
 def test_an_error_of_a_shared_field_names_it_where_it_stands(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"^subtask entities: train.jsonl line \d+: 9 tokens, but dataset.maxLength is 8;"
+        DataError,
+        match=r"^subtask entities: dataset\.subtasks\[1\]\.train: train.jsonl line \d+: 9 tokens, but dataset.maxLe",
     ):
         prepared(tmp_path, maxLength=8)
 

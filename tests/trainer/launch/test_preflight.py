@@ -126,6 +126,27 @@ def test_a_folder_without_configuration_or_with_a_damaged_file_is_no_model(
         preflight(job(tmp_path, model, train))
 
 
+@pytest.mark.parametrize(("kind", "refused"), [("deepseek_v3", True), ("a_type_to_come", False)])
+def test_qlora_of_what_is_mostly_experts_is_refused(
+    tmp_path: Path, model: Path, train: Path, kind: str, refused: bool
+) -> None:
+    """However the files hold them: transformers joins them into tensors that bitsandbytes does not quantize."""
+    layer = "model.layers.1.mlp"
+    tensors = {f"{layer}.experts.{n}.up_proj.weight": numpy.zeros((30, 30), "float32") for n in range(3)}
+    shared = numpy.zeros((20, 50), "float32")
+    save_file(tensors | {f"{layer}.shared_experts.up_proj.weight": shared}, model / "model.safetensors")
+    (model / "config.json").write_text(json.dumps({"model_type": kind}))
+    preflight(job(tmp_path, model, train, method={"lora": {}}))
+    config = job(tmp_path, model, train, method={"qlora": {}})
+    if not refused:
+        preflight(config)
+        return
+    with pytest.raises(
+        ConfigurationError, match=r"method.qlora: 73% of the weights .* 'deepseek_v3' .*; use lora, with"
+    ):
+        preflight(config)
+
+
 def test_what_was_found_is_told(tmp_path: Path, model: Path, train: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = preflight(job(tmp_path, model, train))
     assert (told.status, told.reason) == ("True", "Passed")

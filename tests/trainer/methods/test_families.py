@@ -13,8 +13,10 @@ from transformers import (
 
 from finetune_api.method import Method
 from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.launch.weight_files import OF_EXPERTS
 from finetune_trainer.methods import apply_method
 from finetune_trainer.models.load import LoadedModel
+from finetune_trainer.unquantizable import JOINED_EXPERTS
 
 SIZES = {
     "vocab_size": 64,
@@ -74,6 +76,15 @@ def test_the_layers_of_a_family(kind: str) -> None:
         model = loaded(kind, model_class, sizes)
         adapted = apply_method(model, Method.model_validate({method: {}}), None, total_steps=1).model
         assert layers(adapted, part) == set(expected)
+
+
+@pytest.mark.parametrize("kind", sorted(JOINED_EXPERTS))
+def test_experts_of_these_types_are_no_layers_whatever_the_files_call_them(kind: str) -> None:
+    """So bitsandbytes, which knows layers alone, leaves them as they are."""
+    model = loaded(kind, AutoModelForCausalLM, SIZES).model
+    experts = {name: one for name, one in model.named_modules() if OF_EXPERTS.search(f"{name}.")}
+    assert experts
+    assert not [name for name, one in experts.items() if isinstance(one, torch.nn.Linear)]
 
 
 def test_pissa_is_refused_on_convolutions() -> None:

@@ -12,6 +12,7 @@ from finetune_api.dataset import Columns
 from finetune_api.method import Method
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.methods import Adaptation, apply_method
+from finetune_trainer.methods.virtual_tokens import check_encoder
 from finetune_trainer.models.load import LoadedModel, load_config, load_model
 from finetune_trainer.models.quantization import check_quantizable
 from finetune_trainer.models.suitability import check_method
@@ -172,6 +173,14 @@ def test_experts_that_would_stay_unquantized_are_refused_before_the_weights_are_
     for kind in ("llama", "gpt2"):
         dense = AutoConfig.for_model(kind, num_attention_heads=4, hidden_size=64, intermediate_size=96, vocab_size=100)
         check_quantizable(dense, GENERATION, trust_remote_code=False)
+
+
+def test_an_lstm_in_float16_is_refused_where_there_is_none(tiny_gpt2: Path, questions: Path, tmp_path: Path) -> None:
+    refused = job_of(CASES["p-lstm"], tmp_path, tiny_gpt2, questions, task="TextGeneration", precision="Float16")
+    with pytest.raises(ConfigurationError, match=r"pTuning\.encoder: .* no LSTM in Float16; set encoder to MLP"):
+        run(refused, tmp_path)
+    check_encoder(refused.method.p_tuning, "Float16", torch.device("cuda"))
+    check_encoder(refused.method.p_tuning, "BFloat16", torch.device("cpu"))
 
 
 def test_virtual_tokens_take_positions_from_the_text(tiny_gpt2: Path, questions: Path, tmp_path: Path) -> None:

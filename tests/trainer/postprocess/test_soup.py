@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from finetune_api.trainer_config import TrainerConfig
 from finetune_operator.plan.gates import TrainedModel, decide_gates
+from finetune_trainer.data.prepare import prepare
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.export.artifact import seal
 from finetune_trainer.models.load import load_config
@@ -21,7 +22,7 @@ from finetune_trainer.tasks.selection import task_of
 from trainer import tiny_models
 from trainer.in_process import run
 from trainer.jobs import FULL, LORA
-from trainer.postprocess.test_chain import LABELS, answers, config, made
+from trainer.postprocess.test_chain import answers, config, made
 
 QUERY = "encoder.layer.0.attention.self.query"
 
@@ -150,10 +151,29 @@ def test_an_adapter_that_changes_no_weight_is_refused(
         opened(averaging(tmp_path, wild_bert, tickets, prompt, method=LORA), wild_bert)
 
 
+@pytest.mark.parametrize(("seed", "greedy", "part"), [(1, None, "test"), (0, "f1", "validation")])
+def test_a_model_that_may_have_learnt_from_what_judges_is_refused(
+    seed: int, greedy: str | None, part: str, wild_bert: Path, tickets: Path, sibling: Path, tmp_path: Path
+) -> None:
+    """Of another split, or without validation data where the greedy soup chooses by it."""
+    other = changed(sibling, tmp_path / "other")
+    report = json.loads((other / "data_report.json").read_text())
+    report["heldOut"].pop("validation")
+    (other / "data_report.json").write_text(json.dumps(report))
+    seal(other)
+    split = {"validation": 0.1, "test": 0.2, "stratifyBy": "label", "seed": seed}
+    wanted = averaging(tmp_path, wild_bert, tickets, other, dataset={"split": split}, greedyBy=greedy)
+    expected = rf"models\[0\]: .* held out other examples than the {part} data of this job, .*dataset\.{part}"
+    with pytest.raises(ConfigurationError, match=expected):
+        opened(wanted, wild_bert)
+    opened(averaging(tmp_path, wild_bert, tickets, other), wild_bert)
+
+
 def opened(wanted: TrainerConfig, base: Path) -> None:
     task = task_of(wanted)
-    processor = task.load_processor(base)
-    open_members(wanted, task, LABELS, processor, load_config(base, task), Run(Path(wanted.output[7:])))
+    processor, run_folder = task.load_processor(base), Path(wanted.output[7:])
+    data = prepare(wanted.dataset, task, processor, wanted.max_length, run_folder, lambda uri: Path(uri[7:]))
+    open_members(wanted, task, data, processor, load_config(base, task), Run(run_folder))
 
 
 def test_other_sizes_and_damage_are_told(wild_bert: Path, tickets: Path, sibling: Path, tmp_path: Path) -> None:

@@ -145,6 +145,9 @@ def test_only_this_task_makes_its_model_from_the_data(tmp_path: Path) -> None:
     refused(tmp_path, "lora does not go with Recommendation", method={"lora": {}})
     refused(tmp_path, "set exactly one of matrixFactorization", architecture={"negatives": 2})
     refused(tmp_path, "leaveOneOut holds out by itself", dataset={"split": {"leaveOneOut": True, "test": 0.1}})
+    refused(tmp_path, "matrixFactorization multiplies no matrices", precision="BFloat16")
+    network = {"neuralCollaborativeFiltering": {}}
+    job(tmp_path, tmp_path, tmp_path, task="Recommendation", method=FULL, architecture=network, precision="BFloat16")
     config = job(tmp_path, tmp_path, tmp_path, task="Recommendation", method=FULL, architecture=FACTORS.wire()).wire()
     with pytest.raises(ValidationError, match="set source for a pre-trained model, or architecture"):
         TrainerConfig.model_validate({**config, "model": {}})

@@ -28,14 +28,14 @@ def read_class_folders(folder: Path, name: str) -> Iterator[Row]:
     files = media_files(folder)
     if not files:
         raise DataError(
-            f"{folder.name}: no folder of a class with files in it ({', '.join(COLUMNS)}); the layout is CLASS/FILE"
+            f"{name}: no folder of a class with files in it ({', '.join(COLUMNS)}); the layout is CLASS/FILE"
         )
     if (classes := {path.relative_to(folder).parts[0] for path in files}) <= PARTS:
         raise DataError(
-            f"{folder.name}: its folders are named {', '.join(sorted(classes))}, which are parts of the data and no "
+            f"{name}: its folders are named {', '.join(sorted(classes))}, which are parts of the data and no "
             "classes; name the folder of each part, such as dataset.train.source: .../train"
         )
     for path in files:
         relative = path.relative_to(folder)
         values = {COLUMNS[path.suffix.lower()]: str(relative), "label": relative.parts[0]}
-        yield Row(values, Where(str(relative), 0), folder)
+        yield Row(values, Where(f"{name}/{relative}", 0), folder)

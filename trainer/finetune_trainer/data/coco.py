@@ -33,7 +33,7 @@ def annotation_file(folder: Path, field: str) -> Path:
     if len(files) > 1:
         names = ", ".join(str(file.relative_to(folder)) for file in files)
         raise DataError(
-            f"{field}: the folder has several files of annotations ({names}); name one in dataset.{field}.annotations"
+            f"{field}: the folder has several files of annotations ({names}); name one in {field}.annotations"
         )
     return files[0]
 

@@ -4,10 +4,13 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from finetune_api.dataset import DataFormat
 from finetune_trainer.data.class_folders import media_files
-from finetune_trainer.data.parts import Parts
+from finetune_trainer.data.parts import Parts, field_of
 from finetune_trainer.data.reading import data_files
+from finetune_trainer.data.spool import Examples
 
 
 def fingerprint(sources: dict[str, tuple[Path, DataFormat]]) -> str:
@@ -32,9 +35,20 @@ def with_contents(digest: str, parts: Parts) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
+def held_out(parts: Parts) -> dict[str, str]:
+    """sha256 of each held-out part that has examples: equal for the same inputs, in whatever order."""
+    return {name: _of_inputs(examples) for name, examples in parts.items() if name != "train" and len(examples)}
+
+
+def _of_inputs(examples: Examples) -> str:
+    identities = examples.identities()
+    in_order = identities[np.lexsort((identities[:, 1], identities[:, 0]))]
+    return f"sha256:{hashlib.sha256(in_order.tobytes()).hexdigest()}"
+
+
 def _files(path: Path, data_format: DataFormat, part: str) -> Iterator[tuple[Path, str]]:
     """Each file, with the class that its folder gives it."""
-    for file, form in data_files(path, data_format, part):
+    for file, form in data_files(path, data_format, field_of(part)):
         if form == "ClassFolders":
             yield from ((one, f"{one.relative_to(file).parts[0]}/") for one in media_files(file))
         else:

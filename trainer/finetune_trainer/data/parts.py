@@ -5,8 +5,15 @@ from dataclasses import dataclass
 from finetune_trainer.data.spool import Examples
 
 PARTS = ("train", "validation", "test")
+SYNONYMS = "synonyms"
+"""What stands beside the parts."""
 TRAIN, VALIDATION, TEST = range(3)
 """Places in `PARTS`."""
+
+
+def field_of(part: str) -> str:
+    """Of the job: says where the part is read from."""
+    return f"dataset.augmentation.text.{part}" if part == SYNONYMS else f"dataset.{part}"
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from finetune_trainer.data.cleaning import duplicates, unlike_held_out, without_
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.encoding import LengthLimit, encode_part
 from finetune_trainer.data.examples import BadFileError, EmptyTextError, Example, in_group, in_stratum
-from finetune_trainer.data.fingerprint import fingerprint, with_contents
+from finetune_trainer.data.fingerprint import fingerprint, held_out, with_contents
 from finetune_trainer.data.group_split import without_held_out_groups
-from finetune_trainer.data.parts import PARTS, Parts
+from finetune_trainer.data.parts import PARTS, SYNONYMS, Parts, field_of
 from finetune_trainer.data.reading import Row, read_rows, rows_of
 from finetune_trainer.data.report import part_report
 from finetune_trainer.data.split import split_examples
@@ -112,9 +112,9 @@ def prepare(
 
 
 def _fetched(fetch: Fetch, file: DataFile, part: str) -> Path:
-    with of_field(f"dataset.{part}.source"):
+    with of_field(f"{field_of(part)}.source"):
         folder = fetch(file.source)
-    return rows_of(file, folder, part)
+    return rows_of(file, folder, field_of(part))
 
 
 def _file(dataset: Dataset, part: str) -> DataFile | None:
@@ -125,12 +125,12 @@ def _file(dataset: Dataset, part: str) -> DataFile | None:
 def _fetch_synonyms(fetch: Fetch, augmentation: TextAugmentation | None) -> dict[str, tuple[Path, DataFormat]]:
     if augmentation is None or augmentation.synonyms is None:
         return {}
-    with of_field("dataset.augmentation.text.synonyms.source"):
-        return {"synonyms": (fetch(augmentation.synonyms.source), "Auto")}
+    with of_field(f"{field_of(SYNONYMS)}.source"):
+        return {SYNONYMS: (fetch(augmentation.synonyms.source), "Auto")}
 
 
 def _synonyms(source: dict[str, tuple[Path, DataFormat]]) -> Synonyms:
-    return read_synonyms(row for part, place in source.items() for row in read_rows(*place, part))
+    return read_synonyms(row for part, place in source.items() for row in read_rows(*place, field_of(part)))
 
 
 def _read_parts(
@@ -143,7 +143,7 @@ def _read_parts(
     tallies = {part: Tally() for part in sources}
     read = {}
     for part, source in sources.items():
-        rows = read_rows(*source, part)
+        rows = read_rows(*source, field_of(part))
         columns = split if cutting else None
         examples = _examples(rows, task, columns, cleaner, tallies[part], in_strata=part == "train")
         read[part] = spool.add(examples)
@@ -199,6 +199,7 @@ def _write(folder: Path, data: Selected, task: DataTask, processor: Any, limit: 
         "overLength": limit.over_length,
         "labels": labels,
         "unit": task.unit,
+        "heldOut": held_out(data.used),
         "parts": {},
     }
     for (name, examples), (_, before) in zip(data.used.items(), data.read.items(), strict=True):

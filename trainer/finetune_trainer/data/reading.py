@@ -14,6 +14,7 @@ from finetune_api.dataset import DataFile, DataFormat
 from finetune_trainer.data.class_folders import media_files, read_class_folders
 from finetune_trainer.data.coco import annotation_file, annotation_files, has_annotations, read_coco
 from finetune_trainer.data.json_array import read_json
+from finetune_trainer.data.mistaken_form import check_form
 from finetune_trainer.data.row import Row, Where
 from finetune_trainer.errors import DataError
 
@@ -32,25 +33,27 @@ LONGEST_CSV_FIELD = 1 << 30
 
 
 def rows_of(file: DataFile, folder: Path, field: str) -> Path:
-    """What `read_rows` is to read of a source that lies in `folder`."""
+    """What `read_rows` is to read of a source that lies in `folder`; `field` of the job names it."""
     if file.annotations is None:
         return folder
     if not (folder / file.annotations).is_file():
-        raise DataError(f"dataset.{field}.annotations: {file.annotations} is not in {file.source}; correct it")
+        raise DataError(f"{field}.annotations: {file.annotations} is not in {file.source}; correct it")
     return folder / file.annotations
 
 
 def read_rows(path: Path, data_format: DataFormat, field: str) -> Iterator[Row]:
-    """All rows of a file or folder, files in the order of their names. `field` names the source in errors."""
+    """All rows of a file or folder, files in the order of their names. `field` of the job names the source: what is
+    said of a row begins with it, since several sources may have files of one name."""
     for file, form in data_files(path, data_format, field):
-        name = str(file.relative_to(path.parent if path.is_file() else path))
-        yield from READERS[form](file, name)
+        name = file.relative_to(path.parent if file == path else path)
+        check_form(file, form, field)
+        yield from READERS[form](file, f"{field}: {name}")
 
 
 def data_files(path: Path, data_format: DataFormat, field: str) -> list[tuple[Path, DataFormat]]:
     """The files to read with the format of each."""
     if not path.exists():
-        raise DataError(f"{field}: {path} does not exist; correct dataset.{field}.source")
+        raise DataError(f"{field}: {path} does not exist; correct {field}.source")
     if data_format == "ClassFolders":
         if not path.is_dir():
             raise DataError(f"{field}: {path.name} is a file; ClassFolders is for a folder with one folder a class")
@@ -71,7 +74,7 @@ def data_files(path: Path, data_format: DataFormat, field: str) -> list[tuple[Pa
     if len(formats) > 1:
         raise DataError(
             f"{field}: the folder holds files of several formats ({', '.join(sorted(formats))}); "
-            f"set dataset.{field}.format to the one to read"
+            f"set {field}.format to the one to read"
         )
     return [(p, NAMED_ENDINGS[p.suffix.lower()]) for p in files]
 
@@ -85,7 +88,7 @@ def format_of(file: Path, data_format: DataFormat, field: str) -> DataFormat:
     if ending not in ENDINGS:
         raise DataError(
             f"{field}: {file.name} ends in {file.suffix or 'nothing'}, which says no format; "
-            f"set dataset.{field}.format to Jsonl, Json, Csv, Parquet or Coco"
+            f"set {field}.format to Jsonl, Json, Csv, Parquet or Coco"
         )
     return ENDINGS[ending]
 

@@ -54,8 +54,7 @@ def joined(prepared: Mapping[str, PreparedData]) -> PreparedData:
     """All as one."""
 
     parts = {part: _part(part, {name: getattr(data, part) for name, data in prepared.items()}) for part in PARTS}
-    digest = hashlib.sha256(repr([(name, data.fingerprint) for name, data in prepared.items()]).encode())
-    fingerprint = f"sha256:{digest.hexdigest()}"
+    fingerprint = _digest([(name, data.fingerprint) for name, data in prepared.items()])
     return PreparedData(
         **parts,
         labels=[f"{name}/{label}" for name, data in prepared.items() for label in data.labels],
@@ -79,6 +78,7 @@ def _report(fingerprint: str, parts: Mapping[str, Encoded], reports: Mapping[str
         **{name: first[name] for name in ("maxLength", "overLength", "unit")},
         "labels": [],
         "cleaning": {f"{name} {part}": own for name, r in reports.items() for part, own in r["cleaning"].items()},
+        "heldOut": _held_out(reports),
         "augmented": sum(report["augmented"] for report in reports.values()),
         "parts": {
             part: _sums([report["parts"][part] for report in reports.values()], encoded)
@@ -86,6 +86,17 @@ def _report(fingerprint: str, parts: Mapping[str, Encoded], reports: Mapping[str
         },
         "subtasks": dict(reports),
     }
+
+
+def _held_out(reports: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+    """Of each part that any subtask has."""
+    digests = {name: report["heldOut"] for name, report in reports.items()}
+    parts = sorted({part for own in digests.values() for part in own})
+    return {part: _digest([(name, own.get(part)) for name, own in digests.items()]) for part in parts}
+
+
+def _digest(parts: list[tuple[str, Any]]) -> str:
+    return f"sha256:{hashlib.sha256(repr(parts).encode()).hexdigest()}"
 
 
 def _sums(parts: list[dict[str, Any]], encoded: Encoded) -> dict[str, Any]:

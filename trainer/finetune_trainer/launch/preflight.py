@@ -8,11 +8,7 @@ place, a pod that only looks says so in its last words, too.
 
 import json
 import logging
-import struct
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from fnmatch import fnmatch
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,17 +25,16 @@ from finetune_storage.location import Entry
 from finetune_trainer import termination
 from finetune_trainer.errors import ConfigurationError, DataError, TrainerError, of_field
 from finetune_trainer.launch.memory_estimate import MEMORY_LIMIT, gpu_memory, warn_of_memory
+from finetune_trainer.launch.weight_files import Weights, weights_in
 from finetune_trainer.progress import Receiver, Reporter
 from finetune_trainer.redaction import redact
+from finetune_trainer.unquantizable import JOINED_EXPERTS, refuse_most_left
 
 if TYPE_CHECKING:
     from finetune_trainer.launch.sample import Sample
 
 log = logging.getLogger(__name__)
 MESSAGE_LIMIT = 1024
-WEIGHTS = "model*.safetensors"
-"""What transformers loads; the weights of a repository may be there again in other forms."""
-HEADERS_AT_ONCE = 8
 
 
 def preflight(
@@ -54,13 +49,14 @@ def preflight(
         if trains:
             check_writable(config)
         weights = check_model(config.model)
+        check_quantizable(config, weights)
         rows = {place: check_data(place, part, columns) for place, part, columns in _data(config.dataset)}
         if config.training.distillation:
             check_teacher(config.training.distillation.teacher, config.task in WRITING)
     except UnavailableError as error:
         log.warning("preflight: %s; the workers will try again", error)
         return found("Unknown", "StorageUnavailable", f"{error}; the workers try again")
-    if warning := warn_of_memory(config, weights, limit_file, gpu_memory()):
+    if warning := warn_of_memory(config, weights.all if weights else None, limit_file, gpu_memory()):
         return found("True", "MemoryShort", warning)
     log.info("preflight: model and data are there")
     return found("True", "Passed", "; ".join((_of_model(config, weights), *map(_of_data, rows.items()))))
@@ -85,10 +81,10 @@ def tell(report: ReportedPreflight, attempt: int) -> None:
     Reporter(Receiver.from_environment(), attempt).update(stage="Preparing", preflight=report)
 
 
-def _of_model(config: TrainerConfig, weights: int | None) -> str:
+def _of_model(config: TrainerConfig, weights: Weights | None) -> str:
     if config.model.source is None:
         return "the model is made from the data"
-    return "the model is there" + (f", {_number(weights)} weights" if weights is not None else "")
+    return "the model is there" + (f", {_number(weights.all)} weights" if weights is not None else "")
 
 
 def _number(count: int) -> str:
@@ -130,8 +126,8 @@ def check_writable(config: TrainerConfig) -> None:
                 storage.check_writable()
 
 
-def check_model(model: ModelReference) -> int | None:
-    """Number of weights, from the headers of its files; None where only downloading them would tell."""
+def check_model(model: ModelReference) -> Weights | None:
+    """Its weights, from the headers of its files; None where only downloading them would tell."""
     if model.source is None:
         return None
     with of_field("model.source"):
@@ -139,24 +135,22 @@ def check_model(model: ModelReference) -> int | None:
         files = {entry.path for entry in _files(storage)}
     if "config.json" not in files:
         raise ConfigurationError(f"model.source: {model.source} has no config.json, so it is no model folder")
-    weights = [name for name in files if "/" not in name and fnmatch(name, WEIGHTS)]
-    if not weights:
-        return None
-    with of_field("model.source"), ThreadPoolExecutor(HEADERS_AT_ONCE) as pool:
-        return sum(pool.map(lambda name: count_weights(storage, name), weights))
+    with of_field("model.source"):
+        return weights_in(storage, files)
 
 
-def count_weights(storage: Storage, name: str) -> int:
-    """Of one file, from its header alone. https://huggingface.co/docs/safetensors#format"""
-    try:
-        with storage.open(name) as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(min(length, 100 * 2**20)))
-        return sum(prod(tensor["shape"]) for key, tensor in header.items() if key != "__metadata__")
-    except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(f"model.source: {storage.uri}: {name} is no safetensors file: {error}") from error
-    except OSError as error:
-        raise UnavailableError(f"{storage.uri}: {name} cannot be read now: {error}") from error
+def check_quantizable(config: TrainerConfig, weights: Weights | None) -> None:
+    """Raises ConfigurationError where qlora would leave most weights as they are."""
+    source = config.model.source
+    if config.method.qlora is None or source is None or weights is None or not weights.of_experts:
+        return
+    with of_field("model.source"), open_storage(source, config.model.revision).open("config.json") as stream:
+        try:
+            kind = json.loads(stream.read())["model_type"]
+        except (ValueError, TypeError, KeyError):
+            return  # told in full by the workers, which need more of it
+    if kind in JOINED_EXPERTS:
+        refuse_most_left(weights.share_of_experts, kind)
 
 
 def check_data(place: str, part: DataFile, columns: Mapping[str, str]) -> "Sample | None":
@@ -169,7 +163,7 @@ def check_data(place: str, part: DataFile, columns: Mapping[str, str]) -> "Sampl
         files = _files(storage)
     if not sum(entry.size for entry in files):
         raise DataError(f"{field}: {part.source} is empty; write its rows first, or correct the place")
-    seen = sample(place.rpartition(".")[2], part, storage, files)
+    seen = sample(place, part, storage, files)
     if seen is not None:
         _check_columns(place, part, seen, columns)
     return seen

@@ -13,7 +13,8 @@ from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.errors import OutOfMemory, is_out_of_memory
 from finetune_trainer.host_memory import host_memory
 from finetune_trainer.memory_parts import FLOAT32, STATE_BYTES, Parts, goes_with, keeps_a_reference, of_one_process
-from finetune_trainer.models.quantization import MOST_LEFT, left_unquantized
+from finetune_trainer.models.quantization import left_unquantized
+from finetune_trainer.unquantizable import MOST_LEFT
 
 GIB = 2**30
 UNITS = {"AudioClassification": "milliseconds"}

@@ -32,6 +32,15 @@ def with_prompt_tuning(loaded: LoadedModel, tuning: PromptTuning, tokenizer: Any
     return Adaptation(model)
 
 
+def check_encoder(tuning: PTuning | None, precision: str, device: torch.device) -> None:
+    """Raises ConfigurationError for a network that PyTorch has no arithmetic for."""
+    if tuning is not None and tuning.encoder == "LSTM" and precision == "Float16" and device.type == "cpu":
+        raise ConfigurationError(
+            "method.pTuning.encoder: on processors PyTorch has no LSTM in Float16; set encoder to MLP, or "
+            "training.precision to BFloat16"
+        )
+
+
 def with_p_tuning(loaded: LoadedModel, tuning: PTuning) -> Adaptation:
     """The model behind input embeddings that a network makes; the artifact holds what it makes, not the network."""
     config = PromptEncoderConfig(

@@ -42,20 +42,18 @@ class _Numbers:
 class RatingScores(_Numbers):
     """Of ratings."""
 
-    def __init__(self, top_k: int) -> None:
-        super().__init__()
-        self._of_rankings = ranking_metrics(top_k)
-
     def evaluation(self, predictions: np.ndarray, targets: np.ndarray) -> Evaluation:
         errors = predictions - targets
         squared = float(np.square(errors).mean())
         metrics = {"rmse": squared**0.5, "mae": float(np.abs(errors).mean()), "loss": squared}
-        why = "the data has ratings, which say more than that an item was used"
-        return Evaluation(metrics, _details(targets), dict.fromkeys(self._of_rankings, why))
+        return Evaluation(metrics, _details(targets))
 
 
 class RankScores(_Numbers):
-    """Of places in a ranking of the whole catalogue, not of a sample of it (Krichene and Rendle 2020)."""
+    """Of places in a ranking of the whole catalogue, not of a sample of it (Krichene and Rendle 2020).
+
+    There is no loss: that of training is of items drawn beside each.
+    """
 
     def __init__(self, items: int, top_k: int) -> None:
         super().__init__()
@@ -66,10 +64,8 @@ class RankScores(_Numbers):
         gains = np.where(hit, 1 / np.log2(predictions + 1), 0.0)
         hit_rate, ndcg = ranking_metrics(self._top_k)
         metrics = {hit_rate: float(hit.mean()), ndcg: float(gains.mean())}
-        why = "the data has no ratings: name their column in dataset.columns.rating"
-        not_computed = {"rmse": why, "mae": why, "loss": "it is that of items drawn in training; watch " + ndcg}
         details = {**_details(targets), "items": self._items, "medianRank": float(np.median(predictions))}
-        return Evaluation(metrics, details, not_computed)
+        return Evaluation(metrics, details)
 
 
 def _details(targets: np.ndarray) -> dict[str, Any]:

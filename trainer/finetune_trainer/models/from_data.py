@@ -40,7 +40,7 @@ def _make(config: TrainerConfig, task: Recommendation, data: Path, folder: Path)
     assert config.model.architecture is not None
     assert config.dataset.train is not None
     ratings = _Ratings()
-    rows = read_rows(data, config.dataset.train.format, "train")
+    rows = read_rows(data, config.dataset.train.format, "dataset.train")
     catalogue = catalogue_of(ratings.heard(task.interaction(row) for row in rows))
     if not catalogue.users:
         raise DataError(f"dataset.train: {data.name} has no examples")

@@ -12,10 +12,9 @@ from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.loop.forward import compute_dtype
 from finetune_trainer.models.load import UNUSED_FROM_PRETRAINING
 from finetune_trainer.tasks.task import Task
+from finetune_trainer.unquantizable import refuse_most_left
 
 OUTPUT_HEADS = ("lm_head", "embed_out", "qa_outputs")
-MOST_LEFT = 0.6
-"""Share of the weights that may stay as they are."""
 WRITTEN_INTO = ("feature_projection.projection",)
 """Layers of speech models into whose outputs SpecAugment writes, which autograd refuses where they are quantized."""
 
@@ -53,13 +52,7 @@ def check_quantizable(config: Any, task: Task, trust_remote_code: bool) -> None:
     """
     with torch.device("meta"):
         model = task.model_class.from_config(config, trust_remote_code=trust_remote_code)
-    share = left_unquantized(model)
-    if share > MOST_LEFT:
-        raise ConfigurationError(
-            f"method.qlora: {share:.0%} of the weights of models of the type {config.model_type!r} are experts or "
-            "convolutions, which bitsandbytes does not quantize, so that little memory is saved; use lora, with "
-            "distributed.fsdp or distributed.deepspeed.zeroStage 3 where a model is too large for one device"
-        )
+    refuse_most_left(left_unquantized(model), config.model_type)
 
 
 def left_unquantized(model: Any) -> float:

@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import torch
 from peft import PeftConfig
 from transformers import AutoConfig
 
 from finetune_api.artifact import ArtifactDescription
-from finetune_api.averaging import AVERAGED_FORMATS
+from finetune_api.averaging import AVERAGED_FORMATS, Average
 from finetune_api.trainer_config import TrainerConfig
 from finetune_serving.artifact import open_artifact
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
+from finetune_trainer.data.prepare import PreparedData
 from finetune_trainer.errors import ConfigurationError, of_field
+from finetune_trainer.report.files import DATA_REPORT_FILE
 from finetune_trainer.run import Run
 from finetune_trainer.sources import fetch_artifact
 from finetune_trainer.tasks.task import Task
@@ -36,18 +39,19 @@ class Member:
 
 
 def open_members(
-    config: TrainerConfig, task: Task, labels: list[str], processor: Any, model_config: Any, run: Run
+    config: TrainerConfig, task: Task, data: PreparedData, processor: Any, model_config: Any, run: Run
 ) -> list[Member]:
     """All that the job names; rank 0 alone averages, so it alone asks. `model_config` is that of the job's own model.
 
     Raises:
-        ConfigurationError: One is damaged, or is of another task, other classes, another base or other sizes.
+        ConfigurationError: One is damaged, or is of another task, other classes, another base or other sizes, or held
+            out other examples.
     """
     average = config.postprocess[0].average if config.postprocess else None
     if average is None or average.models is None:
         return []
     own = copy.deepcopy(model_config)
-    task.configure(own, processor, labels)
+    task.configure(own, processor, data.labels)
     members = []
     for number, uri in enumerate(average.models):
         path = f"postprocess[0].average.models[{number}]"
@@ -58,7 +62,8 @@ def open_members(
         except StartupError as error:
             raise ConfigurationError(f"{path}: {error}") from error
         member = Member(path, uri, folder, description)
-        if difference := _difference(member, config, labels) or _other_sizes(member, task, own):
+        difference = _difference(member, config, data.labels) or _other_sizes(member, task, own)
+        if difference := difference or _held_out_otherwise(member, data, average):
             raise ConfigurationError(f"{path}: {uri} {difference}")
         members.append(member)
     return members
@@ -94,6 +99,21 @@ def _other_sizes(member: Member, task: Task, model_config: Any) -> str | None:
             return (
                 f"is of another architecture: its {name} has the sizes {other.get(name, 'none')}, and that of model "
                 f"{own.get(name, 'none')}; name versions that were trained from the same base"
+            )
+    return None
+
+
+def _held_out_otherwise(member: Member, data: PreparedData, average: Average) -> str | None:
+    """It must not have learnt from what the mean, or the choice of the greedy one, is judged by."""
+    file = member.folder / DATA_REPORT_FILE
+    theirs = orjson.loads(file.read_bytes()).get("heldOut", {}) if file.is_file() else {}
+    judging = {data.held_out[0]} if data.held_out else set()
+    for part in sorted(judging | ({"validation"} if average.greedy_by else set())):
+        if theirs.get(part) != data.report["heldOut"].get(part):
+            return (
+                f"held out other examples than the {part} data of this job, and may have learnt from it, which would "
+                f"make the mean look better than it is; train both with the same file for dataset.{part}, or the same "
+                "dataset.split of the same data, or remove it"
             )
     return None
 

@@ -180,4 +180,4 @@ class Recommendation:
         return 1 + ((scores > own) & others).sum(dim=1) + ((scores == own) & others).sum(dim=1) / 2
 
     def scores(self, labels: list[str], processor: Catalogue, encoded: Encoded) -> Scores:
-        return RatingScores(self._top_k) if self._rating else RankScores(len(processor.items), self._top_k)
+        return RatingScores() if self._rating else RankScores(len(processor.items), self._top_k)
