@@ -101,6 +101,22 @@ def test_a_key_hides_its_lines_and_no_more_than_that() -> None:
     assert masked(endless).count(b"AAAA") == 300
 
 
+def test_what_is_said_of_a_key_or_beside_it_is_passed_on() -> None:
+    said = b"ValueError: no start line, expecting: -----BEGIN PRIVATE KEY-----\n"
+    rest = b'  File "/opt/job/read.py", line 3, in load\n    raise ValueError(text)\nstep 12/100 loss 0.5\n'
+    assert masked(said + rest) == b"ValueError: no start line, expecting: [redacted]\n" + rest
+    first, *others = (b"A%02d=" % line + b"keymaterial+/" * 4 for line in range(4))
+    lines = [
+        b"-----BEGIN EC PRIVATE KEY-----",
+        first,
+        b"[rank1] step 12",
+        *others,
+        b"Zz==",
+        b"-----END EC PRIVATE KEY-----",
+    ]
+    assert masked(b"\n".join(lines) + b"\nafter\n") == b"[redacted]\n[rank1] step 12\nafter\n"
+
+
 @pytest.mark.parametrize("unit", [b"x", b"word "], ids=["no white space", "words"])
 def test_a_line_without_an_end_is_passed_on_in_pieces_that_cut_no_secret(unit: bytes) -> None:
     masker = LineMasker(lambda text: text.replace("planted secret", "*"))

@@ -8,6 +8,7 @@ into the pod's status where there is no other last word.
 
 import contextlib
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +22,9 @@ LONGEST_LINE = 256 * 1024
 LONGEST_SECRET = 8 * 1024
 """Of which a piece may hold the beginning."""
 LONGEST_KEY = 200
-"""Lines of a private key, after which the text goes on even without an end of the key."""
+"""Lines after the beginning of a private key that are looked at for more of it."""
+KEY_LINE = re.compile(r"[A-Za-z0-9+/=]{24}|^[A-Za-z0-9+/=\s]*$|^\s*(Proc-Type|DEK-Info):")
+"""Whatever else comes meanwhile is passed on: another process writes, or the key was only spoken of."""
 DRAIN_SECONDS = 2.0
 """For the last lines of processes that outlive the launcher's work."""
 LINE_ENDS = (b"\n", b"\r")
@@ -65,8 +68,10 @@ class LineMasker:
     def _line(self, line: bytes) -> bytes:
         text = _decoded(line)
         if self._within_key:
-            self._within_key = 0 if PEM_END.search(text) else self._within_key - 1
-            return b""
+            ended = PEM_END.search(text)
+            self._within_key = 0 if ended else self._within_key - 1
+            if ended or KEY_LINE.search(text):
+                return b""
         if (begin := PEM_BEGIN.search(text)) and not PEM_END.search(text, begin.end()):
             self._within_key = LONGEST_KEY
             return self._masked(text[: begin.start()]) + MASK.encode() + b"\n"
