@@ -79,6 +79,16 @@ def test_secrets_within_mounted_files_are_masked_by_themselves(mounted: dict[str
     assert redact(f"refused: {secret} is wrong", mounted) == f"refused: {MASK} is wrong"
 
 
+def test_a_secret_that_is_replaced_while_the_pod_runs_is_masked_before_and_after(mounted: dict[str, str]) -> None:
+    root = Path(mounted["FINETUNE_SECRET_PATHS"])
+    assert redact("planted-netrc or planted-after", mounted) == f"{MASK} or planted-after"
+    (root / "..2026_11_23").mkdir()
+    (root / "..2026_11_23" / ".netrc").write_text("machine hub.example.com login me password planted-after\n")
+    (root / "..data_tmp").symlink_to("..2026_11_23")
+    (root / "..data_tmp").rename(root / "..data")
+    assert redact("planted-netrc or planted-after", mounted) == f"{MASK} or {MASK}"
+
+
 def test_what_else_stands_in_such_files_is_no_secret(mounted: dict[str, str]) -> None:
     text = "someone of service_account at db.example.com and hub.example.com shows MIIBpubliclineofit"
     assert redact(text, mounted) == text
