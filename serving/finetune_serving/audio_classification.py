@@ -42,12 +42,12 @@ class AudioClassifier:
     def _encoded(self, text: str, index: int, truncate: bool) -> Encoding:
         rate = self._extractor.sampling_rate
         try:
-            samples = decode(file_content(text, index, AUDIO_INPUT), rate)
+            samples = decode(file_content(text, index, AUDIO_INPUT), rate, longest=self._limit)
         except UnreadableRecording as error:
             raise BadInput(index, AUDIO_INPUT, str(error)) from error
         if (length := milliseconds(samples, rate)) > self._limit:
             if not truncate:
-                raise InputTooLong(index, length, self._limit, "milliseconds")
+                raise InputTooLong(index, length, self._limit, "milliseconds or more")
             samples = cut(samples, self._limit, rate)
         return features(samples, self._extractor)
 

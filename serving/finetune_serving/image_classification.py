@@ -13,6 +13,8 @@ from finetune_serving.loading import LoadedModel
 from finetune_serving.prediction import BadInput, Row, Tensor
 
 IMAGE_INPUT = "image"
+MOST_PIXELS = 89_478_485
+"""Beyond which Pillow warns of decompression bombs: some kilobytes that take a gigabyte."""
 
 
 def black_square() -> str:
@@ -51,6 +53,8 @@ def read_image(text: str, index: int) -> Image.Image:
     content = file_content(text, index, IMAGE_INPUT)
     try:
         with Image.open(BytesIO(content)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"{image.width} × {image.height} pixels, of which at most {MOST_PIXELS} are read")
             return image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BadInput(index, IMAGE_INPUT, f"is not a readable image ({error})") from error

@@ -13,21 +13,29 @@ SHORTEST = 0.25
 """Seconds to which silence is added: convolutions and masks of speech models need as much."""
 
 
+BEYOND = 10
+"""Milliseconds that are read of what is too long, so that it is seen to be."""
+
+
 class UnreadableRecording(ValueError):
     """Not a recording, or one with nothing in it."""
 
 
-def decode(content: bytes | Path, rate: int) -> np.ndarray:
+def decode(content: bytes | Path, rate: int, longest: int | None = None) -> np.ndarray:
     """Samples of all channels' mean at `rate` per second, float32.
 
-    Formats are libsndfile's: WAV, FLAC, Ogg, MP3, AIFF …
+    Formats are libsndfile's: WAV, FLAC, Ogg, MP3, AIFF … Of a recording of more than `longest` milliseconds hardly more
+    is read: hours of silence are a few kilobytes.
 
     Raises:
         UnreadableRecording: There is nothing to hear.
     """
     source = BytesIO(content) if isinstance(content, bytes) else content
     try:
-        samples, found = soundfile.read(source, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(source) as file:
+            found = file.samplerate
+            frames = -1 if longest is None else found * (longest + BEYOND) // 1000 + 1
+            samples = file.read(frames, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, TypeError) as error:
         raise UnreadableRecording(f"is not a readable recording ({error})") from error
     if not len(samples):

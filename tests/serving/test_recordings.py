@@ -6,12 +6,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from transformers import Wav2Vec2ForSequenceClassification
 
 from examples.tasks import make_data
 from finetune_api.artifact import ArtifactDescription
+from finetune_serving.recordings import decode, milliseconds
 from serving.artifacts import finish
 from serving.in_process import Serving, serving
 from trainer.tiny_models import wav2vec2
@@ -50,8 +52,18 @@ async def test_a_long_recording_is_cut_only_on_request(server: Serving) -> None:
     long = recording(max(lengths, key=lambda seed: lengths[seed]))
     refused = (await infer(server, [long])).json()
     assert (refused["code"], refused["field"]) == ("input_too_long", "inputs[0].data[0]")
-    assert "milliseconds, the model takes 450; shorten it" in refused["error"]
+    assert "milliseconds or more, the model takes 450; shorten it" in refused["error"]
     assert (await infer(server, [long], truncate=True)).status_code == 200
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(16_000, 600), (1, 600), (44_100, 10)])
+def test_of_what_is_too_long_hardly_more_is_read_than_the_model_takes(rate: int, seconds: int) -> None:
+    """An hour of silence has a few kilobytes, and a second of a hertz becomes 16,000 samples."""
+    silence = BytesIO()
+    soundfile.write(silence, np.zeros(rate * seconds, dtype=np.int16), rate, format="WAV")
+    samples = decode(silence.getvalue(), 16_000, longest=450)
+    assert 450 < milliseconds(samples, 16_000) <= 1_000
+    assert milliseconds(decode(silence.getvalue(), 16_000), 16_000) == seconds * 1000
 
 
 @pytest.mark.parametrize(
