@@ -241,6 +241,14 @@ def test_a_copy_that_becomes_a_held_out_text_is_not_trained_on(prepare: Any, tmp
     assert prepare(ROWS, held_out=test, augmentation={"text": synonyms}).report["augmented"] == 0
 
 
+def test_a_copy_that_longer_synonyms_make_too_long_is_left_out(prepare: Any, tmp_path: Path) -> None:
+    table = write_jsonl(tmp_path / "synonyms.jsonl", [{"word": "ten", "synonym": "one two three four"}])
+    rows = [*ROWS, {"text": "one two three four five six seven eight nine ten", "label": "billing"}]
+    synonyms = {"synonyms": {"source": f"file://{table}"}}
+    train = prepare(rows, augmentation={"text": synonyms}).report["parts"]["train"]
+    assert (train["kept"], train["dropped"]["overLength"]) == (5, 1)
+
+
 def test_a_group_column_that_is_not_there_is_named(prepare: Any) -> None:
     with pytest.raises(DataError, match=r"no column 'customer'.*dataset\.split\.groupBy"):
         prepare(ROWS, split={"test": 0.4, "groupBy": "customer"})

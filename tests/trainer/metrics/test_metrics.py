@@ -1,6 +1,9 @@
 """The metrics that gates go by are those of scikit-learn, whatever share of the data each rank saw."""
 
 import math
+import pickle
+import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,3 +80,18 @@ def test_perplexity_is_over_all_tokens_not_over_batches() -> None:
     found = TokenLoss().result([*shares, TokenLoss().share()])
     loss = float(torch.nn.functional.cross_entropy(logits, targets))
     assert found.metrics == pytest.approx({"loss": loss, "perplexity": math.exp(loss)}, rel=1e-6)
+
+
+@pytest.mark.parametrize("scores", [TokenLoss(), ClassScores(LABELS)], ids=["tokens", "classes"])
+def test_an_evaluation_keeps_no_logits_of_the_batches_behind_it(scores: Any) -> None:
+    """Those of a vocabulary, over all of the data, would take more memory than the model."""
+    classes = len(LABELS) if isinstance(scores, ClassScores) else 30_000
+    sizes = []
+    for _ in range(3):
+        logits = torch.randn(4, classes)
+        kept = weakref.ref(logits)
+        scores.add(logits, Batch({}, torch.arange(4), torch.zeros(4, dtype=torch.long)), np.arange(4))
+        del logits
+        assert classes == len(LABELS) or kept() is None
+        sizes.append(len(pickle.dumps(scores.share())))
+    assert max(sizes) < 2000

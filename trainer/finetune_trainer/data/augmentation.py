@@ -31,7 +31,7 @@ def augmented(examples: Iterable[Example], settings: TextAugmentation, synonyms:
             text = altered(example.content, settings, synonyms, _generator(example, settings.seed, number))
             if text not in taken:
                 taken.add(text)
-                yield replace(example, content=text)
+                yield replace(example, content=text, altered=True)
 
 
 def altered(text: str, settings: TextAugmentation, synonyms: Synonyms, generator: np.random.Generator) -> str:

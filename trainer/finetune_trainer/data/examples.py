@@ -39,6 +39,8 @@ class Example:
     """Examples of one group stay in one part."""
     soft_label: np.ndarray | None = None
     """Log-probabilities of the classes, as a teacher sees it."""
+    altered: bool = False
+    """Whether augmentation made it of another."""
 
     @property
     def identity(self) -> bytes:
