@@ -31,6 +31,17 @@ def write_rows(path: Path, count: int, seed: int) -> None:
     path.write_text("".join(json.dumps({"text": sentence(label, chance), "label": label}) + "\n" for label in labels))
 
 
+def write_tagged(path: Path, count: int, seed: int) -> None:
+    """The same sentences, in which the animals, colours and weathers are to be found."""
+    chance = random.Random(seed)
+    kinds = {word: f"B-{label.upper()}" for label, words in SUBJECTS.items() for word in words}
+    rows = []
+    for label in [label for label in SUBJECTS for _ in range(count)]:
+        tokens = sentence(label, chance).split()
+        rows.append({"tokens": tokens, "tags": [kinds.get(token, "O") for token in tokens]})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def write_model(folder: Path) -> None:
     torch.manual_seed(0)
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *FILLERS, *(w for group in SUBJECTS.values() for w in group)]
@@ -62,6 +73,7 @@ def write_model(folder: Path) -> None:
 if __name__ == "__main__":
     write_rows(ROOT / "data" / "train.jsonl", 80, seed=1)
     write_rows(ROOT / "data" / "test.jsonl", 20, seed=2)
+    write_tagged(ROOT / "data" / "tagged.jsonl", 40, seed=3)
     (ROOT / "data" / "empty.jsonl").write_text("")
     (ROOT / "data" / "torn.jsonl").write_text('{"text": "the old cat", "label": "animals"}\n{"text": "re')
     write_model(ROOT / "model")
