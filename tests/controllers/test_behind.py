@@ -11,7 +11,7 @@ from finetune_api.names import PROGRESS_FIELD_MANAGER
 from finetune_api.reports import ProgressReport
 from finetune_local.cluster import Cluster
 from finetune_operator.controllers import fine_tune_job, model_deployment, model_version
-from finetune_operator.controllers.carry_out import PlanCarrier, own_status
+from finetune_operator.controllers.carry_out import CannotCreate, PlanCarrier, own_status
 from finetune_operator.controllers.job_caches import JobCaches
 from finetune_operator.controllers.serving_caches import ServingCaches
 from finetune_operator.kinds import FINE_TUNE_JOBS, MODEL_DEPLOYMENTS, MODEL_VERSIONS
@@ -21,7 +21,9 @@ from finetune_operator.kube.events import EventRecorder
 from finetune_operator.kube.expectations import Expectations
 from finetune_operator.kube.informer import Informer
 from finetune_operator.kube.resources import CONFIG_MAPS, DEPLOYMENTS, JOBS, SERVICES, Kind
-from finetune_operator.plan.world import Delete, Plan
+from finetune_operator.plan.ownership import owner_reference
+from finetune_operator.plan.reasons import Reason
+from finetune_operator.plan.world import Create, Delete, Event, Plan
 from finetune_operator.web.progress_writer import ProgressWriter
 from plan.builders import SETTINGS
 
@@ -33,7 +35,7 @@ class Reconcilers:
     """Of all three kinds, over caches that show only what a test puts there."""
 
     def __init__(self, api: KubeApi) -> None:
-        recorder = EventRecorder(api, "finetune-operator")
+        self.recorder = recorder = EventRecorder(api, "finetune-operator")
         self.jobs = JobCaches.build(api, None)
         self.servings = ServingCaches.build(
             api, None, versions=self.jobs.versions, model_deployments=self.jobs.deployments
@@ -187,17 +189,33 @@ async def test_a_job_for_which_no_step_can_be_found_says_so_and_is_tried_again(
     assert ("Planned", "False") in {(one["type"], one["status"]) for one in conditions}
 
 
-async def test_what_the_server_does_not_take_is_shown_and_tried_again(
-    cluster: Cluster, reconcilers: Reconcilers
+@pytest.mark.parametrize("whose", ["another's", "its own, on its way out"])
+async def test_a_name_that_is_taken_is_told_of_and_tried_again(
+    cluster: Cluster, reconcilers: Reconcilers, whose: str
 ) -> None:
     await a_job(cluster, reconcilers)
-    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tickets-1", "namespace": NAMESPACE}}
-    await cluster.api.create(CONFIG_MAPS, theirs)
+    metadata: Resource = {"name": "tickets-1", "namespace": NAMESPACE, "finalizers": ["example.com/hold"]}
+    if whose != "another's":
+        job = await cluster.api.get(FINE_TUNE_JOBS, "tickets", NAMESPACE)
+        metadata["ownerReferences"] = [owner_reference("tickets", job["metadata"]["uid"])]
+    await cluster.api.create(CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    if whose != "another's":
+        await cluster.api.delete(CONFIG_MAPS, "tickets-1", NAMESPACE)
     with pytest.raises(ApiError) as refused:
         await reconcilers.job(KEY)
     assert refused.value.already_exists
     conditions = (await cluster.api.get(FINE_TUNE_JOBS, "tickets", NAMESPACE))["status"]["conditions"]
     assert "CreateFailed" in {one["reason"] for one in conditions if one["type"] == "Running"}
+    assert (await cluster.api.list(JOBS, NAMESPACE))["items"] == []
+
+
+async def test_what_a_step_tells_is_told_also_when_its_writes_fail(cluster: Cluster, reconcilers: Reconcilers) -> None:
+    job = await ClusterUser(cluster.api).apply()
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "Not A Name", "namespace": NAMESPACE}}
+    plan = Plan(own_status(job), (Create(body),), (Event(Reason.SUSPENDED, "no pods run"),))
+    with pytest.raises(CannotCreate):
+        await reconcilers.carrier.carry_out(KEY, job, plan)
+    assert reconcilers.recorder.waiting == 1
 
 
 async def test_children_follow_no_spec_that_has_been_edited_since(cluster: Cluster, reconcilers: Reconcilers) -> None:

@@ -104,6 +104,20 @@ def test_the_next_version_after_a_failed_one_is_tried() -> None:
     assert world.condition("Degraded")[0] == "False"
 
 
+def test_a_failure_that_is_too_long_ago_to_be_remembered_is_not_tried_again() -> None:
+    world = serving_world(version("v00"))
+    for number in range(1, 14):
+        world.versions.append(version(f"v{number:02}", minute=number))
+        world.settle()
+        assert world.serving == f"v{number:02}"
+        world.get_stuck()
+        world.settle()
+        assert world.serving == "v00"
+        world.roll_out()
+        world.settle()
+    assert world.reasons().count("RolledBack") == 13
+
+
 def test_a_first_version_that_fails_has_nothing_to_go_back_to() -> None:
     world = World([version("v1")])
     world.settle()

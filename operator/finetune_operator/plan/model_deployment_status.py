@@ -7,10 +7,9 @@ from typing import Any
 from finetune_operator.plan.conditions import with_condition
 from finetune_operator.plan.model_deployment_objects import selector
 from finetune_operator.plan.model_deployment_rollout import Rollout
-from finetune_operator.plan.model_deployment_versions import Problem
+from finetune_operator.plan.model_deployment_versions import MAX_KEPT, Problem
 from finetune_operator.plan.timestamps import rfc3339
 
-MAX_KEPT = 10
 Verdict = tuple[bool | None, str, str]
 """Status, reason and message of a condition."""
 

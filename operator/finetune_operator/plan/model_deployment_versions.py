@@ -50,6 +50,8 @@ class Choice:
 
 
 Records = Mapping[str, VersionRecord]
+MAX_KEPT = 10
+"""Failures, and changes of the history, that a status remembers."""
 CHOICES = 2
 """Versions that one plan may choose from: the newest usable one, and what serves when that has just failed."""
 
@@ -111,7 +113,8 @@ def _newest(spec: ModelDeploymentSpec, records: Records, current: VersionRecord 
         ),
         key=lambda record: record.age_key,
     )
-    usable = [record for record in approved if record.name not in failed]
+    tried = [one for one in approved if one != current and _forgotten(one, records, failed)]
+    usable = [one for one in approved if one.name not in failed and one not in tried]
     newest = usable[-1] if usable else None
     if newest is None:
         return Choice(current, None if current else _nothing_to_serve(spec, bool(approved)))
@@ -119,6 +122,12 @@ def _newest(spec: ModelDeploymentSpec, records: Records, current: VersionRecord 
         # Deleting the record of what serves is no wish to go back to an older version.
         return Choice(current)
     return Choice(newest)
+
+
+def _forgotten(record: VersionRecord, records: Records, failed: set[str]) -> bool:
+    """Whether it may have failed before all the failures that are remembered: then it is not tried again."""
+    ages = [records[name].age_key for name in failed if name in records]
+    return len(failed) >= MAX_KEPT and bool(ages) and record.age_key < min(ages)
 
 
 def _nothing_to_serve(spec: ModelDeploymentSpec, all_failed: bool) -> Problem:
