@@ -60,3 +60,4 @@ def test_a_job_that_cannot_be_made_in_time_is_given_up_too() -> None:
     plan = step(item, after=60)
     assert (plan.status["phase"], plan.status["restarts"]["byCause"]) == ("Restarting", {"StartDeadlineExceeded": 1})
     assert "exceeded quota" in plan.status["attempts"][0]["reason"]
+    assert plan.unseen, "the Job may have been made meanwhile: the live ones tell"
