@@ -2,9 +2,10 @@
 
 import pytest
 
-from finetune_operator.plan.lifecycle import cannot_create
-from plan.builders import condition, created, deleted, done_pod, follow, indexed_job, pod, reasons, world
-from plan.gangs import GANG, objects_of, started, step
+from finetune_operator.plan.deletion import is_held
+from finetune_operator.plan.lifecycle import cannot_create, plan_job
+from plan.builders import condition, created, deleted, done_pod, follow, indexed_job, job, pod, reasons, world
+from plan.gangs import GANG, objects_of, running, started, step
 
 # The ConfigMap with what the job started with
 
@@ -48,6 +49,38 @@ def test_a_sidecar_that_outlives_the_trainers_does_not_keep_the_job() -> None:
     plan = step(item, [indexed_job()], pods, after=60)
     assert condition(plan, "Succeeded") == ("True", "Succeeded")
     assert deleted(step(follow(item, plan), [indexed_job()], pods, after=61)) == ["Job/tickets-1"]
+
+
+def test_what_keeps_pods_apart_is_there_before_them() -> None:
+    plan = plan_job(world(job(), has_account=False))
+    kinds = [write.body["kind"] for write in plan.writes if hasattr(write, "body")]
+    assert kinds == ["ServiceAccount", "NetworkPolicy", "ConfigMap", "Service", "Job"]
+
+
+def test_a_job_that_is_resumed_starts_at_once_also_right_after_its_suspension() -> None:
+    item = running()
+    item["spec"]["suspend"] = True
+    item = follow(item, step(item, [indexed_job()], GANG, after=20))
+    item = follow(item, step(item, [], [], after=21))
+    item["spec"]["suspend"] = False
+    assert created(step(item, [], [], after=22)) == objects_of(2)
+
+
+@pytest.mark.parametrize(
+    ("finalizers", "stopped"),
+    [
+        ([], False),
+        (["foregroundDeletion"], False),
+        (["orphan"], False),
+        (["example.com/audit"], True),
+        (["example.com/audit", "foregroundDeletion"], True),
+        (["example.com/audit", "orphan"], False),
+    ],
+)
+def test_a_job_in_its_deletion_stops_its_gang_where_nobody_else_does_and_no_orphans(
+    finalizers: list[str], stopped: bool
+) -> None:
+    assert is_held({"metadata": {"finalizers": finalizers}}) == stopped
 
 
 def test_a_job_that_cannot_be_made_in_time_is_given_up_too() -> None:
