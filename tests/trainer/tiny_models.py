@@ -1,5 +1,7 @@
 """Tiny random models and their tokenizers, made once from configurations: no download, a second to train."""
 
+import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MarianConfig,
+    MarianMTModel,
+    MarianTokenizer,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -171,6 +176,45 @@ def bart(folder: Path) -> Path:
     for name in ("bos_token_id", "eos_token_id", "forced_eos_token_id", "decoder_start_token_id"):
         setattr(config, name, tokens.eos_token_id)
     return save(folder, BartForConditionalGeneration(config), tokens)
+
+
+def pieces(file: Path, seed: int) -> list[str]:
+    """Writes a SentencePiece model of whole words, and returns its pieces."""
+    from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+
+    lines, made = [" ".join(WORDS[start::seed]) for start in range(seed)], BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(20 * lines), model_writer=made, model_type="word", vocab_size=99, hard_vocab_limit=False,
+        minloglevel=2,
+    )  # fmt: skip
+    file.write_bytes(made.getvalue())
+    found = SentencePieceProcessor(model_proto=made.getvalue())
+    return [found.id_to_piece(place) for place in range(found.get_piece_size())]
+
+
+def marian(folder: Path) -> Path:
+    """As the models of OPUS-MT are published: two SentencePiece models, one vocabulary, which pads at its end and whose
+    padding begins what is written, and beams."""
+    torch.manual_seed(14)
+    folder.mkdir(parents=True, exist_ok=True)
+    both = [
+        piece for place, name in enumerate(("source", "target"), 7) for piece in pieces(folder / f"{name}.spm", place)
+    ]
+    ends = ["</s>", "<unk>"]
+    named = dict.fromkeys([*ends, *(piece for piece in both if piece not in ("<s>", *ends)), "<pad>"])
+    vocabulary = {piece: place for place, piece in enumerate(named)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    files = [str(folder / name) for name in ("source.spm", "target.spm", "vocab.json")]
+    tokens = MarianTokenizer(*files, source_lang="en", target_lang="de", model_max_length=64)
+    sizes = {f"{part}_{name}": size for part in ("encoder", "decoder") for name, size in BART_SIZES.items()}
+    pad = vocabulary["<pad>"]
+    starts = {"pad_token_id": pad, "decoder_start_token_id": pad, "eos_token_id": 0, "forced_eos_token_id": 0}
+    config = MarianConfig(
+        vocab_size=len(vocabulary), max_position_embeddings=64, d_model=32, init_std=0.1, **sizes, **starts
+    )
+    model = MarianMTModel(config)
+    model.generation_config.update(num_beams=4, bad_words_ids=[[pad]], max_length=64)
+    return save(folder, model, tokens)
 
 
 def vit(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from finetune_api.dataset import Columns
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.dropout import keep_every_layer
 from finetune_trainer.models.load import load_config, load_model
-from finetune_trainer.models.suitability import longest_input
+from finetune_trainer.models.suitability import check_suitable, longest_input
 from finetune_trainer.tasks.text_classification import TextClassification
 from finetune_trainer.tasks.text_generation import TextGeneration
 
@@ -32,6 +32,20 @@ def copy(tmp_path: Path):
         return target
 
     return make
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"num_key_value_heads": 2}, r"num_key_value_heads 2 and num_attention_heads 4, .*; set both to the same"),
+        ({"topk_method": "noaux_tc"}, r"topk_method 'noaux_tc', .* by greedy or group_limited_greedy; set model_type"),
+    ],
+)
+def test_what_would_fail_in_the_first_step_of_deepseek_v2_is_refused(changes: dict, expected: str) -> None:
+    usual = {"num_attention_heads": 4, "num_key_value_heads": 4}
+    check_suitable(AutoConfig.for_model("deepseek_v2", **usual), GENERATE, trust_remote_code=False)
+    with pytest.raises(ConfigurationError, match=expected):
+        check_suitable(AutoConfig.for_model("deepseek_v2", **{**usual, **changes}), GENERATE, trust_remote_code=False)
 
 
 def test_an_encoder_cannot_generate(tiny_bert: Path) -> None:

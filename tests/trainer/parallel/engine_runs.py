@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from exhaustive import some_of
+from exhaustive import EXHAUSTIVE, some_of
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.ranks import Ranks
 from trainer import in_process
@@ -64,21 +64,29 @@ def unbroken_and_resumed(ranks: Ranks, root: Path, model: Path, data: Path, resu
 
 
 def settings_of(method: Case) -> dict[str, Any]:
-    """A few steps; AdaLoRA needs some for its ranks to fall."""
-    steps = 6 if "adalora" in method.method else 2
+    """A few steps; AdaLoRA needs some for its ranks to fall, and so does a run that is to be killed between them."""
+    steps = 6 if "adalora" in method.method else 4 if EXHAUSTIVE else 2
     return {"method": method.method, "learningRate": method.learning_rate, "maxSteps": steps, "earlyStopping": None}
 
 
 def every_method(ranks: Ranks, root: Path, model: Path, data: Path, methods: dict[str, Any]) -> Any:
-    """Losses of a few steps by (method, engine), for whatever the support table allows; an error comes as its text."""
-    found = {}
-    for (name, method), engine in itertools.product(methods.items(), ("ddp", "fsdp", "zero-3")):
-        folder = root / f"{name}-{engine}-{ranks.world_size}"
+    """Runs by (method, engine), for whatever the support table allows; an error comes as its text.
+
+    Losses and metrics; of shards, where everything is run, also those of a run that is killed and started again.
+    """
+    found: dict[tuple[str, str], Any] = {}
+    for (name, method), engine in itertools.product(methods.items(), ENGINES):
+        unbroken, broken = (root / f"{name}-{engine}-{kind}" for kind in ("unbroken", "broken"))
         settings = settings_of(method)
         try:
-            found[name, engine] = run(job_of(folder, model, data, engine, **settings), folder, ranks)
+            config = job_of(broken, model, data, engine, **settings)
         except ValidationError as error:
             found[name, engine] = str(error)
+            continue
+        runs = [run(job_of(unbroken, model, data, engine, **settings), unbroken, ranks)]
+        if EXHAUSTIVE and engine != "ddp":
+            runs += [run(config, broken, ranks, end_at=KILLED), run(config, broken, ranks)]
+        found[name, engine] = runs
     return found
 
 

@@ -3,24 +3,31 @@
 from pathlib import Path
 from typing import Any
 
-from exhaustive import some_of
+from exhaustive import EXHAUSTIVE
 from finetune_api.trainer_config import TrainerConfig
 from finetune_trainer.ranks import Ranks
 from trainer.jobs import job
 from trainer.parallel.engine_runs import EVERY_ENGINE, run
 from trainer.tasks.task_cases import CASES
 
-METHODS: dict[str, dict[str, Any]] = {"full": {"full": {}}, "lora": {"lora": {"rank": 4}}}
-ENGINES = some_of(
-    {
-        "ddp": ("full", "lora"),
-        "fsdp": ("full",),
-        "zero-1": ("full",),
-        "zero-2-offload": ("full", "lora"),
-        "zero-3": ("full", "lora"),
-    },
-    ("ddp", "fsdp"),
-)
+METHODS: dict[str, dict[str, Any]] = {
+    "full": {"full": {}},
+    "lora": {"lora": {"rank": 4}},
+    "ia3": {"ia3": {}},
+    "qlora": {"qlora": {"rank": 4}},
+    "adalora": {"adalora": {"initialRank": 4, "targetRank": 2, "allocateEverySteps": 1}},
+}
+SHARDED = ("full", "lora", "ia3")
+EVERY_PAIR = {
+    "ddp": tuple(METHODS),
+    "fsdp": SHARDED,
+    "zero-1": SHARDED,
+    "zero-2-offload": SHARDED,
+    "zero-3": SHARDED,
+}
+PAIRS = EVERY_PAIR if EXHAUSTIVE else {"ddp": ("full", "lora"), "fsdp": ("full",)}
+RESUMED = {engine: "lora" if engine != "ddp" else "full" for engine in PAIRS if EXHAUSTIVE or engine == "ddp"}
+"""The method of a run that is killed and started again."""
 STEPS, KILLED, SAVED = 5, 4, 2
 
 
@@ -53,7 +60,7 @@ def job_of(root: Path, model: Path, data: Path, engine: str, method: str) -> Tra
         method=METHODS[method],
         dataset={"train": None, "subtasks": subtasks},
         checkpoint={"everySteps": SAVED},
-        earlyStopping={"metric": "entities/loss", "patience": 5},
+        earlyStopping=None if method == "adalora" else {"metric": "entities/loss", "patience": 5},
         **settings,
     )
     return TrainerConfig.model_validate(
@@ -62,13 +69,14 @@ def job_of(root: Path, model: Path, data: Path, engine: str, method: str) -> Tra
 
 
 def each_engine(ranks: Ranks, root: Path, model: Path, data: Path) -> Any:
-    """Losses and metrics by (engine, method), and of a run by DDP that is killed and started again."""
-    found = {}
-    for engine, methods in ENGINES.items():
+    """Losses and metrics by (engine, method), and by engine those of a run that is killed and started again."""
+    found: dict[Any, Any] = {}
+    for engine, methods in PAIRS.items():
         for method in methods:
             folder = root / f"{engine}-{method}"
             found[engine, method] = run(job_of(folder, model, data, engine, method), folder, ranks)
-    config = job_of(root / "broken", model, data, "ddp", "full")
-    killed = run(config, root / "broken", ranks, end_at=KILLED)
-    found["killed"], found["resumed"] = killed, run(config, root / "broken", ranks)
+    for engine, method in RESUMED.items():
+        folder = root / f"{engine}-broken"
+        config = job_of(folder, model, data, engine, method)
+        found[engine] = run(config, folder, ranks, end_at=KILLED), run(config, folder, ranks)
     return found

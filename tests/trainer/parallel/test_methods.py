@@ -11,11 +11,26 @@ from finetune_api.method_support import SUPPORT, Feature
 from finetune_trainer.ranks import Ranks
 from trainer.gangs import gang
 from trainer.methods.method_runs import CASES
-from trainer.parallel.engine_runs import ENGINES, beside_bfloat16, every_method, job_of, run, settings_of
+from trainer.parallel.engine_runs import (
+    ENGINES,
+    KILLED,
+    SAVED,
+    beside_bfloat16,
+    every_method,
+    job_of,
+    run,
+    settings_of,
+)
 from trainer.parallel.pissa_runs import resumed
 
 pytestmark = pytest.mark.timeout(1200)  # one fixture runs every method
-FEATURE: dict[str, Feature | None] = {"ddp": None, "fsdp": "distributed.fsdp", "zero-3": "distributed.deepspeed"}
+FEATURE: dict[str, Feature | None] = {
+    "ddp": None,
+    "fsdp": "distributed.fsdp",
+    "zero-1": "distributed.deepspeed",
+    "zero-2-offload": "distributed.deepspeed",
+    "zero-3": "distributed.deepspeed",
+}
 # Dropout differs between ranks, so it is left out.
 EVERY_METHOD = {
     name: type(case)({kind: {**fields, "dropout": 0.0} if "dropout" in fields else fields}, case.learning_rate)
@@ -38,13 +53,18 @@ def test_the_losses_are_those_of_one_process(
     method = METHODS[name]
     alone, metrics = run(job_of(tmp_path, tiny_llama, questions, "ddp", **settings_of(method)), tmp_path, Ranks())
     refused = SUPPORT[next(iter(method.method))].refused
-    for engine, feature in FEATURE.items():
+    for engine in ENGINES:
+        feature = FEATURE[engine]
         if feature in refused:
             assert refused[feature] in found[name, engine]
             continue
-        losses, measured = found[name, engine]
+        (losses, measured), *broken = found[name, engine]
         assert losses == pytest.approx(alone, rel=1e-4), engine
         assert measured == pytest.approx(metrics, rel=1e-3), engine
+        if broken:
+            (before, _), (after, again) = broken
+            assert (max(before), min(after)) == (KILLED, SAVED + 1), engine
+            assert ({**before, **after}, again) == (losses, measured), engine
 
 
 def test_pissa_goes_on_in_shards_from_what_another_machine_began_with() -> None:

@@ -101,6 +101,12 @@ def reader_and_writer_with_a_bias(folder: Path) -> Path:
     return tiny_models.bart(folder)
 
 
+def published_translator(folder: Path) -> Path:
+    from trainer import tiny_models
+
+    return tiny_models.marian(folder)
+
+
 REPLIES = {"parcel": "the parcel never came", "invoice": "please refund the invoice"}
 
 
@@ -478,6 +484,16 @@ CASES = {
         reaches=0.9,
         writes={"five parcel six": REPLIES["parcel"], "two invoice": REPLIES["invoice"]},
         methods=("lora",),
+    ),
+    "seq2seq-marian": Case(
+        task="Seq2Seq",
+        model=published_translator,
+        data=replies,
+        metric="bleu",
+        reaches=0.9,
+        writes={"five parcel six": REPLIES["parcel"], "two invoice": REPLIES["invoice"]},
+        methods=("lora",),
+        training={"maxSteps": 72, "learningRate": 5e-3},
     ),
     "token-classification": Case(
         task="TokenClassification",

@@ -13,6 +13,7 @@ from finetune_trainer.tasks.task import Task
 
 def check_suitable(config: Any, task: Task, trust_remote_code: bool) -> None:
     """Raises ConfigurationError with what to do instead."""
+    check_attention(config)
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False) and task.name == "TextGeneration":
         raise ConfigurationError(
@@ -33,6 +34,22 @@ def check_suitable(config: Any, task: Task, trust_remote_code: bool) -> None:
         raise ConfigurationError(
             f"model.source: no {task.name} model of the type {kind!r} is known; use one of another type"
             + ("" if trust_remote_code else ", or set model.trustRemoteCode if its own code brings one")
+        )
+
+
+def check_attention(config: Any) -> None:
+    """Raises ConfigurationError for what transformers' DeepSeek-V2 would only fail at in its first step."""
+    if config.model_type != "deepseek_v2":
+        return
+    if config.num_key_value_heads != config.num_attention_heads:
+        raise ConfigurationError(
+            f"model.source: config.json has num_key_value_heads {config.num_key_value_heads} and num_attention_heads "
+            f"{config.num_attention_heads}, and latent attention makes a key for every head; set both to the same"
+        )
+    if config.topk_method not in ROUTED_BY:
+        raise ConfigurationError(
+            f"model.source: config.json has topk_method {config.topk_method!r}, and transformers routes models of the "
+            f"type 'deepseek_v2' by {' or '.join(ROUTED_BY)}; set model_type to deepseek_v3 if it is one"
         )
 
 
@@ -93,6 +110,7 @@ CLASSIFYING_DECODERS: dict[str, Feature] = {
     "RewardModeling": "RewardModeling, decoders",
 }
 """Tasks with one output a text, which decoders give at its last token."""
+ROUTED_BY = ("greedy", "group_limited_greedy")
 LATENT_ATTENTION = frozenset({"deepseek_v2", "deepseek_v3"})
 """Decoders whose keys are wider than their values, and for which PEFT makes a prefix of one width."""
 PREFIXED_ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
