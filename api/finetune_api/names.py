@@ -50,6 +50,8 @@ ENV_SECRET_PATHS = "FINETUNE_SECRET_PATHS"
 """Where Secrets are mounted, separated by colons: what the files hold is masked, too."""
 ENV_TERMINATION_FILE = "FINETUNE_TERMINATION_FILE"
 TERMINATION_FILE = "/dev/termination-log"
+ENV_TERMINATION_BYTES = "FINETUNE_TERMINATION_BYTES"
+"""The most that the kubelet keeps of what is written there, where the pod has other containers."""
 
 METRICS_PORT = 9400
 """Prometheus metrics of a training pod."""

@@ -16,7 +16,9 @@ from finetune_api.postprocess import MAX_STEPS, ArtifactFormat
 MAX_REPORT_BYTES = 64 * 1024
 MAX_STRAGGLERS = 8
 MAX_TERMINATION_BYTES = 4096
-"""The kubelet cuts a termination message there."""
+"""The kubelet cuts a termination message there, and below where a pod has more than three containers."""
+MAX_POD_TERMINATION_BYTES = 12 * 1024
+"""Of all containers of a pod, init containers too; each gets the same share (kubelet, `normalizeStatus`)."""
 
 
 CAUSED_BY, WHILE_HANDLING = "caused by", "while handling"

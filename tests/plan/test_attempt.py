@@ -240,6 +240,14 @@ def test_a_template_may_set_the_workers_grace() -> None:
     assert environment(trainer(podTemplate=own))["FINETUNE_STOP_GRACE_SECONDS"] == "7"
 
 
+@pytest.mark.parametrize(("sidecars", "expected"), [(0, None), (1, 3072), (3, 2048)])
+def test_last_words_share_what_the_kubelet_keeps_of_a_pod(sidecars: int, expected: int | None) -> None:
+    """12 KiB for all containers, of which a mesh may add two."""
+    own = {"spec": {"containers": [{"name": f"sidecar-{n}", "image": "log:1"} for n in range(sidecars)]}}
+    told = environment(trainer(podTemplate=own)).get("FINETUNE_TERMINATION_BYTES")
+    assert told == (None if expected is None else str(expected))
+
+
 def test_identity_cannot_be_overridden() -> None:
     template = {
         "metadata": {"labels": {"finetune-operator.io/job": "other"}},

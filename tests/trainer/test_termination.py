@@ -53,6 +53,20 @@ def test_metrics_give_way_and_the_artifact_stays() -> None:
     assert 0 < len(read.result.metrics) < 32
 
 
+def test_beside_other_containers_it_fits_into_its_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINETUNE_TERMINATION_BYTES", "1024")
+    metrics = {f"metric_{i}": i / 3 for i in range(64)}
+    result = TrainingResult(artifact_uri="s3://m/x", artifact_digest="sha256:1", metrics=metrics)
+
+    termination.write(termination.success(result), tmp_path / "message")
+
+    assert (tmp_path / "message").stat().st_size <= 1024
+    read = termination.read(tmp_path / "message")
+    assert read is not None
+    assert read.result is not None
+    assert (read.result.artifact_uri, read.result.artifact_digest) == ("s3://m/x", "sha256:1")
+
+
 def test_a_longer_message_does_not_leave_its_end_behind(tmp_path: Path) -> None:
     termination.write(TerminationMessage(outcome="Crash", message="long " * 100), tmp_path / "message")
     termination.write(TerminationMessage(outcome="Preempted"), tmp_path / "message")

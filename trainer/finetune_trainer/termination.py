@@ -70,6 +70,12 @@ def _with_places(error: BaseException) -> str:
     return f"{summary} (at {' < '.join(places)})" if places else summary
 
 
+def termination_limit(environment: Mapping[str, str] = os.environ) -> int:
+    """How many bytes the kubelet keeps: what the environment says, at most its limit for one container."""
+    said = environment.get(names.ENV_TERMINATION_BYTES, "")
+    return min(int(said), MAX_TERMINATION_BYTES) if said.isdecimal() else MAX_TERMINATION_BYTES
+
+
 def encode(message: TerminationMessage, limit: int = MAX_TERMINATION_BYTES) -> bytes:
     """One JSON line of at most `limit` bytes: the message is cut in its middle, then the last stacks and metrics go.
 
@@ -129,7 +135,7 @@ def write(message: TerminationMessage, path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
-            os.write(descriptor, encode(message))
+            os.write(descriptor, encode(message, termination_limit()))
         finally:
             os.close(descriptor)
     except OSError as error:

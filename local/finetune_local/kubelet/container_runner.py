@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
-MESSAGE_LIMIT = 4096
+MESSAGE_LIMIT, POD_MESSAGE_LIMIT = 4096, 12 * 1024
+"""Bytes of a container's termination message, and of all messages of a pod, of which each container has its share."""
 LOG_TAIL_LIMIT = 2048
 RETRY = 2.0
 """Seconds between two tries to configure a container whose ConfigMap or Secret is missing."""
@@ -156,7 +157,9 @@ class ContainerRunner:
         self._on_change()
 
     def _termination_message(self, code: int, log_path: Path) -> str:
-        raw = termination_file(self.settings, self.pod, self.container).read_bytes()[:MESSAGE_LIMIT]
+        spec = self.pod["spec"]
+        share = POD_MESSAGE_LIMIT // (len(spec["containers"]) + len(spec.get("initContainers") or ()))
+        raw = termination_file(self.settings, self.pod, self.container).read_bytes()[: min(MESSAGE_LIMIT, share)]
         if raw:
             return raw.decode(errors="replace")
         fallback = self.container.get("terminationMessagePolicy") == "FallbackToLogsOnError"

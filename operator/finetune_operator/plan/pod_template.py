@@ -10,6 +10,7 @@ from finetune_api.names import (
     ENV_PROGRESS_TOKEN_FILE,
     ENV_PROGRESS_URL,
     ENV_STOP_GRACE,
+    ENV_TERMINATION_BYTES,
     LABEL_ATTEMPT,
     LABEL_COMPONENT,
     LABEL_JOB,
@@ -21,6 +22,7 @@ from finetune_api.names import (
     TOKEN_FILE,
     TRAINER_SERVICE_ACCOUNT,
 )
+from finetune_api.reports import MAX_POD_TERMINATION_BYTES, MAX_TERMINATION_BYTES
 from finetune_operator.engines.gang import Gang
 from finetune_operator.engines.registry import ENGINES
 from finetune_operator.plan.names import ANNOTATION_JOB, short_name
@@ -40,6 +42,8 @@ GRACE_SECONDS = 120
 """Time to agree on a step, save and verify a checkpoint."""
 REPORT_SECONDS = 10
 """Left after the workers' grace to end what still runs, and to say how it ended."""
+INJECTED_CONTAINERS = 2
+"""Room for what webhooks add to a pod later, as meshes do: an init container and a proxy."""
 Env = list[dict[str, Any]]
 IDENTITY: Env = [
     {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
@@ -91,6 +95,7 @@ def pod_template(job: ResolvedJob, gang: Gang, number: int, settings: Settings) 
         merged = strategic_merge(merged, template)
     _set_stop_grace(merged)
     _declare_secrets(merged["spec"])
+    _share_termination_message(merged["spec"])
     merged["spec"]["tolerations"] = with_node_tolerations(merged["spec"].get("tolerations") or [])
     return strategic_merge(
         merged,
@@ -122,6 +127,18 @@ def _set_stop_grace(template: dict[str, Any]) -> None:
 def _declare_secrets(pod: dict[str, Any]) -> None:
     container = next(one for one in pod["containers"] if one["name"] == CONTAINER)
     container["env"] = [*container["env"], *declared_secrets(container, pod.get("volumes") or [])]
+
+
+def _share_termination_message(pod: dict[str, Any]) -> None:
+    """Tells the trainer how much of its last words the kubelet keeps beside those of the other containers.
+
+    A result that is cut is no result, and the trainer knows what it can leave out.
+    """
+    containers = len(pod["containers"]) + len(pod.get("initContainers") or ()) + INJECTED_CONTAINERS
+    share = MAX_POD_TERMINATION_BYTES // containers
+    if share < MAX_TERMINATION_BYTES:
+        container = next(one for one in pod["containers"] if one["name"] == CONTAINER)
+        container["env"] = [*container["env"], {"name": ENV_TERMINATION_BYTES, "value": str(share)}]
 
 
 def stop_grace(pod_grace: float) -> float:

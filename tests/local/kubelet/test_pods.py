@@ -195,6 +195,15 @@ async def test_a_sidecar_runs_beside_the_containers_and_ends_after_them(cluster:
     assert (cluster.folder / "stopped").exists()
 
 
+async def test_containers_share_what_is_kept_of_termination_messages(cluster: Cluster) -> None:
+    body = pod("many", "head -c 5000 /dev/zero | tr '\\0' x > /dev/termination-log")
+    beside = {**body["spec"]["containers"][0], "command": ["true"]}
+    body["spec"]["containers"] += [{**beside, "name": f"beside-{n}"} for n in range(5)]
+    ended = await run(cluster, body)
+    kept = {one["name"]: one["state"]["terminated"].get("message", "") for one in ended["status"]["containerStatuses"]}
+    assert sorted(len(message) for message in kept.values()) == [0, 0, 0, 0, 0, 2048]
+
+
 async def test_exit_code_and_termination_message(cluster: Cluster) -> None:
     ended = await run(cluster, pod("code", "printf 'because' > /dev/termination-log; exit 75"))
     state = terminated(ended)
