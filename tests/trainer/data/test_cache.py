@@ -2,6 +2,8 @@
 
 import errno
 import multiprocessing
+import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -10,18 +12,26 @@ from finetune_trainer.data.cache import DiskFullError, built_once
 
 
 def _build(folder: Path) -> None:
-    with (folder.parent / "log").open("a") as log:
-        log.write("built\n")
+    """Leaves others time to begin too, if nothing keeps them from it."""
+    log = folder.parent / "log"
+    with log.open("a") as out:
+        out.write("built\n")
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until and log.read_text() == "built\n":
+        time.sleep(0.01)
     (folder / "content").write_text("x" * 1000)
 
 
-def _process(folder: Path) -> None:
+def _process(folder: Path, together: Barrier | None = None) -> None:
+    if together:
+        together.wait()
     assert (built_once(folder, _build) / "content").read_text() == "x" * 1000
 
 
 def test_several_processes_build_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
-    processes = [context.Process(target=_process, args=(tmp_path / "key",)) for _ in range(4)]
+    together = context.Barrier(4)
+    processes = [context.Process(target=_process, args=(tmp_path / "key", together)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:

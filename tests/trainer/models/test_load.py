@@ -154,3 +154,16 @@ def test_no_process_leaves_out_a_layer_that_others_wait_for(kind: str) -> None:
     assert rates
     keep_every_layer(config)
     assert not any(getattr(config, name) for name in rates)
+
+
+def test_what_is_trained_keeps_every_layer_whatever_its_config_says(tmp_path: Path) -> None:
+    from finetune_trainer.models.pretrained import open_pretrained
+    from finetune_trainer.tasks.selection import task_of
+    from trainer import tiny_models
+    from trainer.jobs import job
+
+    folder = tiny_models.bart(tmp_path / "bart")
+    published = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(published | {"encoder_layerdrop": 0.1}))
+    config = job(tmp_path, folder, tmp_path / "train.jsonl", task="Seq2Seq")
+    assert open_pretrained(folder, config, task_of(config), torch.device("cpu")).config.encoder_layerdrop == 0
