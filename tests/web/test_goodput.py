@@ -4,8 +4,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from finetune_operator.web.goodput import recovery_seconds, seconds_spent
+from finetune_operator.web.metrics import JobMetrics
+from plan.builders import job
 
 Status = dict[str, Any]
 
@@ -152,3 +155,22 @@ def test_going_on_after_a_suspension_is_no_recovery() -> None:
     job.start(2)
     job.report(45, 10)
     assert job.recoveries == []
+
+
+def test_time_counts_for_each_device_and_a_job_that_is_gone_leaves_nothing() -> None:
+    registry = CollectorRegistry()
+    metrics = JobMetrics([], registry, lambda: True)
+    running = {"type": "Running", "status": "True", "lastTransitionTime": "2026-11-22T09:00:00Z"}
+
+    def seen(step: int, at: str) -> Status:
+        progress = {"attempt": 1, "stage": "Training", "step": step, "updatedAt": at}
+        status = {"attempt": 1, "nodes": 2, "conditions": [running], "progress": progress}
+        return job(distributed={"nodes": 3, "processesPerNode": 4}) | {"status": status}
+
+    before, after = seen(1, "2026-11-22T09:00:10Z"), seen(2, "2026-11-22T09:00:20Z")
+    metrics.on_change(None, before)
+    metrics.on_change(before, after)
+    labels = {"namespace": "ml", "use": "training"}
+    assert registry.get_sample_value("finetune_job_device_seconds_total", labels) == 10 * 2 * 4
+    metrics.on_change(after, None)
+    assert (metrics._furthest, metrics._shown) == ({}, {})
