@@ -143,10 +143,10 @@ def _runtime(artifact: Artifact) -> str | None:
     """What runs a format that PyTorch alone cannot."""
     if artifact.description.format != "Quantized":
         return RUNTIMES.get(artifact.description.format)
-    return QUANTIZERS.get(_quantization_method(artifact.folder) or "")
+    return QUANTIZERS.get(quantization_method(artifact.folder) or "")
 
 
-def _quantization_method(folder: Path) -> str | None:
+def quantization_method(folder: Path) -> str | None:
     """How the weights of a folder are quantized, as its config.json says."""
     config: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
     return (config.get("quantization_config") or {}).get("quant_method")
@@ -219,7 +219,7 @@ def _model(
         # An adapter fits the weights that it was trained on, which are those after rounding.
         options["quantization_config"] = BitsAndBytesConfig.from_dict(description.quantization)
         options["device_map"] = {"": _device()}
-    elif _quantization_method(folder) == "compressed-tensors":
+    elif quantization_method(folder) == "compressed-tensors":
         # Widened now, rather than by the first request.
         options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
     # The base of an adapter may have been a classifier of other classes.

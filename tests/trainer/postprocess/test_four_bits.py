@@ -9,11 +9,16 @@ import pytest
 import torch
 from torch import nn
 
+from finetune_api.artifact import ArtifactDescription
+from finetune_api.dataset import Columns
 from finetune_api.manifest import verify_folder
 from finetune_api.reports import TrainingResult
 from finetune_trainer.errors import ConfigurationError
-from finetune_trainer.postprocess.four_bits import check_group_size, round_layers
+from finetune_trainer.postprocess.four_bits import check_group_size, round_layers, save_packed
 from finetune_trainer.postprocess.gptq import by_block
+from finetune_trainer.postprocess.source import Source
+from finetune_trainer.postprocess.suitability import named_linear_layers
+from finetune_trainer.tasks.seq2seq import Seq2Seq
 from trainer import tiny_models
 from trainer.in_process import run
 from trainer.jobs import FULL
@@ -113,3 +118,21 @@ def test_a_group_that_does_not_divide_a_layer_is_refused(widths: tuple[int, int]
     layers = {f"layer{width}": nn.Linear(width, 4) for width in widths}
     with pytest.raises(ConfigurationError, match=rf"postprocess\[0\].quantize.groupSize: {widths[1]} inputs .* {mend}"):
         check_group_size(layers, 128, "postprocess[0].quantize")
+
+
+def test_what_writes_one_text_for_another_is_read_back_as_it_is_served(tmp_path: Path) -> None:
+    """Its encoder is called before it: compressed-tensors would widen the weights in the first call of the whole."""
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    parts = {f"{part}_{name}": 1 for part in ("encoder", "decoder") for name in ("layers", "attention_heads")}
+    sizes = {"d_model": 32, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "vocab_size": 20}
+    model = BartForConditionalGeneration(BartConfig(**parts, **sizes, max_position_embeddings=16)).eval()
+    layers = named_linear_layers(model, ())
+    round_layers(layers, 32, [])
+    ids = torch.tensor([[4, 5, 6]])
+    expected = model(input_ids=ids).logits
+    save_packed(model, layers, 32, tmp_path)
+    about, task = ArtifactDescription(task="Seq2Seq", format="Quantized"), Seq2Seq(Columns())
+    source = Source(tmp_path, about, tmp_path, task, None, [], lambda count: [], lambda model: {})
+    assert source.model().generate(input_ids=ids, max_new_tokens=2).shape[0] == 1
+    assert source.model()(input_ids=ids).logits.allclose(expected, atol=1e-5)

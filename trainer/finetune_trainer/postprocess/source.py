@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import BitsAndBytesConfig
+from transformers import BitsAndBytesConfig, CompressedTensorsConfig
 
 from finetune_api.artifact import ArtifactDescription
 from finetune_serving.adapters import merged
 from finetune_serving.conversions import converted_model
+from finetune_serving.loading import quantization_method
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.models.quantization import keep_format
 from finetune_trainer.postprocess.members import Member
@@ -53,7 +54,12 @@ class Source:
 
     def whole_model(self) -> Any:
         """A model that is no adapter, in float32 where it is not quantized."""
-        return self.task.model_class.from_pretrained(str(self.folder), **self._options()).eval()
+        options = self._options()
+        if quantization_method(self.folder) == "compressed-tensors":
+            # As the server. By itself it is widened by the first call of the whole model, and what writes one text for
+            # another calls the encoder first.
+            options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+        return self.task.model_class.from_pretrained(str(self.folder), **options).eval()
 
     def adapted_model(self) -> Any:
         """The base model with the adapter beside it; a base that was held in 4 bits is widened to float32."""
