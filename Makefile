@@ -29,8 +29,8 @@ $(VENV)/.installed: pyproject.toml
 demo: install
 	$(BIN)/python examples/quickstart/demo.py
 
-# Most tests wait for processes: three at a time keep two cores busy; the longest files come first, so that no core idles
-# at the end. What trains over several pods goes two at a time, and what measures leases has the machine for itself.
+# Most tests wait for processes: four at a time keep two cores busy; the longest files come first, so that no core idles
+# at the end. What trains over several pods goes three at a time, and what measures leases has the machine for itself.
 # Each part keeps its failures, and how its process ended, apart from the others: .ci/run reads them.
 LONGEST := interruption vanished_node ray secrets
 PARALLEL := --dist loadfile --no-loadscope-reorder
@@ -41,10 +41,10 @@ test: install
 	$(MAKE) --no-print-directory --keep-going --jobs=1 test-rooms test-e2e test-chaos
 
 test-rooms: install
-	$(PYTEST) -n 3 $(PARALLEL) --ignore tests/e2e --ignore tests/chaos tests/trainer tests $(PYTEST_ARGS) $(REMEMBER)
+	$(PYTEST) -n 4 $(PARALLEL) --ignore tests/e2e --ignore tests/chaos tests/trainer tests $(PYTEST_ARGS) $(REMEMBER)
 
 test-e2e: install
-	$(PYTEST) -n 2 $(PARALLEL) $(LONGEST:%=tests/e2e/test_%.py) tests/e2e $(PYTEST_ARGS) $(REMEMBER)
+	$(PYTEST) -n 3 $(PARALLEL) $(LONGEST:%=tests/e2e/test_%.py) tests/e2e $(PYTEST_ARGS) $(REMEMBER)
 
 test-chaos: install
 	$(PYTEST) tests/chaos $(PYTEST_ARGS)
