@@ -45,7 +45,8 @@ def test_a_folder_is_a_class_and_lengths_are_in_milliseconds(tmp_path: Path) -> 
     wave(tmp_path / "low" / "1.wav", 0.5)
     wave(tmp_path / "high" / "2.flac", 1.25, rate=44_100, channels=2)
     found = [(str(e.where), e.label, e.target.milliseconds) for e in examples(tmp_path)]
-    assert found == [("high/2.flac", "high", 1250), ("low/1.wav", "low", 500)]
+    place = f"train: {tmp_path.name}"
+    assert found == [(f"{place}/high/2.flac", "high", 1250), (f"{place}/low/1.wav", "low", 500)]
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8_000, 1), (44_100, 2)])

@@ -33,7 +33,8 @@ def test_a_folder_is_a_class(tmp_path: Path) -> None:
     picture(tmp_path / "dog" / "2.PNG", 9)
     picture(tmp_path / ".cache" / "3.png")
     found = examples(tmp_path)
-    assert [(str(e.where), e.label) for e in found] == [("cat/old/1.png", "cat"), ("dog/2.PNG", "dog")]
+    place = f"train: {tmp_path.name}"
+    assert [(str(e.where), e.label) for e in found] == [(f"{place}/cat/old/1.png", "cat"), (f"{place}/dog/2.PNG", "dog")]
     assert examples(tmp_path, "ClassFolders") == found
 
 
