@@ -34,7 +34,10 @@ def test_a_folder_is_a_class(tmp_path: Path) -> None:
     picture(tmp_path / ".cache" / "3.png")
     found = examples(tmp_path)
     place = f"train: {tmp_path.name}"
-    assert [(str(e.where), e.label) for e in found] == [(f"{place}/cat/old/1.png", "cat"), (f"{place}/dog/2.PNG", "dog")]
+    assert [(str(e.where), e.label) for e in found] == [
+        (f"{place}/cat/old/1.png", "cat"),
+        (f"{place}/dog/2.PNG", "dog"),
+    ]
     assert examples(tmp_path, "ClassFolders") == found
 
 
