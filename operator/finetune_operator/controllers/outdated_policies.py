@@ -65,11 +65,13 @@ class OutdatedPolicies:
         return kept
 
     async def _live_jobs(self, cache: JobCaches, namespace: str) -> list[Resource]:
+        """Those that still have pods, or will: thousands may be over."""
         jobs: list[Resource] = []
         continue_ = ""
         while True:
             page = await self._api.list(JOBS, namespace, label_selector=LABEL_JOB, limit=PAGE, continue_=continue_)
-            jobs += [cache.jobs.as_cached(item) for item in page.get("items") or ()]
+            read = (cache.jobs.as_cached(item) for item in page.get("items") or ())
+            jobs += [job for job in read if not _over(job)]
             continue_ = page["metadata"].get("continue") or ""
             if not continue_:
                 return jobs
