@@ -1,6 +1,17 @@
-"""An adapter in the weights of its base model, which is how it answers fastest."""
+"""Adapters as they are read, and in the weights of their base model, which is how they answer fastest."""
 
+from pathlib import Path
 from typing import Any
+
+
+def read_adapter(base: Any, folder: Path) -> Any:
+    """The `PeftModel` in `folder` on its base model."""
+    from peft import PeftModel
+
+    from finetune_serving.question_answering_adapter import use_own_adapter
+
+    use_own_adapter()
+    return PeftModel.from_pretrained(base, str(folder))
 
 
 def as_served(adapted: Any, quantized: bool) -> Any:

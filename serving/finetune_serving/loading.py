@@ -31,7 +31,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.exit_codes import ExitCode
-from finetune_serving.adapters import as_served
+from finetune_serving.adapters import as_served, read_adapter
 from finetune_serving.artifact import Artifact, base_folder, local_folder, verify
 from finetune_serving.conversions import RUNTIMES, converted_model
 from finetune_serving.multi_task_model import MultiTaskModel
@@ -250,13 +250,11 @@ def _check_label_count(folder: Path, description: ArtifactDescription, options: 
 
 
 def _with_adapter(model: Any, folder: Path, processor: Any) -> Any:
-    from peft import PeftModel
-
     if isinstance(processor, PreTrainedTokenizerBase):
         vocabulary = len(processor)
         if vocabulary > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(vocabulary)
-    return PeftModel.from_pretrained(model, str(folder))
+    return read_adapter(model, folder)
 
 
 def _precision() -> torch.dtype | str:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, PeftType
+from peft import PeftConfig, PeftType
 from torch import Tensor
 
-from finetune_serving.adapters import as_served
+from finetune_serving.adapters import as_served, read_adapter
 from finetune_serving.multi_task_model import HEADS
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import TrainerError
@@ -106,7 +106,7 @@ def reload(
         loaded = loaded.float()
     # Decoders have no padding token of their own, and classify at the last token before it.
     loaded.config.pad_token_id = getattr(model.config, "pad_token_id", None)
-    return PeftModel.from_pretrained(loaded, str(folder))
+    return read_adapter(loaded, folder)
 
 
 def _answers(task: Task, model: Any, batch: Batch) -> Tensor:

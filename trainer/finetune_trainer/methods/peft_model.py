@@ -4,6 +4,7 @@ from typing import Any
 
 from peft import PeftConfig, get_peft_model
 
+from finetune_serving.question_answering_adapter import use_own_adapter
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.models.load import LoadedModel
 
@@ -19,6 +20,7 @@ def adapted(loaded: LoadedModel, config: PeftConfig, method: str) -> Any:
     Raises:
         ConfigurationError: PEFT has no such adapter for a layer of this model.
     """
+    use_own_adapter()
     try:
         return get_peft_model(loaded.model, config)
     except (ValueError, TypeError, NotImplementedError) as error:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import BitsAndBytesConfig, CompressedTensorsConfig
 
 from finetune_api.artifact import ArtifactDescription
-from finetune_serving.adapters import merged
+from finetune_serving.adapters import merged, read_adapter
 from finetune_serving.conversions import converted_model
 from finetune_serving.loading import quantization_method
 from finetune_trainer.data.batches import Batch
@@ -80,7 +79,7 @@ class Source:
             base.config.pad_token_id = self.processor.pad_token_id  # decoders have none, and classify before it
         if quantization:
             base = keep_format(base).dequantize(dtype=torch.float32)
-        return PeftModel.from_pretrained(base, str(self.folder)).eval()
+        return read_adapter(base, self.folder).eval()
 
     def merged_model(self) -> Any:
         """The base model with the adapter added to its weights."""
