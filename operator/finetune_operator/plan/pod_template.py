@@ -117,15 +117,19 @@ def _named(gang: Gang) -> dict[str, Any]:
 
 def _set_stop_grace(template: dict[str, Any]) -> None:
     """Lets the workers' grace follow the pod's, unless a template sets it."""
-    container = next(one for one in template["spec"]["containers"] if one["name"] == CONTAINER)
+    container = _trainer(template["spec"])
     if any(variable["name"] == ENV_STOP_GRACE for variable in container["env"]):
         return
     grace = template["spec"].get("terminationGracePeriodSeconds") or GRACE_SECONDS
     container["env"] = [*container["env"], {"name": ENV_STOP_GRACE, "value": f"{stop_grace(grace):g}"}]
 
 
+def _trainer(pod: dict[str, Any]) -> dict[str, Any]:
+    return next(one for one in pod["containers"] if one["name"] == CONTAINER)
+
+
 def _declare_secrets(pod: dict[str, Any]) -> None:
-    container = next(one for one in pod["containers"] if one["name"] == CONTAINER)
+    container = _trainer(pod)
     container["env"] = [*container["env"], *declared_secrets(container, pod.get("volumes") or [])]
 
 
@@ -137,7 +141,7 @@ def _share_termination_message(pod: dict[str, Any]) -> None:
     containers = len(pod["containers"]) + len(pod.get("initContainers") or ()) + INJECTED_CONTAINERS
     share = MAX_POD_TERMINATION_BYTES // containers
     if share < MAX_TERMINATION_BYTES:
-        container = next(one for one in pod["containers"] if one["name"] == CONTAINER)
+        container = _trainer(pod)
         container["env"] = [*container["env"], {"name": ENV_TERMINATION_BYTES, "value": str(share)}]
 
 
