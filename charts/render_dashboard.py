@@ -99,14 +99,14 @@ ROWS: dict[str, tuple[Graph, ...]] = {
         Graph(
             "Replicas that lead",
             "short",
-            {"leaders": 'sum(leader_election_master_status{name="finetune-operator"})'},
+            {"{{name}}": 'sum by (name) (leader_election_master_status{name=~".*finetune-operator.*"})'},
             "1, and for moments of a handover 0.",
         ),
     ),
 }
 FIGURES = {
-    "Running": ('finetune_jobs{phase="Running"}', "short"),
-    "Waiting": ('sum(finetune_jobs{phase=~"Pending|Starting|Restarting"})', "short"),
+    "Running": ('sum(finetune_jobs{phase="Running"})', "short"),
+    "Waiting": ('sum(finetune_jobs{phase=~"Pending|Queued|Starting|Restarting"})', "short"),
     "Failed in a day": ('sum(increase(finetune_jobs_finished_total{result="Failed"}[1d]))', "short"),
     "Goodput of a day": (
         'sum(increase(finetune_job_device_seconds_total{use="training"}[1d]))'

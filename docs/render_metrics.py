@@ -37,7 +37,9 @@ metrics:
 ```
 
 Without it, `charts/finetune-operator/files/rules.yaml` goes into Prometheus' `rule_files` and
-`charts/finetune-operator/files/dashboard.json` into Grafana's import as they are.
+`charts/finetune-operator/files/dashboard.json` into Grafana's import as they are; the panels of goodput read what the
+rules record. Scrape the operator with `honor_labels: true`: the label `namespace` of its metrics is that of the job. Of
+several installations that one Prometheus scrapes let one make rules and dashboard: they read the metrics of all.
 
 **Goodput** is the share of device time that went into steps which count. A gang holds its devices, one a process, from
 the moment that all its pods run until it is seen to have ended:
@@ -108,7 +110,7 @@ def _alerts() -> list[str]:
     alerts = [rule for rule in rules() if "alert" in rule]
     rows = [
         f"| `{rule['alert']}` | {rule['labels']['severity']} | {_plain(rule['annotations']['summary'])} "
-        f"{rule['annotations']['description']} |"
+        f"{_plain(rule['annotations']['description'])} |"
         for rule in alerts
     ]
     return ["## Alerts", "", "| alert | severity | what it says |", "| --- | --- | --- |", *rows, ""]

@@ -32,7 +32,6 @@ from finetune_operator.web.progress_token import TokenReviewer
 from finetune_operator.web.progress_writer import ProgressWriter
 
 COMPONENT = "finetune-operator"
-LEASE = "finetune-operator"
 INFORMERS = 20
 """Open watches a namespace, with some to spare."""
 POD_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -126,7 +125,7 @@ def _elector(api: KubeApi, options: Options) -> LeaseElector | None:
     return LeaseElector(
         api,
         _own_namespace(options),
-        LEASE,
+        options.leader_election_name,
         f"{socket.gethostname()}_{uuid.uuid4()}",
         options.leader_elect_lease_duration,
         options.leader_elect_renew_deadline,

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from finetune_operator.kube.leader_election import LeaseTiming
 
+LEASE = "finetune-operator"
+
 
 @dataclass(frozen=True)
 class Options:
@@ -16,6 +18,8 @@ class Options:
     leader_elect: bool = True
     leader_election_namespace: str = ""
     """Empty: the pod's own, else `default`."""
+    leader_election_name: str = LEASE
+    """Of the Lease; replicas of another installation in the same namespace need another one."""
     leader_elect_lease_duration: float = LeaseTiming.lease_duration
     """Seconds, see LeaseTiming."""
     leader_elect_renew_deadline: float = LeaseTiming.renew_deadline

@@ -6,7 +6,7 @@ from typing import Any
 
 from finetune_api.names import LABEL_JOB, TRAINER_SERVICE_ACCOUNT
 from finetune_operator.cli.local_installation import RIGHTS, manifests
-from finetune_operator.operator import LEASE
+from finetune_operator.options import LEASE
 
 Resource = dict[str, Any]
 Key = tuple[str, str]

@@ -9,7 +9,7 @@ from finetune_api.names import PROGRESS_FIELD_MANAGER
 from finetune_local.apiserver.audit import AuditEvent
 from finetune_local.cluster import Cluster
 from finetune_operator.cli.local_installation import NAMESPACE
-from finetune_operator.operator import LEASE
+from finetune_operator.options import LEASE
 
 LEASE_KEY = ("coordination.k8s.io", "leases")
 NOT_THE_LEADERS = ("leases", "events", "tokenreviews")

@@ -66,7 +66,7 @@ def chart() -> Iterator[Chart]:
 
 @pytest.fixture(scope="session")
 def render(chart: Chart) -> Render:
-    def rendered(values: Manifest | None = None, *, name: str = RELEASE) -> Rendered:
-        return Rendered(chart.render(values or {}, name=name, namespace=NAMESPACE))
+    def rendered(values: Manifest | None = None, *, name: str = RELEASE, namespace: str = NAMESPACE) -> Rendered:
+        return Rendered(chart.render(values or {}, name=name, namespace=namespace))
 
     return rendered

@@ -1,19 +1,19 @@
 """What the chart renders, for several sets of values."""
 
 from pathlib import Path
+from re import fullmatch
 from typing import Any
 
 import pytest
 from helm_python import Chart, lint
 from helm_python.errors import HelmRenderError, HelmValuesError
 
-from charts.conftest import ALL_VALUES, CHART, NAMESPACE, ROOT, Render, values_file
+from charts.conftest import ALL_VALUES, CHART, NAMESPACE, ROOT, Render, Rendered, values_file
 from finetune_api import ClusterTrainingRuntime
 from finetune_api.crds import CUSTOM_RESOURCES
 from finetune_operator.cli.certificate_options import check_certificates
 from finetune_operator.cli.run import listed, run
-from finetune_operator.operator import LEASE
-from finetune_operator.options import Options
+from finetune_operator.options import LEASE, Options
 from finetune_operator.plan.training_network import Dns, TrainingNetwork, training_network
 
 INFO = 1
@@ -224,6 +224,7 @@ def test_webhooks_are_asked_about_the_watched_namespaces_by_the_policy_of_the_va
         ({}, "Ignore", None),
         ({"webhooks": {"failurePolicy": "Fail", "namespaceSelector": {"matchLabels": {"a": "b"}}}}, "Fail", "a"),
         (values_file("namespaced"), "Ignore", "kubernetes.io/metadata.name"),
+        (values_file("namespaced") | {"webhooks": {"namespaceSelector": {"matchLabels": {"a": "b"}}}}, "Ignore", "'a'"),
     ):
         rendered = render(values)
         for kind, path in (("Validating", "/validate"), ("Mutating", "/default")):
@@ -249,11 +250,51 @@ def test_everything_on_renders_every_optional_object(render: Render) -> None:
     assert {m["metadata"]["labels"]["platform.example.com/team"] for m in rendered.all} == {"ml"}
 
 
-def test_two_releases_in_one_cluster_do_not_meet(render: Render) -> None:
-    first, second = render(name="blue"), render(name="green")
-    assert {m["metadata"]["name"] for m in first.of("ClusterRole")}.isdisjoint(
-        m["metadata"]["name"] for m in second.of("ClusterRole")
-    )
+def identities(rendered: Rendered) -> set[tuple[str, str | None, str]]:
+    return {(m["kind"], m["metadata"].get("namespace"), m["metadata"]["name"]) for m in rendered.all}
+
+
+@pytest.mark.parametrize("second", [{"name": "green", "namespace": "one"}, {"name": "blue", "namespace": "two"}])
+def test_two_releases_in_one_cluster_do_not_meet(render: Render, second: dict[str, str]) -> None:
+    """Neither in one namespace nor by one name: not in their objects, and not in the Lease that they wait for."""
+    everything = values_file("everything") | {"fullnameOverride": "", "clusterTrainingRuntimes": {}}
+    for values in ({}, everything):
+        releases = [
+            render(values | {"watch": {"namespaces": [team]}} | own_account(place), **place)
+            for team, place in (("team-a", {"name": "blue", "namespace": "one"}), ("team-b", second))
+        ]
+        first, other = (identities(one) for one in releases)
+        assert first.isdisjoint(other)
+        leases = []
+        for one in releases:
+            told = dict(argument.split("=", 1) for argument in one.container["args"] if "=" in argument)
+            name = told["--leader-election-name"]
+            leases.append((told["--leader-election-namespace"], name))
+            leader = next(role for role in one.of("Role") if role["metadata"]["name"].endswith("-leader"))
+            assert leader["rules"][0]["resourceNames"] == [name]
+            assert fullmatch(".*finetune-operator.*", name), "by which the alert finds it"
+        assert leases[0] != leases[1]
+
+
+def own_account(place: dict[str, str]) -> dict[str, Any]:
+    return {"serviceAccount": {"name": place["name"]}}
+
+
+def test_the_operator_keeps_the_trust_of_the_webhooks_that_are_its_own(render: Render) -> None:
+    for values in ({}, {"watch": {"namespaces": ["team-a"]}}):
+        rendered = render(values)
+        name = options(rendered.container["args"])["webhook_configuration"]
+        for kind in ("ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"):
+            assert rendered.one(kind)["metadata"]["name"] == name
+        (role,) = (one for one in rendered.of("ClusterRole") if "resourceNames" in str(one))
+        assert [rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule] == [[name]]
+
+
+def test_the_longest_names_are_taken(render: Render) -> None:
+    """Of what has limits of its own: Services 63, the common name of a certificate 64."""
+    rendered = render(CERT_MANAGER, name="a" * 53)
+    assert all(len(one["metadata"]["name"]) <= 63 for one in rendered.of("Service"))
+    assert all(len(one["spec"].get("commonName", "")) <= 64 for one in rendered.of("Certificate"))
 
 
 def test_the_notes_say_where_the_operator_works(render: Render) -> None:

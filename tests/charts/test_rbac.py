@@ -146,7 +146,7 @@ def test_statuses_of_all_kinds_with_one_may_be_written(render: Render) -> None:
 
 def test_namespaced_mode_grants_across_the_cluster_only_what_has_no_namespace(render: Render) -> None:
     wide, narrow = render(), render(values_file("namespaced"))
-    assert rights(narrow.one("ClusterRole", "finetune-operator")) == CLUSTER_SCOPED | OWN_CONFIGURATIONS
+    assert rights(narrow.one("ClusterRole", f"{RELEASE}-{NAMESPACE}")) == CLUSTER_SCOPED | OWN_CONFIGURATIONS
     roles = [role for role in narrow.of("Role") if role["metadata"]["name"] == "finetune-operator"]
     assert {role["metadata"]["namespace"] for role in roles} == {"team-a", "team-b"}
     everywhere = rights(wide.one("ClusterRole", "finetune-operator"))

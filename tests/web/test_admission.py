@@ -26,7 +26,7 @@ from finetune_operator.web.serving_certificate import SERVER_LIFETIME
 from plan.builders import job
 from plan.test_admission import request
 
-HOST, NAME, SECRET_NAMESPACE = LOOPBACK, local_webhooks.NAME, local_installation.NAMESPACE
+HOST, NAME, SECRET_NAMESPACE = LOOPBACK, "finetune-operator-webhooks", local_installation.NAMESPACE
 SECRET = local_installation.CERTIFICATE
 
 

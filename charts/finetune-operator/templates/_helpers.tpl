@@ -16,6 +16,17 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Of what has no namespace. Of installations with namespaces of their own there may be several in a cluster, also of
+the same release name; of those that work in all namespaces one, and Helm refuses to take over another's objects. */}}
+{{- define "finetune-operator.clusterName" -}}
+{{ include "finetune-operator.fullname" . }}{{ if .Values.watch.namespaces }}-{{ .Release.Namespace }}{{ end }}
+{{- end -}}
+
+{{/* Of each release: two of them in one namespace must not wait for each other. */}}
+{{- define "finetune-operator.leaseName" -}}
+{{ if contains "finetune-operator" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-finetune-operator{{ end }}
+{{- end -}}
+
 {{- define "finetune-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "finetune-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -86,6 +97,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{ include "finetune-operator.fullname" . }}-webhooks
 {{- end -}}
 
+{{- define "finetune-operator.webhookConfigurationName" -}}
+{{ include "finetune-operator.clusterName" . }}-webhooks
+{{- end -}}
+
+{{/* Those that are both watched and selected. */}}
+{{- define "finetune-operator.judgedNamespaces" -}}
+{{- $selector := deepCopy .Values.webhooks.namespaceSelector -}}
+{{- with .Values.watch.namespaces -}}
+{{- $watched := dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" . -}}
+{{- $_ := set $selector "matchExpressions" (prepend (default list $selector.matchExpressions) $watched) -}}
+{{- end -}}
+{{- if $selector }}{{ toYaml $selector }}{{ end -}}
+{{- end -}}
+
 {{/* Arguments: root, name, path, failurePolicy, resources. */}}
 {{- define "finetune-operator.webhook" -}}
 {{- $root := index . 0 -}}
@@ -102,18 +127,9 @@ rules:
     operations: [CREATE, UPDATE]
     resources: {{ index . 4 }}
     scope: "*"
-{{- with $root.Values.watch.namespaces }}
+{{- with include "finetune-operator.judgedNamespaces" $root }}
 namespaceSelector:
-  matchExpressions:
-    - key: kubernetes.io/metadata.name
-      operator: In
-      values:
-        {{- toYaml . | nindent 8 }}
-{{- else }}
-{{- with $root.Values.webhooks.namespaceSelector }}
-namespaceSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+  {{- . | nindent 2 }}
 {{- end }}
 failurePolicy: {{ index . 3 }}
 timeoutSeconds: {{ $root.Values.webhooks.timeoutSeconds }}

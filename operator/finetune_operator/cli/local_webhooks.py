@@ -7,17 +7,17 @@ from finetune_operator.cli.local_installation import MANAGER, WATCHED, WEBHOOKS,
 from finetune_operator.cli.ports import LOOPBACK, free_port
 from finetune_operator.kube.client import KubeApi
 
-NAME = "finetune-operator-webhooks"
-
 
 async def register_webhooks(api: KubeApi, namespaces: Sequence[str] = ()) -> list[str]:
     """Makes the objects that the chart makes; returns the options for `finetune-operator run`."""
-    port = free_port()
+    port, names = free_port(), set()
     for body in manifests(WEBHOOKS, namespaces):
         hooks = [_hook(hook, port, namespaces) for hook in body.get("webhooks", ())]
         changed = body | ({"webhooks": hooks} if hooks else {})
+        names.add(body["metadata"]["name"])
         await api.apply(WEBHOOKS[body["kind"]], changed, field_manager=MANAGER)
-    return ["--webhook-port", str(port), "--webhook-configuration", NAME]
+    (name,) = names
+    return ["--webhook-port", str(port), "--webhook-configuration", name]
 
 
 def _hook(hook: dict[str, Any], port: int, namespaces: Sequence[str]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def configure_logging(verbose: bool) -> None:
 @click.option("--namespaces", default="", help="Comma-separated; default: all namespaces.")
 @click.option("--leader-elect/--no-leader-elect", default=True, help="Only one replica writes at a time.")
 @click.option("--leader-election-namespace", default="", help="Default: the pod's own namespace, else default.")
+@click.option("--leader-election-name", default="finetune-operator", show_default=True, help="Of the Lease.")
 @click.option("--leader-elect-lease-duration", default=12.0, show_default=True, help="Seconds until others take over.")
 @click.option("--leader-elect-renew-deadline", default=8.0, show_default=True, help="Seconds until a cut leader ends.")
 @click.option("--leader-elect-retry-period", default=2.0, show_default=True, help="Seconds between two renewals.")
