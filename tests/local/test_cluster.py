@@ -114,6 +114,17 @@ async def test_logs_are_served_and_followed(cluster: Cluster) -> None:
             assert answer.status == 400
 
 
+async def test_a_followed_log_is_told_to_its_end_when_its_pod_is_deleted(cluster: Cluster) -> None:
+    await cluster.api.create(PODS, pod("leaver", "trap 'echo gone; exit' TERM; echo up; sleep 600 & wait"), "default")
+    await wait_for(cluster, PODS, "leaver", has_condition("Ready"))
+    url = f"{cluster.url}/api/v1/namespaces/default/pods/leaver/log?follow=true"
+    headers = {"Authorization": f"Bearer {cluster.server.admin_token}"}
+    async with aiohttp.ClientSession(headers=headers) as session, session.get(url, ssl=False) as answer:
+        assert await answer.content.readline() == b"up\n"
+        await cluster.api.delete(PODS, "leaver", "default")
+        assert await answer.text() == "gone\n"
+
+
 async def test_objects_and_volumes_are_kept_in_the_state_folder(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with Cluster(state_dir=tmp_path / "state", claims={"ml/data": data}) as cluster:

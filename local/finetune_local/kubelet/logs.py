@@ -32,19 +32,17 @@ class LogReader:
             raise bad_request(str(error.args[0])) from error
         record = _record(worker, request.container)
         path = self._file(worker, record, request.previous)
-        position = start_of_tail(path, request.tail_lines)
         left = request.limit_bytes if request.limit_bytes is not None else float("inf")
-        while left > 0:
-            over = not (request.follow and (record.running or _starts(record)))
-            with path.open("rb") as file:
-                file.seek(position)
-                while left > 0 and (data := file.read(CHUNK)):
-                    data = data if left == float("inf") else data[: int(left)]
-                    position, left = position + len(data), left - len(data)
+        with path.open("rb") as file:  # kept open: a pod's logs go with it, and what was written before is still told
+            file.seek(start_of_tail(path, request.tail_lines))
+            while left > 0:
+                over = not (request.follow and (record.running or _starts(record)))
+                while left > 0 and (data := file.read(int(min(left, CHUNK)))):
+                    left -= len(data)
                     yield data
-            if over:
-                return
-            await asyncio.sleep(POLL)
+                if over:
+                    return
+                await asyncio.sleep(POLL)
 
     def _file(self, worker: PodWorker, record: ContainerRecord, previous: bool) -> Path:
         number = record.restart_count - previous
