@@ -31,6 +31,7 @@ class FailurePolicy(Schema):
         ge=10,
         le=86400,
         description="No training step for so long is a hang: the stacks of all ranks are kept and the gang starts "
-        "again. Unset: ten times the median step, at least five minutes. What is no training step (preparation, "
-        "evaluation, checkpoints, export) may take two hours, or this if it is more.",
+        "again. Unset: ten times the median step, at least five minutes. An evaluation may take ten times as long "
+        "as the longest before it, at least five minutes; the first one, preparation, checkpoints and export two "
+        "hours, or this if it is more.",
     )

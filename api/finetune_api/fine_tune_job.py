@@ -322,6 +322,10 @@ class DataSummary(StatusSchema):
     """Examples left out, by the rule that left them out; of badBoxes the boxes."""
     truncated: int = 0
     """Examples cut to dataset.maxLength."""
+    split: int = 0
+    """Examples that became several pieces or windows (dataset.overLength Split)."""
+    unscored: int = 0
+    """Held-out examples of which dataset.maxLength leaves nothing to score; they count as wrong."""
     redacted: int = 0
     """Pieces of personal data taken out."""
 

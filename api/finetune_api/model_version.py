@@ -70,7 +70,7 @@ class ModelVersionStatus(Schema):
         default_factory=list,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    """Approved; Ready for kstatus."""
+    """Ready, which kstatus reads: approved, or what is missing for that."""
 
 
 class ModelVersion(Resource):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.errors import field_errors
 from finetune_api.exit_codes import ExitCode
-from finetune_api.manifest import ManifestError, read_manifest, verify_folder
+from finetune_api.manifest import MANIFEST, ManifestError, files_of, read_manifest, verify_folder
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
 from finetune_storage import Storage, open_storage
@@ -62,11 +62,21 @@ def open_artifact(source: ModelSource) -> Artifact:
 
 
 def verify(folder: Path, expected_digest: str | None = None) -> None:
-    """Check every file of a folder against its manifest. Raises StartupError naming the file."""
+    """Check every file of a folder against its manifest. Raises StartupError naming the file.
+
+    A file that the manifest does not name is refused: libraries load by names what they find, such as an
+    adapter_config.json beside a whole model, and the digest would vouch for another model than answers.
+    """
     try:
-        verify_folder(folder, expected_digest)
+        named = verify_folder(folder, expected_digest)["files"]
     except ManifestError as error:
         raise StartupError(f"{folder}: damaged or not an artifact: {error}", ExitCode.DATA) from error
+    for name in files_of(folder):
+        if name not in named and not any(part.startswith(".") for part in name.split("/")):
+            raise StartupError(
+                f"{folder}: holds {name}, which {MANIFEST} does not name, so nobody has verified it; remove it",
+                ExitCode.DATA,
+            )
 
 
 def _description(folder: Path) -> ArtifactDescription:

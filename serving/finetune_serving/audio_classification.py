@@ -13,8 +13,8 @@ from finetune_serving.file_input import file_content
 from finetune_serving.loading import LoadedModel
 from finetune_serving.prediction import BadInput, InputTooLong, Row, Tensor
 from finetune_serving.recordings import UnreadableRecording, cut, decode, features, milliseconds
+from finetune_serving.served_names import AUDIO_INPUT
 
-AUDIO_INPUT = "audio"
 Encoding = dict[str, np.ndarray]
 
 

@@ -14,10 +14,16 @@ class SerialThread:
 
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self.failed = asyncio.Event()
+        """A call has raised since this was cleared."""
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         future = self._executor.submit(function, *args, **kwargs)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except Exception:
+            self.failed.set()
+            raise
 
     def close(self) -> None:
         """Drop what waits; what runs is left to finish or to end with the process."""

@@ -9,7 +9,7 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from finetune_serving.conversation import end_tokens
+from finetune_serving.conversation import NoChatTemplate, end_tokens
 from finetune_serving.loading import LoadedModel
 
 LIKELIEST_BELOW = 1e-5
@@ -24,10 +24,6 @@ class Sampling:
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int | None = None
-
-
-class NoChatTemplate(ValueError):
-    """The tokenizer does not know how to write a chat."""
 
 
 class Generator:
@@ -50,7 +46,7 @@ class Generator:
     def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """Token ids of a chat with the answer opened. Raises NoChatTemplate, or ValueError by the template."""
         if not self._tokenizer.chat_template:
-            raise NoChatTemplate
+            raise NoChatTemplate("the model has no chat template; use /v1/completions")
         text = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
         # The template writes the special tokens itself.
         tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]

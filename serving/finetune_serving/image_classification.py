@@ -1,7 +1,7 @@
 """Classifying images."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 
 import torch
@@ -11,10 +11,12 @@ from finetune_serving.classification import ClassPrediction, class_predictions, 
 from finetune_serving.file_input import file_content
 from finetune_serving.loading import LoadedModel
 from finetune_serving.prediction import BadInput, Row, Tensor
+from finetune_serving.served_names import IMAGE_INPUT
 
-IMAGE_INPUT = "image"
 MOST_PIXELS = 89_478_485
 """Beyond which Pillow warns of decompression bombs: some kilobytes that take a gigabyte."""
+MOST_IN_ALL = 4 * MOST_PIXELS
+"""Of the images of one request, which takes some seconds, in which no other request is read."""
 
 
 def black_square() -> str:
@@ -36,8 +38,7 @@ class ImageClassifier:
         self.warm_up: Row = {IMAGE_INPUT: black_square()}
 
     def encode(self, rows: Sequence[Row], truncate: bool = False) -> list[torch.Tensor]:
-        images = [read_image(row[IMAGE_INPUT], index) for index, row in enumerate(rows)]
-        return list(self._processor(images, return_tensors="pt")["pixel_values"])
+        return [self._processor(image, return_tensors="pt")["pixel_values"][0] for image in read_images(rows)]
 
     @torch.inference_mode()
     def predict(self, encodings: Sequence[torch.Tensor]) -> list[ClassPrediction]:
@@ -48,13 +49,23 @@ class ImageClassifier:
         return class_tensors(predictions, self._labels)
 
 
-def read_image(text: str, index: int) -> Image.Image:
-    """Raises BadInput."""
-    content = file_content(text, index, IMAGE_INPUT)
-    try:
-        with Image.open(BytesIO(content)) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise ValueError(f"{image.width} × {image.height} pixels, of which at most {MOST_PIXELS} are read")
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadInput(index, IMAGE_INPUT, f"is not a readable image ({error})") from error
+def read_images(rows: Sequence[Row]) -> Iterator[Image.Image]:
+    """One after the other, so that no more than one is in memory as it came. Raises BadInput."""
+    pixels = 0
+    for index, row in enumerate(rows):
+        content = file_content(row[IMAGE_INPUT], index, IMAGE_INPUT)
+        try:
+            with Image.open(BytesIO(content)) as image:
+                pixels += image.width * image.height
+                _check_size(image.width, image.height, pixels)
+                unpacked = image.convert("RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise BadInput(index, IMAGE_INPUT, f"is not a readable image ({error})") from error
+        yield unpacked
+
+
+def _check_size(width: int, height: int, so_far: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{width} × {height} pixels, of which at most {MOST_PIXELS} are read")
+    if so_far > MOST_IN_ALL:
+        raise ValueError(f"{so_far} pixels with those before it, of which at most {MOST_IN_ALL} are read; send fewer")

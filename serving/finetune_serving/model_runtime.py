@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from fastapi import APIRouter
 
 from finetune_serving.audio_classification import AudioClassifier
@@ -107,6 +108,7 @@ class GenerationRuntime:
         self._settings = settings
         self._generator = Generator(loaded)
         self._model_thread = threads.model
+        torch.seed()  # else every replica would draw the same, and again after each start
         streamer = TextStreamer(self._generator, threads.model, threads.tokenizer, metrics)
         self._service = OpenAIService(settings, self._generator, streamer, threads.tokenizer)
 

@@ -42,7 +42,7 @@ async def run_model(
     runtime = await threads.model.run(_load_runtime, settings, artifact, threads, metrics)
     work = asyncio.create_task(runtime.run())
     try:
-        await _warm_up(runtime)
+        await _warm_up(runtime, "the model does not answer its warm-up request")
         app.include_router(model_router(settings.model, runtime.metadata()))
         app.include_router(runtime.router())
         seconds = time.perf_counter() - begun
@@ -50,16 +50,38 @@ async def run_model(
         metrics.model_info.labels(**_model_labels(settings, artifact)).set(1)
         on_ready()
         log.info("%s version %s ready in %.1f s", settings.model.name, settings.model.version, seconds)
-        await work
+        await _until_one_ends(work, asyncio.create_task(_stay_sound(runtime, threads.model.failed)))
     finally:
         work.cancel()
 
 
-async def _warm_up(runtime: TaskRuntime) -> None:
+async def _until_one_ends(*tasks: asyncio.Task[None]) -> None:
+    """Raises what it raised."""
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _warm_up(runtime: TaskRuntime, failure: str) -> None:
     try:
         await runtime.warm_up()
     except Exception as error:
-        raise StartupError(f"the model does not answer its warm-up request: {error}") from error
+        raise StartupError(f"{failure}: {error}") from error
+
+
+async def _stay_sound(runtime: TaskRuntime, failed: asyncio.Event) -> None:
+    """After each failure in the model, see whether it can still answer a request that it has answered before.
+
+    After some errors of a GPU no later call of the process succeeds; the kubelet starts it again when it has ended.
+    """
+    while True:
+        await failed.wait()
+        failed.clear()
+        await _warm_up(runtime, "the model no longer answers its warm-up request, so it starts again")
 
 
 def _load_runtime(settings: Settings, artifact: Artifact, threads: Threads, metrics: Metrics) -> TaskRuntime:

@@ -7,9 +7,10 @@ import orjson
 import torch
 
 from finetune_serving.detections import MASKED, detections, model_inputs, scaled
-from finetune_serving.image_classification import IMAGE_INPUT, black_square, read_image
+from finetune_serving.image_classification import black_square, read_images
 from finetune_serving.loading import LoadedModel
 from finetune_serving.prediction import Row, Tensor
+from finetune_serving.served_names import IMAGE_INPUT
 
 MOST = 100
 """Objects that an answer holds at most, as many as COCO's metrics look at."""
@@ -41,8 +42,7 @@ class ObjectDetector:
         self.warm_up: Row = {IMAGE_INPUT: black_square()}
 
     def encode(self, rows: Sequence[Row], truncate: bool = False) -> list[ScaledImage]:
-        images = [read_image(row[IMAGE_INPUT], index) for index, row in enumerate(rows)]
-        return [ScaledImage(*scaled([image], self._processor), image.size) for image in images]
+        return [ScaledImage(*scaled([image], self._processor), image.size) for image in read_images(rows)]
 
     @torch.inference_mode()
     def predict(self, encodings: Sequence[ScaledImage]) -> list[Found]:

@@ -13,11 +13,13 @@ from finetune_serving.batching import Batcher
 from finetune_serving.compute import SerialThread
 from finetune_serving.errors import bad_request
 from finetune_serving.prediction import BadInput, InputTooLong, Predictor, Row
-from finetune_serving.served_names import check_model
+from finetune_serving.served_names import FILE_INPUTS, check_model
 from finetune_serving.settings import ModelSource
 from finetune_serving.whole_text import WholeText, whole_text
 
 MAX_ROWS = 1024
+MAX_FILES = 64
+"""Values where each is a file: some bytes may become megabytes of numbers."""
 
 
 class InferInput(BaseModel):
@@ -111,11 +113,12 @@ def _values(place: int, tensor: InferInput) -> list[str]:
         raise bad_request(f"{field}.shape", f"must be [n] or [n, 1]; got {tensor.shape}")
     if tensor.shape[0] != len(data):
         raise bad_request(f"{field}.shape", f"says {tensor.shape[0]} values, data has {len(data)}; make them equal")
-    if not 1 <= len(data) <= MAX_ROWS:
-        raise bad_request(f"{field}.data", f"must hold 1 to {MAX_ROWS} values; got {len(data)}")
+    most = MAX_FILES if tensor.name in FILE_INPUTS else MAX_ROWS
+    if not 1 <= len(data) <= most:
+        raise bad_request(f"{field}.data", f"must hold 1 to {most} values; got {len(data)}")
     for index, value in enumerate(data):
         if not isinstance(value, str):
-            raise bad_request(f"{field}.data[{index}]", f"must be a string; got {value!r}")
+            raise bad_request(f"{field}.data[{index}]", f"must be a string; got {repr(value)[:80]}")
         try:
             whole_text(value)
         except ValueError as error:

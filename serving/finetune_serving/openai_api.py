@@ -15,8 +15,9 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from jinja2 import TemplateError
 
 from finetune_serving.compute import SerialThread
+from finetune_serving.conversation import NoChatTemplate
 from finetune_serving.errors import RequestError, bad_request, error_body
-from finetune_serving.generation import Generator, NoChatTemplate, Sampling
+from finetune_serving.generation import Generator, Sampling
 from finetune_serving.openai_format import CHAT, COMPLETION, Format
 from finetune_serving.openai_requests import ChatRequest, CompletionFields, CompletionRequest
 from finetune_serving.settings import Settings
@@ -76,9 +77,7 @@ class OpenAIService:
         try:
             tokens = await self._tokenizing.run(self._generator.encode_chat, messages)
         except NoChatTemplate as error:
-            raise bad_request(
-                "messages", "the model has no chat template; use /v1/completions", "no_chat_template"
-            ) from error
+            raise bad_request("messages", str(error), "no_chat_template") from error
         except (TemplateError, ValueError) as error:
             raise bad_request("messages", f"the chat template refuses them: {error}") from error
         return await self._answer(CHAT, request, [tokens], None)
@@ -109,7 +108,7 @@ class OpenAIService:
             format=format,
             model=request.model,
             prompts=prompts,
-            sampling=[self._sampling(request, prompt, default_tokens) for prompt in prompts],
+            sampling=[self._sampling(format, request, prompt, default_tokens) for prompt in prompts],
             stops=request.stop,
             include_usage=bool(request.stream_options and request.stream_options.include_usage),
         )
@@ -117,18 +116,18 @@ class OpenAIService:
             return StreamingResponse(self._events(completion), media_type="text/event-stream")
         return JSONResponse(await self._whole(completion))
 
-    def _sampling(self, request: CompletionFields, prompt: list[int], default: int | None) -> Sampling:
+    def _sampling(self, format: Format, request: CompletionFields, prompt: list[int], default: int | None) -> Sampling:
         room = self._generator.context_length - len(prompt)
         if room < 1:
             raise bad_request(
-                "prompt",
+                format.prompt_field,
                 f"{len(prompt)} tokens leave no room in a context of {self._generator.context_length}; shorten it",
                 "context_length_exceeded",
             )
-        wanted = request.token_limit
+        field, wanted = request.token_limit
         if wanted is not None and wanted > room:
             raise bad_request(
-                "max_tokens",
+                field,
                 f"{wanted} tokens after a prompt of {len(prompt)} exceed the context of "
                 f"{self._generator.context_length}; ask for at most {room}",
                 "context_length_exceeded",

@@ -13,6 +13,8 @@ Choice = dict[str, Any]
 class Format:
     """Names and shapes of one endpoint's answers."""
 
+    prompt_field: str
+    """Of a request."""
     id_prefix: str
     object: str
     chunk_object: str
@@ -38,9 +40,15 @@ def _chat_delta(text: str, first: bool) -> Choice:
 
 
 COMPLETION = Format(
-    "cmpl", "text_completion", "text_completion", lambda text: {"text": text}, lambda text, first: {"text": text}
+    "prompt",
+    "cmpl",
+    "text_completion",
+    "text_completion",
+    lambda text: {"text": text},
+    lambda text, first: {"text": text},
 )
 CHAT = Format(
+    "messages",
     "chatcmpl",
     "chat.completion",
     "chat.completion.chunk",

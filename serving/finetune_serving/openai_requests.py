@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from finetune_api.spelling import closest
 from finetune_serving.whole_text import WholeText, whole_text
 
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -26,8 +27,29 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
+    "top_k": (-1, 0),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "repetition_penalty": (1,),
+    "stop_token_ids": ([],),
+    "ignore_eos": (False,),
+    "use_beam_search": (False,),
 }
-"""Fields that we don't have, and the values that mean nothing."""
+"""Fields of OpenAI's API, and of vLLM's, that we don't have, and the values that mean nothing."""
+WITHOUT_EFFECT = frozenset(
+    {
+        "user",
+        "metadata",
+        "store",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "parallel_tool_calls",
+        "prediction",
+    }
+)
+"""Fields about accounting, and about speed, which are taken and do nothing."""
 MAX_STOPS = 4
 MAX_PROMPTS = 16
 
@@ -42,6 +64,12 @@ def _as_parts(value: Any) -> Any:
     return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
 
+def _not_supported(value: Any) -> None:
+    if value:
+        raise ValueError("is not supported; write what was called into content")
+
+
+NoCalls = Annotated[None, BeforeValidator(_not_supported)]
 Stops = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=256)]],
     BeforeValidator(_as_list),
@@ -58,7 +86,7 @@ class StreamOptions(BaseModel):
 
 
 class CompletionFields(BaseModel):
-    """What both kinds of request have in common. Fields about accounting, such as `user`, are ignored."""
+    """What both kinds of request have in common."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -72,15 +100,19 @@ class CompletionFields(BaseModel):
     stream_options: StreamOptions | None = None
 
     @property
-    def token_limit(self) -> int | None:
-        return self.max_tokens
+    def token_limit(self) -> tuple[str, int | None]:
+        """Its field, and its value."""
+        return "max_tokens", self.max_tokens
 
     @model_validator(mode="after")
     def only_what_is_supported(self) -> "CompletionFields":
-        for name, neutral in UNSUPPORTED.items():
-            value = (self.model_extra or {}).get(name)
-            if value is not None and value not in neutral:
+        for name, value in (self.model_extra or {}).items():
+            if value is None or name in WITHOUT_EFFECT or value in UNSUPPORTED.get(name, ()):
+                continue
+            if name in UNSUPPORTED:
                 raise ValueError(f"{name} is not supported; remove it")
+            meant = closest(name, [*type(self).model_fields])
+            raise ValueError(f"{name} is not supported; {f'did you mean {meant!r}?' if meant else 'remove it'}")
         return self
 
 
@@ -115,6 +147,8 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     role: str = Field(min_length=1, max_length=32)
+    tool_calls: NoCalls = None
+    function_call: NoCalls = None
     content: Annotated[list[TextPart], BeforeValidator(_as_parts)]
 
     def plain(self) -> dict[str, str]:
@@ -129,5 +163,8 @@ class ChatRequest(CompletionFields):
     max_completion_tokens: int | None = Field(None, ge=1)
 
     @property
-    def token_limit(self) -> int | None:
-        return self.max_completion_tokens or self.max_tokens
+    def token_limit(self) -> tuple[str, int | None]:
+        """The newer name first."""
+        if self.max_completion_tokens is not None:
+            return "max_completion_tokens", self.max_completion_tokens
+        return super().token_limit

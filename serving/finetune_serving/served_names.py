@@ -5,6 +5,10 @@ from finetune_serving.settings import ModelSource
 
 TEXT_INPUT = "text"
 """The input tensor of tasks on one text."""
+IMAGE_INPUT = "image"
+AUDIO_INPUT = "audio"
+FILE_INPUTS = (IMAGE_INPUT, AUDIO_INPUT)
+"""Those whose values are files in base64."""
 
 
 def check_model(source: ModelSource, name: str, version: str | None = None) -> None:

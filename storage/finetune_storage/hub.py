@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from finetune_storage.errors import AccessDeniedError, NotFoundError, StorageError, UnavailableError, UriError
 from finetune_storage.location import Entry
+from finetune_storage.uri import split_uri
 
 FORM = re.compile(r"^(?P<repository>[^/@]+(?:/[^/@]+)?)(?:@(?P<revision>[^/]+))?(?:/(?P<path>.+))?$")
 BLOCK = 2**18
@@ -26,7 +27,7 @@ class HubStorage:
     """
 
     def __init__(self, uri: str, revision: str | None = None, kind: Literal["model", "dataset"] = "model") -> None:
-        parts = urlsplit(uri)
+        parts = split_uri(uri)
         name = unquote(f"{parts.netloc}{parts.path}").strip("/")
         if name.startswith(("datasets/", "models/")):
             kind = "dataset" if name.startswith("datasets/") else "model"

@@ -4,12 +4,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from finetune_api import names
 from finetune_storage.errors import UriError
 from finetune_storage.local import LocalStorage
 from finetune_storage.location import Storage
+from finetune_storage.uri import split_uri
 
 Kind = Literal["model", "dataset"]
 ENV_PVC_ROOT = "FINETUNE_PVC_ROOT"
@@ -27,7 +28,7 @@ def open_storage(
     Raises:
         UriError: The URI has a form or a scheme that we do not know.
     """
-    parts = urlsplit(uri)
+    parts = split_uri(uri)
     if parts.scheme == "pvc":
         return LocalStorage(uri, claim_path(uri, environment))
     if parts.scheme == "file":
@@ -51,7 +52,7 @@ def open_storage(
 
 def claim_path(uri: str, environment: Mapping[str, str] = os.environ) -> Path:
     """Where a `pvc://CLAIM/PATH` is in this pod."""
-    parts = urlsplit(uri)
+    parts = split_uri(uri)
     relative = Path(unquote(parts.path).lstrip("/"))
     if not parts.netloc or ".." in relative.parts:
         raise UriError(f"{uri}: expected pvc://CLAIM/PATH, with no '..' in PATH")
@@ -59,7 +60,7 @@ def claim_path(uri: str, environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def _file_path(uri: str) -> Path:
-    parts = urlsplit(uri)
+    parts = split_uri(uri)
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise UriError(f"{uri}: expected file:///ABSOLUTE/PATH, with three slashes")
     return Path(unquote(parts.path))

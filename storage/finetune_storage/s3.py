@@ -14,12 +14,13 @@ from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from finetune_api import manifest
 from finetune_storage.errors import AccessDeniedError, NotFoundError, UnavailableError, UriError
 from finetune_storage.local import replace_folder
 from finetune_storage.location import Entry
+from finetune_storage.uri import split_uri
 
 ATTEMPTS = 3
 """Tries of one request, by the SDK, with growing pauses."""
@@ -48,7 +49,7 @@ class S3Storage:
     """A prefix, or one object, of a bucket."""
 
     def __init__(self, uri: str, environment: Mapping[str, str] = os.environ) -> None:
-        parts = urlsplit(uri)
+        parts = split_uri(uri)
         if not parts.netloc:
             raise UriError(f"{uri}: expected s3://BUCKET/KEY")
         self.uri = uri

@@ -3,9 +3,18 @@
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from finetune_api.reports import ProgressReport, Report, TerminationMessage
+from finetune_api.attempts import RankStack as ShownStack
+from finetune_api.fine_tune_job import DataSummary, Straggler
+from finetune_api.reports import (
+    ProgressReport,
+    RankStack,
+    Report,
+    ReportedData,
+    ReportedStraggler,
+    TerminationMessage,
+)
 
 PROGRESS = {
     "attempt": 1,
@@ -50,3 +59,13 @@ def test_an_outcome_of_a_newer_trainer_costs_neither_its_result_nor_its_words() 
     for other in ({"outcome": "Throttled"}, {"outcome": 7, "message": "m"}, {"message": "m"}):
         with pytest.raises(ValidationError):
             TerminationMessage.model_validate(other)
+
+
+@pytest.mark.parametrize(
+    ("reported", "shown"), [(ReportedData, DataSummary), (ReportedStraggler, Straggler), (RankStack, ShownStack)]
+)
+def test_what_is_passed_on_as_it_is_has_its_place_in_the_status(
+    reported: type[BaseModel], shown: type[BaseModel]
+) -> None:
+    """The API server would drop the rest without a word."""
+    assert set(reported.model_fields) == set(shown.model_fields)

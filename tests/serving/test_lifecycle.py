@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from finetune_api.exit_codes import ExitCode
+from finetune_serving.classification import TextClassifier
 from finetune_serving.settings import Shutdown
 from serving.artifacts import classifier_artifact, endless_generator_artifact
 from serving.conftest import StartServer
@@ -106,6 +107,43 @@ async def test_a_second_signal_skips_the_drain_delay(endless: Path) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         async with asyncio.timeout(60):
             assert await server.task == ExitCode.DONE
+
+
+async def test_a_model_that_cannot_answer_any_more_ends_its_server(
+    classifier_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an error of a GPU, which no later call of the process outlives: a new process does."""
+    predict, broken = TextClassifier.predict, False
+    texts: list[int] = []
+
+    def faulty(self: TextClassifier, encodings: Any) -> Any:
+        texts.append(len(encodings))
+        if broken or any(len(encoding["input_ids"]) == 6 for encoding in encodings):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return predict(self, encodings)
+
+    monkeypatch.setattr(TextClassifier, "predict", faulty)
+    monkeypatch.setenv("FINETUNE_TERMINATION_FILE", str(tmp_path / "termination-log"))
+
+    def infer(text: str) -> Any:
+        body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
+        return server.client.post("/v2/models/model/infer", json=body)
+
+    async with serving(classifier_folder) as server:
+        assert (await infer("my invoice is wrong")).status_code == 500
+        async with asyncio.timeout(60):
+            while len(texts) < 3:  # that of the start, the request, and the one that asks whether it still answers
+                await asyncio.sleep(0.02)
+        assert (await infer("my invoice")).status_code == 200, "that one request was at fault"
+        broken = True
+        assert (await infer("my invoice")).status_code == 500
+        async with asyncio.timeout(60):
+            assert await server.task != ExitCode.DONE
+    said = (tmp_path / "termination-log").read_text()
+    assert said == (
+        "the model no longer answers its warm-up request, so it starts again: "
+        "CUDA error: an illegal memory access was encountered"
+    )
 
 
 def test_a_drained_process_exits_with_0_though_its_model_still_computes(

@@ -6,7 +6,8 @@ import httpx
 import pytest
 import torch
 
-from finetune_serving.generation import Generator, NoChatTemplate
+from finetune_serving.conversation import NoChatTemplate
+from finetune_serving.generation import Generator
 from finetune_serving.settings import ModelSource
 from serving.artifacts import LABELS, adapter_artifact, bert, generator_artifact, word_tokenizer
 from serving.in_process import load_source, serving

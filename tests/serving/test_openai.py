@@ -145,6 +145,8 @@ def test_a_stop_string_ends_the_text_before_it(generator: httpx.Client) -> None:
         ({"prompt": "x" * 300}, "prompt", "shorten it"),
         ({"n": 2}, "body", "n is not supported"),
         ({"logprobs": 3}, "body", "logprobs is not supported"),
+        ({"top_k": 5}, "body", "top_k is not supported; remove it"),
+        ({"temprature": 0}, "body", "temprature is not supported; did you mean 'temperature'?"),
         ({"stop": ["a"] * 5}, "stop", "at most 4"),
         ({"stop": [""]}, "stop[0]", "at least 1 character"),
         ({"prompt": []}, "prompt", "must be a text"),
@@ -160,6 +162,37 @@ def test_bad_fields_are_named(generator: httpx.Client, fields: dict[str, Any], p
     assert error["type"] == "invalid_request_error"
     assert says in error["message"]
     assert error["param"] == param
+
+
+def test_what_a_chat_asks_too_much_of_is_named_as_it_was_written(generator: httpx.Client) -> None:
+    def error(content: str, **fields: Any) -> tuple[str, str]:
+        turns = [{"role": "user", "content": content, **fields.pop("turn", {})}]
+        response = generator.post("/v1/chat/completions", json={"model": "writer", "messages": turns} | fields)
+        assert response.status_code == 400, response.text
+        return response.json()["error"]["param"], response.json()["error"]["message"]
+
+    assert error("x" * 300)[0] == "messages"
+    assert error("x", max_completion_tokens=1000)[0] == "max_completion_tokens"
+    assert error("x", max_tokens=1000)[0] == "max_tokens"
+    field, message = error("x", turn={"tool_calls": [{"id": "1"}]})
+    assert field == "messages[0].tool_calls"
+    assert "is not supported; write what was called into content" in message
+
+
+def test_what_changes_no_answer_is_taken(generator: httpx.Client) -> None:
+    extras = {"user": "me", "metadata": {"a": "b"}, "top_k": -1, "logprobs": None, "stop": None, "n": 1}
+    assert complete(generator, **extras)["choices"] == complete(generator)["choices"]
+
+
+async def test_without_a_seed_no_two_servers_draw_the_same(generator_folder: Path) -> None:
+    """PyTorch's generator begins with the same number in every process."""
+    body = {"model": "model", "prompt": PROMPT, "max_tokens": 24, "temperature": 1}
+    texts = set()
+    for _ in range(2):
+        torch.manual_seed(0)
+        async with serving(generator_folder) as server:
+            texts.add((await server.client.post("/v1/completions", json=body)).json()["choices"][0]["text"])
+    assert len(texts) == 2
 
 
 def test_the_wrong_model_is_refused(generator: httpx.Client) -> None:

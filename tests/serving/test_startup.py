@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from finetune_api.artifact import DESCRIPTION_FILE
 from finetune_api.exit_codes import ExitCode
-from finetune_api.manifest import write_manifest
+from finetune_api.manifest import read_manifest, write_manifest
 from finetune_serving.cli import parse
 from finetune_serving.server import serve
 from finetune_serving.settings import ModelSource, Settings
@@ -64,6 +64,17 @@ def test_a_cut_file_is_named_with_its_sizes(folder: Path) -> None:
     size = weights.stat().st_size
     weights.write_bytes(weights.read_bytes()[:-5])
     assert f"model.safetensors has {size - 5} bytes, expected {size}" in str(failure(folder))
+
+
+def test_a_file_that_nobody_has_verified_is_refused(folder: Path) -> None:
+    """transformers would take the whole model for the base of this adapter, and the digest vouch for it."""
+    _, digest = read_manifest(folder)
+    (folder / ".note").write_text("")
+    assert load_source(ModelSource(uri=str(folder), scratch=folder, digest=digest)).description.labels
+    (folder / "adapter_config.json").write_text("{}")
+    error = failure(folder, digest=digest)
+    assert "holds adapter_config.json, which manifest.json does not name" in str(error)
+    assert error.exit_code == ExitCode.DATA
 
 
 def test_another_digest_than_the_published_one_is_refused(folder: Path) -> None:

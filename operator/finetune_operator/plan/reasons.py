@@ -35,7 +35,6 @@ class Reason(StrEnum):
     ROOM_RELEASED = "RoomReleased"
     RESTARTS_EXHAUSTED = "RestartsExhausted"
     CREATE_FAILED = "CreateFailed"
-    NAME_TAKEN = "NameTaken"
     STUCK_POD_DELETED = "StuckPodDeleted"
     STOPPING = "Stopping"
     SUSPENDED = "Suspended"
@@ -68,7 +67,6 @@ WARNINGS = frozenset(
         Reason.RESTARTS_EXHAUSTED,
         Reason.RESIZED,
         Reason.CREATE_FAILED,
-        Reason.NAME_TAKEN,
         Reason.STUCK_POD_DELETED,
         Reason.GATE_FAILED,
         Reason.FAILED,

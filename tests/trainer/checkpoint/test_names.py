@@ -19,6 +19,12 @@ def test_a_step_that_was_saved_before_gets_a_number() -> None:
     assert step_of("step-00000007-3") == 7
 
 
+def test_two_attempts_never_save_under_one_name() -> None:
+    """A bucket shows nothing of an upload before its first file is whole."""
+    assert name_of(7, [], attempt=2) == "step-00000007-2"
+    assert name_of(7, ["step-00000007"]) != name_of(7, ["step-00000007"], attempt=2)
+
+
 @pytest.mark.parametrize("data", [None, b"", b"[]", b"{", b'{"checkpoint": "../x"}', b'{"checkpoint": 1}'])
 def test_a_pin_that_cannot_be_understood_pins_nothing(data: bytes | None) -> None:
     assert decode_pin(data) is None

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from finetune_storage import Storage, open_storage
+from finetune_storage.errors import UnavailableError
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
 from finetune_trainer.errors import CheckpointError, ConfigurationError, DataError, Superseded
 from finetune_trainer.ranks import Ranks
@@ -292,7 +293,7 @@ def test_an_attempt_that_was_replaced_can_no_longer_save(store: Callable[..., Ch
     assert place.folders() == ["step-00000001"]
 
     second.save(state(2))
-    assert place.folders() == ["step-00000001", "step-00000002"]
+    assert place.folders() == ["step-00000001", "step-00000002-2"]
 
 
 def test_a_takeover_during_a_save_keeps_it_from_being_shown(
@@ -311,3 +312,48 @@ def test_a_takeover_during_a_save_keeps_it_from_being_shown(
         first.save(state(1))
     assert store(attempt=2).restore(model()) is None
     assert place.folders() == []
+
+
+@pytest.mark.parametrize("uri", ["s3"], indirect=True)
+def test_an_attempt_that_was_cut_off_clears_away_nothing_of_the_next(
+    store: Callable[..., CheckpointStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = store(attempt=1), store(attempt=2)
+    write = first._write
+
+    def overtaken(*arguments: Any) -> Any:
+        second.restore(model())
+        second.save(state(1))
+        return write(*arguments)
+
+    monkeypatch.setattr(first, "_write", overtaken)
+    with pytest.raises(Superseded):
+        first.save(state(1))
+
+    restored = store(attempt=3).restore(model())
+    assert restored is not None
+    assert restored.step == 1
+
+
+@pytest.mark.parametrize("uri", ["s3"], indirect=True)
+def test_what_a_failed_save_leaves_in_a_bucket_takes_the_place_of_no_sound_one(
+    store: Callable[..., CheckpointStore], place: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the bucket stops answering in the middle of a save: then nothing can be cleared away either."""
+    checkpoints = store(keep=2)
+    for step in (1, 2):
+        checkpoints.save(state(step))
+
+    def silent(*_: Any) -> None:
+        raise UnavailableError("the S3 endpoint cannot be used")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(checkpoints._backend, "commit", silent)
+        outage.setattr(checkpoints._backend, "abort", silent)
+        assert checkpoints.save(state(3)) is None
+    assert place.folders() == ["step-00000001", "step-00000002", "step-00000003"]
+
+    checkpoints.save(state(4))
+    assert place.folders() == ["step-00000002", "step-00000004"]
+    checkpoints.save(state(3))
+    assert place.folders() == ["step-00000003", "step-00000004"]

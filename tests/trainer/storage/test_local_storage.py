@@ -24,6 +24,17 @@ def test_a_claim_is_its_mount(claims: Path) -> None:
     assert open_storage("pvc://data/train.jsonl").fetch(claims / "scratch") == claims / "data" / "train.jsonl"
 
 
+def test_a_path_may_have_any_character(claims: Path) -> None:
+    for name in ("seed?1", "seed#2", "a b"):
+        (claims / "data" / name).mkdir()
+
+    assert [open_storage(f"pvc://data/{name}").fetch(claims).name for name in ("seed?1", "seed#2", "a%20b")] == [
+        "seed?1",
+        "seed#2",
+        "a b",
+    ]
+
+
 def test_nothing_there_names_the_uri_and_the_place(claims: Path) -> None:
     with pytest.raises(NotFoundError, match=rf"pvc://data/no: there is nothing at {claims}/data/no; check the claim"):
         open_storage("pvc://data/no").fetch(claims / "scratch")

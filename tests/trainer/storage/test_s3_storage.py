@@ -57,6 +57,16 @@ def test_a_single_object_is_fetched_under_its_name(place: Storage, artifact: Pat
     assert fetched.read_text() == "{}"
 
 
+def test_keys_may_have_any_character(s3, artifact: Path, tmp_path: Path) -> None:
+    """What stands behind "?" or "#" tells two jobs apart as well as anything else."""
+    for key in ("runs?a", "runs?b", "runs#1/x", "100 %/Modell ä"):
+        quoted = key.replace("%", "%25").replace(" ", "%20")
+        open_storage(f"s3://{s3.bucket}/{quoted}").upload(artifact)
+
+    assert open_storage(f"s3://{s3.bucket}").folders() == ["100 %", "runs#1", "runs?a", "runs?b"]
+    verify_folder(open_storage(f"s3://{s3.bucket}/runs?b").fetch(tmp_path / "scratch"))
+
+
 def test_what_did_not_change_is_not_fetched_again(place: Storage, artifact: Path, tmp_path: Path) -> None:
     place.upload(artifact)
     first = place.fetch(tmp_path / "scratch")

@@ -62,13 +62,15 @@ class Backend(Protocol):
         """Replace a record, in one go."""
 
 
-def name_of(step: int, taken: list[str]) -> str:
-    """A name for the checkpoint of a step: with a number at its end when there is one for this step already."""
-    name = f"step-{step:08d}"
-    repeats = [match for match in map(NAME.match, taken) if match and int(match[1]) == step]
-    if not repeats:
-        return name
-    return f"{name}-{1 + max(int(match[2] or 1) for match in repeats)}"
+def name_of(step: int, taken: list[str], attempt: int = 1) -> str:
+    """A name for the checkpoint of a step, with a number at its end: of the attempt, and on from those of this step.
+
+    An attempt that was cut off may still be uploading the same step, of which a bucket shows nothing yet. It must not
+    write into, nor clear away, what the attempt after it saves.
+    """
+    repeats = (match for match in map(NAME.match, taken) if match and int(match[1]) == step)
+    number = attempt + max((int(match[2] or 1) for match in repeats), default=0)
+    return f"step-{step:08d}" if number == 1 else f"step-{step:08d}-{number}"
 
 
 def step_of(name: str) -> int:

@@ -115,7 +115,7 @@ class CheckpointStore:
             written = self._ranks.gather(_attempt(lambda: self._write(state, staging)))
             failed = [(rank, outcome.error) for rank, outcome in enumerate(written) if outcome.error]
             if failed:
-                self._rank_zero(lambda: self._backend.abort(staging))
+                self._rank_zero(lambda: self._abort(name, staging))
                 raise CheckpointError("; ".join(f"rank {rank}: {error}" for rank, error in failed))
             files = {path: entry for outcome in written for path, entry in outcome.value.items()}
             self._rank_zero(lambda: self._commit(state.step, name, staging, files, best)).unwrap()
@@ -156,7 +156,7 @@ class CheckpointStore:
 
     def _begin(self, step: int) -> tuple[str, str]:
         self._check_fence()
-        name = name_of(step, self._backend.names())
+        name = name_of(step, self._backend.names(), self._attempt)
         return name, self._backend.begin(name)
 
     def _write(self, state: TrainState, staging: str) -> dict[str, FileEntry]:
@@ -171,12 +171,18 @@ class CheckpointStore:
             self._check_fence()
             self._backend.commit(staging, name, files, manifest.encode(files, self._extra(step)))
         except BaseException:
-            self._backend.abort(staging)
+            self._abort(name, staging)
             raise
+        self._damaged.discard(name)
         if best:
             self._best = name
             self._backend.write_record(BEST, encode_pin(name))
         self._prune(name)
+
+    def _abort(self, name: str, staging: str) -> None:
+        """Where that fails too, as when a bucket does not answer, what is left is no checkpoint to keep."""
+        self._damaged.add(name)
+        self._backend.abort(staging)
 
     def _extra(self, step: int) -> dict[str, Any]:
         return {
