@@ -24,8 +24,11 @@ MAX_POD_TERMINATION_BYTES = 12 * 1024
 CAUSED_BY, WHILE_HANDLING = "caused by", "while handling"
 """How a last word goes on with the exceptions that came before the one that it begins with: a line each."""
 MAX_METRICS = 64
-Outcome = Literal["Succeeded", "ConfigurationError", "DataError", "OutOfMemory", "Preempted", "Hang", "Crash"]
+Outcome = Literal[
+    "Succeeded", "ConfigurationError", "DataError", "ExportError", "OutOfMemory", "Preempted", "Hang", "Crash"
+]
 EvaluatedOn = Literal["test", "validation", "none"]
+Stage = Literal["Preparing", "Training", "Evaluating", "Exporting"]
 Told = Annotated[str, AfterValidator(mask)]
 """Words of a process, without what looks like a secret: they reach the status of the job."""
 MetricName = Annotated[str, Field(max_length=64)]
@@ -60,6 +63,11 @@ def _known(value: Any) -> Any:
 def _known_data(value: Any) -> Any:
     """Nothing depends on it that would be worth a result."""
     return value if not isinstance(value, str) or value in get_args(EvaluatedOn) else "none"
+
+
+def _known_stage(value: Any) -> Any:
+    """None for one that only a newer trainer has: what else it reports is not to be lost for it."""
+    return value if not isinstance(value, str) or value in get_args(Stage) else None
 
 
 class ReportedCheckpoint(Report):
@@ -105,7 +113,8 @@ class ProgressReport(Report):
     """Posted by rank 0 to `FINETUNE_PROGRESS_URL` with its projected token."""
 
     attempt: int = Field(ge=1)
-    stage: Literal["Preparing", "Training", "Evaluating", "Exporting"] = "Training"
+    stage: Annotated[Stage | None, BeforeValidator(_known_stage)] = "Training"
+    """None: one that this operator does not know."""
     step: int = Field(0, ge=0)
     total_steps: int = Field(0, ge=0)
     epoch: float = Field(0.0, ge=0)

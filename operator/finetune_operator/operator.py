@@ -115,7 +115,7 @@ def _controllers(
             look_ups=look_ups,
         ),
         model_version.build_controller(api, versions, recorder),
-        model_deployment.build_controller(api, servings, recorder, options.serving_image),
+        model_deployment.build_controller(api, servings, recorder, options.serving_image, look_ups=look_ups),
     ]
 
 

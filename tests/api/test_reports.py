@@ -69,3 +69,10 @@ def test_what_is_passed_on_as_it_is_has_its_place_in_the_status(
 ) -> None:
     """The API server would drop the rest without a word."""
     assert set(reported.model_fields) == set(shown.model_fields)
+
+
+def test_a_stage_of_a_newer_trainer_costs_nothing_else_of_the_report() -> None:
+    told = ProgressReport.model_validate(PROGRESS | {"stage": "Distilling"})
+    assert told == ProgressReport.model_validate(PROGRESS).model_copy(update={"stage": None})
+    with pytest.raises(ValidationError, match="stage"):
+        ProgressReport.model_validate(PROGRESS | {"stage": 7})

@@ -4,8 +4,16 @@ from controllers.cluster_user import NAMESPACE, ClusterUser, eventually
 from controllers.operator_under_test import OperatorUnderTest
 from controllers.test_fine_tune_job import attempt_runs, conditions, quiet
 from finetune_local.cluster import Cluster
-from finetune_operator.kube.resources import CONFIG_MAPS
+from finetune_operator.kinds import TRAINING_RUNTIMES
+from finetune_operator.kube.resources import CONFIG_MAPS, JOBS
 from finetune_operator.plan.attempt import SNAPSHOT_KEY, digest_of
+
+RUNTIME = {
+    "apiVersion": TRAINING_RUNTIMES.api_version,
+    "kind": "TrainingRuntime",
+    "metadata": {"name": "gpus", "namespace": NAMESPACE},
+    "spec": {"trainerImage": "trainer:platform"},
+}
 
 
 async def snapshot(user: ClusterUser, attempt: int) -> str:
@@ -72,6 +80,27 @@ async def test_one_that_went_while_no_operator_looked_is_asked_for_once(cluster:
         await user.edit(suspend=False)
         job = await user.phase("Running", attempt=2)
         assert job["status"]["snapshotDigest"] == digest_of(await snapshot(user, 2))
+
+
+async def test_a_gang_gets_it_back_that_lost_it_with_the_runtime_while_no_operator_looked(
+    cluster: Cluster, user: ClusterUser
+) -> None:
+    """Nobody has the runtime any more: the Job tells what it was."""
+    runtime = await user.api.create(TRAINING_RUNTIMES, RUNTIME, NAMESPACE)
+    async with OperatorUnderTest(cluster.kubeconfig):
+        await user.apply(runtimeRef={"name": "gpus", "kind": "TrainingRuntime"})
+        await user.phase("Running")
+        before = await snapshot(user, 1)
+    await user.api.delete(TRAINING_RUNTIMES, runtime["metadata"]["name"], NAMESPACE)
+    await lose_snapshot(user)
+    async with OperatorUnderTest(cluster.kubeconfig):
+        await user.edit(suspend=True)
+        job = await user.phase("Suspended")
+        assert conditions(job)["Validated"] == ("True", "SpecChangeIgnored")
+        await user.gone(JOBS, "tickets-1")
+        await user.edit(suspend=False)
+        await user.phase("Running", attempt=2)
+        assert await snapshot(user, 2) == before
 
 
 async def test_nothing_is_kept_that_is_held_elsewhere_or_not_needed_any_more(

@@ -7,7 +7,7 @@ import pytest
 from controllers.serving_user import NAMESPACE, ServingUser, condition, serving, serving_controllers
 from finetune_local.cluster import Cluster
 from finetune_operator.kinds import MODEL_DEPLOYMENTS, MODEL_VERSIONS
-from finetune_operator.kube.resources import DEPLOYMENTS, PODS, SERVICES
+from finetune_operator.kube.resources import DEPLOYMENTS, PODS, SECRETS, SERVICES
 
 NEVER_SCHEDULED = "pvc://no-such-claim/v2"
 """A version whose pods wait for a volume that does not exist."""
@@ -41,6 +41,15 @@ async def test_waits_for_a_version_then_serves_it(user: ServingUser) -> None:
     pods = (await user.api.list(PODS, NAMESPACE, label_selector=status["selector"]))["items"]
     assert len(pods) == 2
     assert {"RollingOut", "Promoted"} <= set(await user.events())
+
+
+async def test_waits_for_the_secret_of_a_version_and_sees_it_come(user: ServingUser) -> None:
+    await user.deploy(credentials={"secretName": "s3"})
+    await user.publish("v1")
+    await user.until(lambda s: "there is no Secret 's3'" in str(s["conditions"]))
+    assert (await user.api.list(DEPLOYMENTS, NAMESPACE))["items"] == []
+    await user.api.create(SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3"}}, NAMESPACE)
+    await user.until_stable("v1")
 
 
 async def test_follows_a_new_version(deployed: ServingUser) -> None:

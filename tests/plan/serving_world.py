@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from finetune_operator.plan.model_deployment import Event, Observed, Plan, plan_model_deployment
+from finetune_operator.plan.named_objects import Named
 
 Object = dict[str, Any]
 IMAGE = "serving:test"
@@ -41,6 +42,7 @@ class World:
     now: datetime = START
     events: list[Event] = field(default_factory=list)
     refused: str = ""
+    absent: frozenset[Named] = frozenset()
 
     @property
     def resource(self) -> Object:
@@ -51,7 +53,7 @@ class World:
         }
 
     def plan(self) -> Plan:
-        observed = Observed(self.versions, self.deployment, self.service, self.pods)
+        observed = Observed(self.versions, self.deployment, self.service, self.pods, self.absent)
         before = copy.deepcopy((self.resource, observed))
         plan = plan_model_deployment(self.resource, observed, self.now, IMAGE, self.refused)
         assert (self.resource, observed) == before, "a plan changes nothing that it is given"

@@ -5,8 +5,9 @@ import pytest
 
 from finetune_api.names import progress_audience
 from finetune_api.trainer_config import TrainerConfig
-from finetune_operator.plan.attempt import attempt_objects
+from finetune_operator.plan.attempt import SNAPSHOT_KEY, attempt_objects
 from finetune_operator.plan.basis import basis
+from finetune_operator.plan.names import ANNOTATION_SNAPSHOT
 from finetune_operator.plan.settings import Settings
 from finetune_operator.plan.tolerations import with_node_tolerations
 from plan.builders import SETTINGS, UID, job, world
@@ -38,6 +39,13 @@ def test_an_attempt_is_a_config_map_a_headless_service_and_an_indexed_job() -> N
     assert batch_job["spec"]["completions"] == batch_job["spec"]["parallelism"] == 2
     assert batch_job["spec"]["completionMode"] == "Indexed"
     assert batch_job["spec"]["backoffLimit"] == 0
+
+
+def test_the_job_bears_what_it_started_with_unless_that_is_large() -> None:
+    *others, batch_job = objects()
+    assert batch_job["metadata"]["annotations"][ANNOTATION_SNAPSHOT] == others[0]["data"][SNAPSHOT_KEY]
+    large = {"metadata": {"annotations": {"note": "x" * 70_000}}}
+    assert ANNOTATION_SNAPSHOT not in objects(podTemplate=large)[-1]["metadata"]["annotations"]
 
 
 def test_a_single_pod_needs_no_service() -> None:

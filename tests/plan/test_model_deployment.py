@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from finetune_operator.plan.named_objects import secret
 from plan.serving_world import World, serving_world, version
 
 
@@ -406,3 +407,35 @@ def test_an_adapter_on_an_unknown_base_is_refused() -> None:
     world = World([adapter])
     world.settle()
     assert world.condition("Stalled") == ("True", "BaseModelUnknown")
+
+
+def test_a_version_whose_secret_is_missing_waits_for_it_instead_of_being_rolled_back() -> None:
+    world = serving_world(version("v1"))
+    world.versions.append(version("v2", minute=1, credentials={"secretName": "s3"}))
+    world.edit(podTemplate={"spec": {"volumes": [{"name": "keys", "secret": {"secretName": "keys"}}]}})
+    assert set(world.plan().secrets) == {"s3", "keys"}
+    world.absent = frozenset({secret("s3"), secret("keys")})
+    world.step()
+    assert world.serving == "v1"
+    assert (world.condition("Progressing"), world.condition("Stalled")[0]) == (("True", "SecretNotFound"), "False")
+    mend = "in namespace ml; create it, or correct the name"
+    assert world.message("Progressing").splitlines() == [
+        f"spec.credentials of ModelVersion 'v2': there is no Secret 's3' {mend}",
+        f"spec.podTemplate.spec.volumes[keys].secret.secretName: there is no Secret 'keys' {mend}",
+    ]
+    world.absent = frozenset()
+    world.settle()
+    assert world.serving == "v2"
+
+
+def test_a_secret_that_goes_when_its_version_is_rolled_out_or_serves_stops_nothing() -> None:
+    world = World([version("v1", credentials={"secretName": "s3"})])
+    world.step()
+    world.absent = frozenset({secret("s3")})
+    assert world.plan().secrets == ()
+    world.roll_out()
+    world.settle()
+    world.edit(replicas=3, podTemplate={"metadata": {"labels": {"team": "a"}}})
+    world.settle()
+    assert (world.serving, world.deployment["spec"]["replicas"]) == ("v1", 3)
+    assert world.status["stable"] == "v1"

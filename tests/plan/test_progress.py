@@ -30,6 +30,16 @@ def test_steps_of_an_unknown_total_are_not_shown_as_a_share() -> None:
     assert (fields["text"], fields["percentText"], fields["stage"]) == ("", "", "Preparing")
 
 
+def test_a_stage_that_only_a_newer_trainer_has_leaves_the_one_before() -> None:
+    told = report(stage="Distilling", step=41)
+    for stage, percent in (("Training", 34.2), ("Exporting", 100)):
+        before = {"attempt": 1, "step": 40, "stage": stage}
+        shown = reported_status(status(progress=before), told, NOW)["progress"]
+        assert (Progress.model_validate(shown).stage, shown["step"], shown["percent"]) == (stage, 41, percent)
+    of_another_attempt = status(progress={"attempt": 0, "step": 50, "stage": "Exporting"})
+    assert reported_status(of_another_attempt, told, NOW)["progress"]["stage"] == "Preparing"
+
+
 def test_a_training_that_stopped_early_is_done_and_one_that_evaluates_may_go_on() -> None:
     fields = reported_status(status(), report(step=90, stage="Evaluating", etaSeconds=60), NOW)["progress"]
     assert (fields["text"], fields["percentText"], fields["etaSeconds"]) == ("90/120", "75%", 60)

@@ -202,7 +202,7 @@ def test_a_job_whose_training_stopped_early_says_so(stage: str, step: int, told:
     story.step(seconds=0)
     story.step([indexed_job()], [pod(0), pod(1)], 5)
     report = ProgressReport(attempt=1, stage=stage, step=step, total_steps=120)
-    story.item["status"]["progress"] = progress(report, NOW)
+    story.item["status"]["progress"] = progress(report, NOW, stage)
     plan = story.step(COMPLETE, [done_pod(0), done_pod(1)], 55)
     assert ("training stopped early, at step 90 of 120" in message(plan, "Succeeded")) == told
 

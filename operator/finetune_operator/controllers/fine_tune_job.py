@@ -81,6 +81,8 @@ class FineTuneJobReconciler:
             world, plan = await self._plan(key, cache, job, await self._live_gangs.read(cache, job))
             if world.snapshot is None:
                 cache.snapshots.note_loss(job)
+            else:
+                cache.snapshots.keep(job, world.snapshot)
             if not plan.unseen:
                 plan = replace(plan, requeue_after=_sooner(plan, self._live_gangs.found_behind(world.uid)))
         try:

@@ -156,7 +156,7 @@ class JobCaches:
         namespace, name, uid = (job["metadata"][field] for field in ("namespace", "name", "uid"))
         gang = live or self._gang(namespace, name, uid)
         config_maps = gang.config_maps
-        snapshot = self._snapshot(job, config_maps)
+        snapshot = self._snapshot(job, config_maps) or index.snapshot_in(job, gang.told)
         # A job that has started goes by its snapshot: claims and other jobs need not be gone through for it again.
         around = self.surroundings(job) if snapshot is None else self._still_around(job)
         serving = around.deployment or self._serving(job)

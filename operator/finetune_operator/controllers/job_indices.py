@@ -21,6 +21,8 @@ class Gang:
     jobs: list[Resource]
     pods: list[Resource]
     config_maps: list[Resource]
+    told: tuple[str, ...] = ()
+    """Snapshots that the Jobs themselves bear; not of the caches, which leave them out."""
 
 
 def owned_by(uid: str, items: Iterable[Resource]) -> list[Resource]:
@@ -132,7 +134,11 @@ def namespace(item: Resource) -> list[str]:
 
 def snapshot(job: Resource, config_maps: list[Resource]) -> Snapshot | None:
     """Every attempt's ConfigMap holds the same one; anybody may make another that claims to be one of them."""
+    return snapshot_in(job, (data for item in config_maps if (data := item["data"].get(SNAPSHOT_KEY))))
+
+
+def snapshot_in(job: Resource, texts: Iterable[str]) -> Snapshot | None:
+    """Of these the one that the job's status tells by its digest."""
     digest = (job.get("status") or {}).get("snapshotDigest")
-    found = (data for item in config_maps if (data := item["data"].get(SNAPSHOT_KEY)))
-    text = next((data for data in found if digest == digest_of(data)), None)
+    text = next((one for one in texts if digest == digest_of(one)), None)
     return None if text is None else Snapshot.load(text)

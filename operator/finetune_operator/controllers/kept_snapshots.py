@@ -1,7 +1,8 @@
 """What a job started with, when somebody deletes the ConfigMap that says so: kept until the job has one again.
 
-Only a process that sees the deletion can undo it: the leader, or a standby, whose caches see it, too. Of a job whose
-snapshot was gone before, it is remembered that the API server has none: nobody asks again until a ConfigMap comes.
+A process that sees the deletion can undo it: the leader, or a standby, whose caches see it, too. Another one finds what
+it said with the Job of the attempt, if there is one. Of a job whose snapshot is gone it is remembered that the API
+server has none: nobody asks again until a ConfigMap comes.
 """
 
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from finetune_operator.controllers import job_indices as index
 from finetune_operator.kube.controller import Key, owner_keys
 from finetune_operator.kube.informer import Informer
+from finetune_operator.plan.attempt import SNAPSHOT_KEY, Snapshot
 
 Resource = dict[str, Any]
 
@@ -36,6 +38,11 @@ class KeptSnapshots:
     def note_loss(self, job: Resource) -> None:
         """No ConfigMap that the API server has holds it."""
         self._lost[_key(job)] = job["metadata"]["uid"]
+
+    def keep(self, job: Resource, snapshot: Snapshot) -> None:
+        """One that was found at the API server, and that no cached ConfigMap holds."""
+        if index.snapshot(job, self._config_maps.by_index("owner", job["metadata"]["uid"])) is None:
+            self._kept[_key(job)] = {"data": {SNAPSHOT_KEY: snapshot.dump()}}
 
     def forget(self, key: Key) -> None:
         """The job is gone."""

@@ -14,7 +14,7 @@ from finetune_operator.controllers.job_caches import JobCaches
 from finetune_operator.controllers.job_indices import Gang, owned_by
 from finetune_operator.kube.client import KubeApi
 from finetune_operator.kube.informer import Informer
-from finetune_operator.plan.names import short_name
+from finetune_operator.plan.names import ANNOTATION_SNAPSHOT, short_name
 
 Resource = dict[str, Any]
 PATIENCE_SECONDS = 10.0
@@ -32,15 +32,21 @@ class LiveGangs:
     async def read(self, cache: JobCaches, job: Resource) -> Gang:
         """As the API server has it now, in the form of the caches. Raises ApiError: then nobody knows."""
         uid = job["metadata"]["uid"]
-        jobs = await self._list(cache.jobs, job)
+        jobs = owned_by(uid, await self._list(cache.jobs, job))
         pods = await self._list(cache.pods, job)
-        config_maps = await self._list(cache.config_maps, job)
-        return Gang(owned_by(uid, jobs), pods, owned_by(uid, config_maps))
+        config_maps = owned_by(uid, await self._list(cache.config_maps, job))
+        annotations = (one["metadata"].get("annotations") or {} for one in jobs)
+        return Gang(
+            jobs=[cache.jobs.as_cached(one) for one in jobs],
+            pods=[cache.pods.as_cached(one) for one in pods],
+            config_maps=[cache.config_maps.as_cached(one) for one in config_maps],
+            told=tuple(text for one in annotations if (text := one.get(ANNOTATION_SNAPSHOT))),
+        )
 
     async def _list(self, informer: Informer, job: Resource) -> list[Resource]:
         label, namespace = short_name(job["metadata"]["name"]), job["metadata"]["namespace"]
         answer = await self._api.list(informer.kind, namespace, label_selector=f"{LABEL_JOB}={label}", limit=0)
-        return [informer.as_cached(item) for item in answer.get("items") or ()]
+        return list(answer.get("items") or ())
 
     def found_behind(self, uid: str) -> float:
         """The cache is not to be trusted about this job; the seconds for which it is left alone."""

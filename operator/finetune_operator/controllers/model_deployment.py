@@ -7,6 +7,7 @@ from typing import Any
 
 from finetune_api.names import ANNOTATION_DESIRED_HASH, FIELD_MANAGER
 from finetune_operator.controllers.carry_out import merge_patch
+from finetune_operator.controllers.look_ups import LookUps
 from finetune_operator.controllers.serving_caches import ServingCaches
 from finetune_operator.kinds import MODEL_DEPLOYMENTS
 from finetune_operator.kube.client import KubeApi
@@ -16,6 +17,7 @@ from finetune_operator.kube.events import EventRecorder
 from finetune_operator.kube.expectations import Expectations
 from finetune_operator.kube.resources import DEPLOYMENTS, SERVICES
 from finetune_operator.plan.model_deployment import Observed, Plan, plan_model_deployment
+from finetune_operator.plan.named_objects import Question, secret
 
 Resource = dict[str, Any]
 Clock = Callable[[], datetime]
@@ -39,9 +41,11 @@ class ModelDeploymentReconciler:
         recorder: EventRecorder,
         expectations: Expectations,
         serving_image: str,
+        look_ups: LookUps,
         clock: Clock = utc_now,
     ) -> None:
         self._api = api
+        self._look_ups = look_ups
         self._caches = {cache.model_deployments.namespace: cache for cache in caches}
         self._recorder = recorder
         self._expectations = expectations
@@ -61,24 +65,30 @@ class ModelDeploymentReconciler:
             return None
         if resource["metadata"].get("deletionTimestamp"):
             return None  # its children go by their owner references
-        observed, plan = await self._plan(key, resource, cache)
+        observed, plan, again = await self._plan(key, resource, cache)
         seen = {item["kind"]: item for item in (observed.deployment, observed.service) if item}
         outdated = [item for item in plan.objects if self._differs(key, item, seen.get(item["kind"]))]
         if not await self._write_status(key, resource, plan, verify=bool(outdated)):
             return Result(requeue_after=STALE_RETRY_SECONDS)
         await self._apply(key, plan, outdated)
-        return None
+        return None if again is None else Result(requeue_after=again)
 
-    async def _plan(self, key: Key, resource: Resource, cache: ServingCaches) -> tuple[Observed, Plan]:
+    async def _plan(self, key: Key, resource: Resource, cache: ServingCaches) -> tuple[Observed, Plan, float | None]:
+        """Also in how many seconds what the pods lack is worth another look."""
         observed = cache.observed(resource)
         plan = self._plan_for(resource, observed)
         if plan.objects and not (observed.deployment and observed.service):
             observed = await self._with_foreign(key, observed)
             plan = self._plan_for(resource, observed)
+        asked = [Question(secret(name)) for name in plan.secrets]
+        found = await self._look_ups.answer(key[0], asked)
+        if found.absent:
+            observed = replace(observed, absent=found.absent)
+            plan = self._plan_for(resource, observed)
         hashes, message = self._refused.get(key, ((), ""))
         if hashes and hashes == _hashes(plan):
             plan = self._plan_for(resource, observed, message)
-        return observed, plan
+        return observed, plan, found.again
 
     def _plan_for(self, resource: Resource, observed: Observed, refused: str = "") -> Plan:
         return plan_model_deployment(resource, observed, self._clock(), self._serving_image, refused)
@@ -168,10 +178,13 @@ def build_controller(
     *,
     workers: int = 8,
     clock: Clock = utc_now,
+    look_ups: LookUps | None = None,
 ) -> Controller:
     """The controller with all its watches."""
     expectations = Expectations()
-    reconciler = ModelDeploymentReconciler(api, caches, recorder, expectations, serving_image, clock)
+    reconciler = ModelDeploymentReconciler(
+        api, caches, recorder, expectations, serving_image, look_ups or LookUps(api), clock
+    )
     controller = Controller("modeldeployment", reconciler.reconcile, workers=workers, expectations=expectations)
     for cache in caches:
         for informer in (cache.model_deployments, cache.deployments, cache.services):

@@ -14,7 +14,14 @@ from finetune_api.names import (
     LABEL_JOB,
 )
 from finetune_operator.engines.gang import Gang
-from finetune_operator.plan.names import ANNOTATION_JOB, ANNOTATION_NETWORK, attempt_name, master_port, short_name
+from finetune_operator.plan.names import (
+    ANNOTATION_JOB,
+    ANNOTATION_NETWORK,
+    ANNOTATION_SNAPSHOT,
+    attempt_name,
+    master_port,
+    short_name,
+)
 from finetune_operator.plan.network_policy import network_policy_spec
 from finetune_operator.plan.ownership import owner_reference
 from finetune_operator.plan.pod_shape import CONTAINER
@@ -27,6 +34,8 @@ from finetune_operator.schedulers.registry import SCHEDULERS
 
 SNAPSHOT_KEY = "snapshot.json"
 """The job's and the runtime's spec as they were when the first attempt started."""
+MOST_ANNOTATED = 64 * 1024
+"""Characters of a snapshot that also go to the Job; all annotations of an object may have 256 KiB."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ def attempt_objects(job: ResolvedJob, snapshot: Snapshot, number: int, settings:
         _config_map(job, snapshot, number, settings),
         *([] if gang.alone else [_service(job, gang, number)]),
         *scheduling_objects(job),
-        _indexed_job(job, gang, number, settings),
+        _indexed_job(job, gang, snapshot, number, settings),
     ]
 
 
@@ -131,7 +140,7 @@ def _service(job: ResolvedJob, gang: Gang, number: int) -> dict[str, Any]:
     }
 
 
-def _indexed_job(job: ResolvedJob, gang: Gang, number: int, settings: Settings) -> dict[str, Any]:
+def _indexed_job(job: ResolvedJob, gang: Gang, snapshot: Snapshot, number: int, settings: Settings) -> dict[str, Any]:
     scheduler = SCHEDULERS[job.scheduler]
     spec = {
         "completions": gang.nodes,
@@ -145,6 +154,8 @@ def _indexed_job(job: ResolvedJob, gang: Gang, number: int, settings: Settings) 
     metadata = owned_metadata(job, number)
     metadata["labels"] |= scheduler.job_labels(gang_request(job))
     metadata["annotations"] |= {ANNOTATION_DESIRED_HASH: desired_hash(spec), **recorded_network(job, settings)}
+    if len(started := snapshot.dump()) <= MOST_ANNOTATED:
+        metadata["annotations"][ANNOTATION_SNAPSHOT] = started
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 

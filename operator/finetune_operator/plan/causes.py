@@ -23,6 +23,8 @@ class Cause(StrEnum):
     REJECTED = "Rejected"
     """By the API server, for what the objects are."""
     NO_RESULT = "NoResult"
+    BAD_EXPORT = "BadExport"
+    """What was written is not the model that was trained: written again, it would be the same."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     """`activeDeadlineSeconds`, of the job or in a pod template."""
 
@@ -61,6 +63,7 @@ USER = (
     Cause.INVALID_IMAGE,
     Cause.REJECTED,
     Cause.NO_RESULT,
+    Cause.BAD_EXPORT,
     Cause.DEADLINE_EXCEEDED,
 )
 OUT_OF_MEMORY = (Cause.HOST_OUT_OF_MEMORY, Cause.GPU_OUT_OF_MEMORY)

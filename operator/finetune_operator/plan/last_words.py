@@ -10,6 +10,7 @@ from finetune_operator.plan.observation import PodFacts
 OUTCOMES = {
     "ConfigurationError": Cause.USER_ERROR,
     "DataError": Cause.BAD_DATA,
+    "ExportError": Cause.BAD_EXPORT,
     "Preempted": Cause.PREEMPTED,
     "Hang": Cause.HANG,
 }

@@ -28,7 +28,11 @@ from finetune_operator.plan.model_deployment_versions import (
     served_model,
     version_records,
 )
+from finetune_operator.plan.named_objects import Named, secret
 from finetune_operator.plan.pod_shape import template_errors
+from finetune_operator.plan.reasons import Reason
+from finetune_operator.plan.secret_references import Reference, not_found_words
+from finetune_operator.plan.serving_secrets import serving_secrets
 from finetune_operator.plan.size_limits import too_large
 from finetune_operator.plan.strategic_merge import MergeError
 from finetune_operator.plan.timestamps import rfc3339
@@ -47,6 +51,8 @@ class Observed:
     deployment: Object | None = None
     service: Object | None = None
     pods: list[Object] = field(default_factory=list)
+    absent: frozenset[Named] = frozenset()
+    """What was looked for by its name and is not there."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,8 @@ class Plan:
     status: Object
     objects: list[Object] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    secrets: tuple[str, ...] = ()
+    """What the pods of a version that is about to be rolled out need: worth a look beforehand."""
 
 
 def plan_model_deployment(
@@ -97,6 +105,8 @@ class _Turn:
     choice: Choice
     objects: list[Object]
     problem: Problem | None
+    secrets: list[Reference]
+    """Of a version that is about to be rolled out."""
 
     @property
     def candidate(self) -> str | None:
@@ -126,7 +136,28 @@ def _turn(
     records = version_records(observed.versions, observed.deployment)
     choice = choose(spec, records, state.stable, state.failed)
     objects, problem = _objects(resource, spec, records, state, choice, default_image)
-    return _Turn(spec, records, state, rollout, choice, objects, choice.problem or problem)
+    secrets = _new_secrets(spec, state, choice, objects, rollout)
+    if missing := [one for one in secrets if secret(one[1]) in observed.absent]:
+        objects, problem = [], _not_found(missing, resource)
+    return _Turn(spec, records, state, rollout, choice, objects, choice.problem or problem, secrets)
+
+
+def _new_secrets(
+    spec: ModelDeploymentSpec, state: VersionState, choice: Choice, objects: list[Object], rollout: Rollout
+) -> list[Reference]:
+    """A version that is served, or being rolled out, is not held up: its pods may have what they need."""
+    template = next((item["spec"]["template"] for item in objects if item["kind"] == "Deployment"), None)
+    if template is None or choice.target is None or choice.target.name == state.stable:
+        return []
+    if template["metadata"]["annotations"][ANNOTATION_DESIRED_HASH] == rollout.template_hash:
+        return []
+    return serving_secrets(spec, choice.target, template)
+
+
+def _not_found(missing: list[Reference], resource: Object) -> Problem:
+    namespace = resource["metadata"]["namespace"]
+    told = [f"{field}: {not_found_words(name, namespace)}" for field, name in missing]
+    return Problem(Reason.SECRET_NOT_FOUND, "\n".join(told), stalled=False)
 
 
 def _valid_spec(resource: Object, observed: Observed) -> ModelDeploymentSpec | Problem:
@@ -221,7 +252,8 @@ def _conclude(resource: Object, turn: _Turn, events: list[Event], now: datetime)
         settled=turn.settled,
     )
     events = [*events, *_rollout_events(resource, turn), *_problem_events(resource, turn.problem)]
-    return Plan(deployment_status(resource, situation, now), turn.objects, events)
+    status = deployment_status(resource, situation, now)
+    return Plan(status, turn.objects, events, tuple(name for _, name in turn.secrets))
 
 
 def _objects(

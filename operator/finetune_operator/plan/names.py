@@ -8,6 +8,8 @@ ANNOTATION_JOB = "finetune-operator.io/job-name"
 """Full name of the FineTuneJob; the label may be a shortened form of it."""
 ANNOTATION_NETWORK = "finetune-operator.io/network-policy"
 """Of an attempt's Job: spec of the NetworkPolicy that its pods were made for, as JSON."""
+ANNOTATION_SNAPSHOT = "finetune-operator.io/snapshot"
+"""Of an attempt's Job: what the job started with, for when the ConfigMap that keeps it is deleted."""
 MAX_ATTEMPT_NAME = 57
 """An Indexed Job's pods are called `<name>-<index>`, a DNS label; indexes go up to 1023."""
 FIRST_PORT, PORTS = 20_000, 10_000

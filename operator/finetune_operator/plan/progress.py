@@ -11,6 +11,7 @@ from finetune_operator.plan.preflight import with_preflight
 from finetune_operator.plan.timestamps import rfc3339
 
 Resource = dict[str, Any]
+FIRST = "Preparing"
 TRAINED = "Exporting"
 """The first stage that only comes after the last step, however many there were to be; evaluations come in between."""
 
@@ -28,7 +29,8 @@ def reported_status(status: Resource, report: ProgressReport, now: datetime) -> 
     if report.attempt != status.get("attempt"):
         return {}
     # A gang that was told to stop saves a last checkpoint when its attempt has ended for us.
-    fields: Resource = {} if _ended(status) or _behind(status, report) else {"progress": progress(report, now)}
+    over = _ended(status) or _behind(status, report)
+    fields: Resource = {} if over else {"progress": progress(report, now, _stage(status, report))}
     if report.checkpoint and not _older_checkpoint(status, report, report.checkpoint.step):
         fields["lastCheckpoint"] = _checkpoint(status, report, now)
     if report.preflight and not _ended(status):
@@ -43,13 +45,20 @@ def reported_status(status: Resource, report: ProgressReport, now: datetime) -> 
     return fields
 
 
-def progress(report: ProgressReport, now: datetime) -> Resource:
+def _stage(status: Resource, report: ProgressReport) -> str:
+    """The last one that this operator knows, while the trainer is at one that it does not."""
+    known = status.get("progress") or {}
+    before = known.get("stage") if known.get("attempt") == report.attempt else None
+    return report.stage or before or FIRST
+
+
+def progress(report: ProgressReport, now: datetime, stage: str) -> Resource:
     """`status.progress`; what was not reported is null, so that nothing of an older report stays."""
-    known, over = report.total_steps > 0, report.stage == TRAINED
+    known, over = report.total_steps > 0, stage == TRAINED
     share = 100.0 if over else 100 * report.step / report.total_steps if known else 0.0
     return {
         "attempt": report.attempt,
-        "stage": report.stage,
+        "stage": stage,
         "resumedFromStep": report.resumed_from_step,
         "step": report.step,
         "totalSteps": report.total_steps,

@@ -17,7 +17,7 @@ from finetune_operator.plan.names import short_name
 from finetune_operator.plan.places import MODEL_VERSION, read_places
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.scheduler_choice import local_queue, queue_of, scheduler_of
-from finetune_operator.plan.secret_references import named_secrets
+from finetune_operator.plan.secret_references import named_secrets, not_found_words
 from finetune_operator.schedulers.registry import SCHEDULERS
 
 Resource = dict[str, Any]
@@ -151,7 +151,7 @@ def _missing_secrets(
     return [
         Missing(
             Reason.SECRET_NOT_FOUND,
-            f"{path}: there is no Secret {name!r} in namespace {namespace}; create it, or correct the name",
+            f"{path}: {not_found_words(name, namespace)}",
         )
         for path, name in named_secrets(job, runtime)
         if secret(name) in around.absent

@@ -16,6 +16,11 @@ Reference = tuple[str, str]
 """Field, and name of the Secret."""
 
 
+def not_found_words(name: str, namespace: str) -> str:
+    """What to say of one that is not there."""
+    return f"there is no Secret {name!r} in namespace {namespace}; create it, or correct the name"
+
+
 def named_secrets(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> list[Reference]:
     """Of a valid job and its runtime: each Secret that the pods need once, with the field that says so first.
 
@@ -32,14 +37,14 @@ def named_secrets(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> 
     templates = {"runtime.spec": runtime.pod_template if runtime else None, "spec": job.pod_template}
     for root, template in templates.items():
         pod = strategic_merge(pod, template or {})
-        for path, name in _of_pod((template or {}).get("spec")):
+        for path, name in secrets_of_pod((template or {}).get("spec")):
             fields.setdefault(name, f"{root}.podTemplate.spec{path}")
-    needed = dict.fromkeys(name for _, name in _of_pod(pod["spec"]))
+    needed = dict.fromkeys(name for _, name in secrets_of_pod(pod["spec"]))
     return [(fields.get(name, "spec.podTemplate"), name) for name in needed]
 
 
-def _of_pod(spec: Any) -> Iterator[Reference]:
-    """Whatever has not the shape of a pod names nothing."""
+def secrets_of_pod(spec: Any) -> Iterator[Reference]:
+    """Field below the pod's spec, and name. Whatever has not the shape of a pod names nothing."""
     pod = _object(spec)
     for field in ("initContainers", "containers"):
         for container in _objects(pod.get(field)):

@@ -19,7 +19,7 @@ from finetune_operator.plan.progress import is_news, reported_status
 
 log = logging.getLogger(__name__)
 Key = tuple[str, str]
-Milestone = tuple[str, int, str, bool]
+Milestone = tuple[str, int, str | None, bool]
 """Uid, attempt, stage, and whether the last step is reached."""
 PARALLEL_WRITES = 8
 

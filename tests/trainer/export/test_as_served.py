@@ -1,5 +1,6 @@
 """An adapter answers in the weights of its base model as it did beside them."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from finetune_serving.artifact import open_artifact
 from finetune_serving.loading import load
 from finetune_serving.settings import ModelSource
 from finetune_trainer.data.encoded import encode
+from finetune_trainer.errors import outcome_of
 from finetune_trainer.export.verification import ExportError, verify_export
 from finetune_trainer.models.frozen_precision import IN_FLOAT32
 from finetune_trainer.tasks.text_generation import TextGeneration, learnt_tokens
@@ -69,6 +71,34 @@ def test_an_adapter_that_merges_into_another_model_is_not_published(tiny_gpt2: P
     batch = GENERATION.collator(GENERATION.load_processor(tiny_gpt2))(encoded, [[0]])
     with pytest.raises(ExportError, match="the exported adapter, as it is served, answers otherwise"):
         verify_export(tmp_path, tiny_gpt2, model, GENERATION, batch, IN_FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        (RuntimeError("size mismatch for score.weight"), "ExportError"),
+        (ValueError("no such quantization"), "ExportError"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "OutOfMemory"),
+        (OSError(5, "Input/output error"), "Crash"),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), "Crash"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_an_artifact_that_cannot_be_read_back_says_so_unless_the_machine_is_to_blame(
+    trouble: Exception, told: str, tiny_gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_gpt2).eval()
+    batch = GENERATION.collator(GENERATION.load_processor(tiny_gpt2))(
+        encode([learnt_tokens([5, 6], [True] * 2)]), [[0]]
+    )
+
+    def failing(*_: Any, **__: Any) -> None:
+        raise trouble
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", failing)
+    with pytest.raises(Exception, match=re.escape(str(trouble).splitlines()[0])) as caught:
+        verify_export(tmp_path, None, model, GENERATION, batch, IN_FLOAT32)
+    assert outcome_of(caught.value) == told
 
 
 def test_it_is_compared_on_held_out_rows_of_which_something_is_left(tiny_llama: Path, tmp_path: Path) -> None:

@@ -103,8 +103,16 @@ def test_a_pod_that_was_frozen_as_a_whole_is_not_blamed_for_it(tmp_path: Path, c
     assert looked(watch, clock, 1) == [0]
 
 
-def test_a_worker_that_has_not_begun_is_not_watched(tmp_path: Path, clock: Clock) -> None:
-    assert looked(HangWatch(tmp_path, [0], clock), clock, 10_000) == []
+def test_a_worker_that_was_started_and_never_begins_hangs_and_one_that_waits_for_its_peers_does_not(
+    tmp_path: Path, clock: Clock
+) -> None:
+    watch = HangWatch(tmp_path, [0], clock)
+    clock.now += 3 * OTHER_SECONDS
+    assert watch.look(started=False) == []
+    assert looked(watch, clock, OTHER_SECONDS + 1) == []
+    assert looked(watch, clock, 1) == [0]
+    beating(tmp_path, clock)
+    assert watch.look() == []
 
 
 def test_a_worker_that_is_only_starting_is_not_signalled(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_crashes_and_lost_workers_are_rays_affair(ends: list[WorkerEnd]) -> None
     assert beyond_ray(ends, 2, QUIET) is None
 
 
-@pytest.mark.parametrize("outcome", ["ConfigurationError", "DataError", "OutOfMemory"])
+@pytest.mark.parametrize("outcome", ["ConfigurationError", "DataError", "ExportError", "OutOfMemory"])
 def test_what_would_happen_again_ends_the_pod(outcome: str) -> None:
     said = beyond_ray([end(0, "Crash"), end(1, outcome)], 2, QUIET)
     assert said is not None

@@ -12,7 +12,7 @@ from torch import Tensor
 from finetune_serving.adapters import as_served, read_adapter
 from finetune_serving.multi_task_model import HEADS
 from finetune_trainer.data.batches import Batch
-from finetune_trainer.errors import TrainerError
+from finetune_trainer.errors import TrainerError, is_out_of_memory
 from finetune_trainer.models.frozen_precision import FrozenPrecision, widened
 from finetune_trainer.models.quantization import keep_format, loading_options, quantization_in
 from finetune_trainer.tasks.task import Task
@@ -24,7 +24,9 @@ ROUNDED = 0.1
 
 
 class ExportError(TrainerError):
-    """What was written is not the model that was trained."""
+    """What was written is not the model that was trained, nor would be if it were written again."""
+
+    outcome = "ExportError"
 
 
 def verify_export(
@@ -41,7 +43,7 @@ def verify_export(
     An adapter is compared twice: as it was written, and as it is served, which is mostly merged into its base model.
 
     Raises:
-        ExportError: It answers otherwise than `model`.
+        ExportError: It cannot be read back, or answers otherwise than `model`.
     """
     device = next(model.parameters()).device
     batch = batch.to(device)
@@ -49,9 +51,11 @@ def verify_export(
         expected = _answers(task, model, batch)
         if device.type == "cuda" and quantization_in(model) is None:
             model.to("cpu")  # nobody computes with it any more, and a GPU may have no room for two
-        again = reload(folder, base, task, model, frozen, trust_remote_code).to(device)
-        difference = _difference("the exported model", _answers(task, again, batch), expected, TOLERANCE)
-        if base is not None:
+        with _read_back():
+            again = reload(folder, base, task, model, frozen, trust_remote_code).to(device)
+            difference = _difference("the exported model", _answers(task, again, batch), expected, TOLERANCE)
+            if base is None:
+                return difference
             exact = all(parameter.dtype == torch.float32 for parameter in again.parameters())
             served = as_served(again, quantized=quantization_in(model) is not None)
             answers = _answers(task, served, batch)
@@ -67,6 +71,19 @@ def _difference(what: str, answers: Tensor, expected: Tensor, tolerance: float) 
             "nothing was published"
         )
     return difference
+
+
+@contextmanager
+def _read_back() -> Iterator[None]:
+    """What the files themselves are to blame for; not memory, the disk or a device, which may do better next time."""
+    try:
+        yield
+    except Exception as error:
+        passing = isinstance(error, (torch.AcceleratorError, TrainerError)) or getattr(error, "errno", None)
+        if passing or is_out_of_memory(error):
+            raise
+        words = f"{type(error).__name__}: {error}"
+        raise ExportError(f"the exported model cannot be read back: {words}; nothing was published") from error
 
 
 @contextmanager

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_trainer.heartbeat import Beat, heartbeat_file, read_beat
+from finetune_trainer.heartbeat import OTHER_SECONDS, Beat, heartbeat_file, read_beat
 
 LONGEST_LOOK = 5.0
 """Seconds that one look may add to a silence: when the whole pod was frozen, the watcher was too."""
+
+UNBORN = Beat(0, 0, OTHER_SECONDS)
+"""Of a process that runs and has not given a sign of life: its first lines may hang, too."""
 
 
 @dataclass
@@ -36,13 +39,13 @@ class HangWatch:
         self._looked = clock()
         self._known: dict[int, _Known] = {}
 
-    def look(self) -> list[Overdue]:
-        """The ranks that are overdue."""
+    def look(self, *, started: bool = True) -> list[Overdue]:
+        """The ranks that are overdue. Not `started`: their processes have yet to be made."""
         now = self._clock()
         elapsed, self._looked = min(now - self._looked, LONGEST_LOOK), now
         for rank, path in self._files.items():
-            if (beat := read_beat(path)) is not None:
-                self._note(rank, beat, elapsed)
+            if started:
+                self._note(rank, read_beat(path) or UNBORN, elapsed)
         return [
             Overdue(rank, known.beat.step, known.silent)
             for rank, known in self._known.items()

@@ -140,7 +140,7 @@ class Supervisor:
                 told = time.monotonic()
                 if not self._tell_to_stop(agent):
                     return
-            if overdue := watch.look():
+            if overdue := watch.look(started=bool(agent.workers.pids)):
                 self._end_hang(agent, folder, watch, overdue)
                 return
             if told is not None and time.monotonic() - told > self._timing.stop_grace:

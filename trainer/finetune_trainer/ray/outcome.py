@@ -3,7 +3,7 @@
 from finetune_api.reports import TerminationMessage
 from finetune_trainer.launch.verdict import Surroundings, WorkerEnd, judge
 
-FINAL = ("ConfigurationError", "DataError", "OutOfMemory")
+FINAL = ("ConfigurationError", "DataError", "ExportError", "OutOfMemory")
 """What the same workers in the same pods would have again."""
 
 
