@@ -10,6 +10,7 @@ from PIL import Image
 from finetune_serving.classification import ClassPrediction, class_predictions, class_tensors
 from finetune_serving.file_input import file_content
 from finetune_serving.loading import LoadedModel
+from finetune_serving.pictures import as_seen
 from finetune_serving.prediction import BadInput, Row, Tensor
 from finetune_serving.served_names import IMAGE_INPUT
 
@@ -58,7 +59,7 @@ def read_images(rows: Sequence[Row]) -> Iterator[Image.Image]:
             with Image.open(BytesIO(content)) as image:
                 pixels += image.width * image.height
                 _check_size(image.width, image.height, pixels)
-                unpacked = image.convert("RGB")
+                unpacked = as_seen(image)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise BadInput(index, IMAGE_INPUT, f"is not a readable image ({error})") from error
         yield unpacked

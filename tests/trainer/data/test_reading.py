@@ -92,6 +92,8 @@ def test_a_folder_is_read_in_the_order_of_the_names(tmp_path: Path) -> None:
         ("d.json", b'[{"text": "a"}\n', r"d\.json line 2: 'the end' after an object"),
         ("d.json", b'[{"text": "a"},\n "b"]', r"d\.json line 2: '\"' where a JSON object like"),
         ("d.json", b'[{"text": "\xff"}]', r"d\.json line 1 or below: not UTF-8 .*; save the file as UTF-8"),
+        ("d.json", b'[{"text": "a"}]\n[{"text": "b"}]', r"d\.json line 2: '\[' after the end of the list; put all obj"),
+        ("d.json", b'[{},\n{"text": "\\ud83d"}]', r"d\.json line 2: not usable as text \(.*surrogates"),
         ("d.parquet", b"PAR1 half of a file", r"d\.parquet: not a readable Parquet file"),
         (
             "d.jsonl",

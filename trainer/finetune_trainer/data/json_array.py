@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+import orjson
+
 from finetune_trainer.data.row import Row, Where
 from finetune_trainer.errors import DataError
 
@@ -32,11 +34,26 @@ def read_json(file: Path, name: str) -> Iterator[Row]:
         while (sign := window.sign()) != "]":
             if sign != "{":
                 raise DataError(f"{window.where}: {sign or 'the end'!r} where a JSON object like {{...}} belongs")
-            yield Row(window.value(), window.began, file.parent)
+            value = window.value()
+            _check_text(value, window.began)
+            yield Row(value, window.began, file.parent)
             if (sign := window.sign()) not in (",", "]"):
                 raise DataError(f"{window.where}: {sign or 'the end'!r} after an object, where a comma or ] belongs")
             if sign == "]":
-                return
+                break
+        if more := window.sign():
+            raise DataError(
+                f"{window.where}: {more!r} after the end of the list; put all objects into one list, or one a line and "
+                "name the file .jsonl"
+            )
+
+
+def _check_text(value: Any, where: Where) -> None:
+    """As a line of Jsonl would be: half a surrogate pair is no character, and an integer has 64 bits."""
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise DataError(f"{where}: not usable as text ({error}); correct the object") from None
 
 
 class _Window:

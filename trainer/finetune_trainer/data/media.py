@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from finetune_serving.pictures import as_seen
 from finetune_trainer.data.examples import BadFileError, text_column
 from finetune_trainer.data.reading import Row
 
@@ -23,7 +24,7 @@ def media_column(row: Row, name: str, field: str) -> Path:
 
 
 def checked_image(path: Path, row: Row) -> tuple[str, tuple[int, int]]:
-    """sha256 of a readable image, equal for copies under other names; its width and height.
+    """sha256 of a readable image, equal for copies under other names; its width and height as it is seen.
 
     Raises:
         BadFileError: It cannot be read; names the row.
@@ -31,8 +32,7 @@ def checked_image(path: Path, row: Row) -> tuple[str, tuple[int, int]]:
     content = path.read_bytes()
     try:
         with Image.open(BytesIO(content)) as image:
-            image.load()
-            size = image.size
+            size = as_seen(image).size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BadFileError(
             f"{row.where}: {path.name} is not a readable image ({error}); replace or remove it, or set "
@@ -42,6 +42,6 @@ def checked_image(path: Path, row: Row) -> tuple[str, tuple[int, int]]:
 
 
 def read_image(path: str) -> Image.Image:
-    """Three colours, whatever the file has."""
+    """As `as_seen`."""
     with Image.open(path) as image:
-        return image.convert("RGB")
+        return as_seen(image)

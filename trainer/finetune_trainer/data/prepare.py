@@ -32,7 +32,7 @@ from finetune_trainer.errors import DataError, of_field
 from finetune_trainer.models.tokenizer import CHAT_DATE
 from finetune_trainer.tasks.task import Configured, DataTask, Reporting
 
-FORM = 5
+FORM = 6
 """Raised when the cached files change their meaning."""
 
 Fetch = Callable[[str], Path]
