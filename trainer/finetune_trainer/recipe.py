@@ -23,6 +23,7 @@ from finetune_trainer.data.report import reported_data, summary
 from finetune_trainer.data.sampling import class_weights, resampled, sampling_report, weighted
 from finetune_trainer.data.subtasks import mixture_of, prepare_subtasks
 from finetune_trainer.data.teacher import open_teacher
+from finetune_trainer.data.trained_on import TrainedOn, learnt_from, unseen
 from finetune_trainer.errors import ConfigurationError
 from finetune_trainer.export.artifact import package_versions
 from finetune_trainer.export.publish import Exporter
@@ -95,7 +96,8 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     _check(config, base.config, device)
     processor, max_length = base.processor, base.max_length
 
-    data = _data(config, task, processor, max_length, run)
+    before = TrainedOn.beside(base.folder, "model.source")
+    data = unseen(_data(config, task, processor, max_length, run), before, config.model.source)
     _describe(data, config, max_length, run)
     members = [] if run.rank else open_members(config, task, data, processor, base.config, run)
 
@@ -133,7 +135,8 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         trained = whole_model(strategy, adaptation, make, run.rank)
         remove_value_head(trained.model)
         exporter = Exporter(config, task, processor, base.folder, max_length, run.scratch / "artifact", base.frozen)
-        reports = ReportContext(config, data.report, loop.history.wire(), package_versions())
+        learnt = learnt_from(data, before, *(member.trained_on for member in members))
+        reports = ReportContext(config, data.report, loop.history.wire(), package_versions(), learnt)
         passed, baseline = Passed(config, make, loop.step, run.scratch), loop.baseline
         del adaptation, ready, strategy, loop, evaluate, head  # the optimizer makes room for what is read back
         made = exporter.export(trained, data, evaluation, baseline, reports) if run.rank == 0 else ""
@@ -257,6 +260,8 @@ def _describe(data: PreparedData, config: TrainerConfig, max_length: int, run: R
         return
     for line in summary(data.report):
         log.info(line)
+    for part, known in data.report.get("trainedOnBefore", {}).items():
+        log.warning("data %s: model.source had been trained on %.1f %% of it", part, 100 * known["share"])
     if max_length < config.max_length:
         taken = config.method.virtual_tokens
         behind = f" of which virtual tokens take {taken}," if taken else ""

@@ -12,12 +12,14 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from finetune_api.trainer_config import TrainerConfig
+from finetune_trainer.data.trained_on import TrainedOn
 from finetune_trainer.loop.history import LIMIT, History
 from finetune_trainer.metrics.roc import roc_curves
 from finetune_trainer.report.files import ReportContext, write_reports
 from finetune_trainer.report.plots import draw_loss, moving_mean, write_plots
 from trainer.jobs import job
 
+LEARNT = TrainedOn.of(np.arange(3, dtype=np.uint64))
 LABELS = ["a|b", "longer than any label that has room in a picture", "$c$", "日本"]
 HISTORY = {
     "training": [{"step": s, "loss": 2.0 / s, "learningRate": 1e-3 / s} for s in range(1, 9)],
@@ -98,7 +100,7 @@ def test_a_picture_that_cannot_be_drawn_is_left_out(tmp_path: Path, caplog: pyte
 
 
 def test_the_card_is_one_that_the_hub_reads(tmp_path: Path) -> None:
-    context = ReportContext(config(tmp_path), DATA, HISTORY, {"torch": "2.13.0"})
+    context = ReportContext(config(tmp_path), DATA, HISTORY, {"torch": "2.13.0"}, LEARNT)
     write_reports(tmp_path, context, evaluation(), "peft", ["merged into its base model"])
     card = ModelCard.load(tmp_path / "README.md")
     head = card.data.to_dict()
@@ -120,14 +122,16 @@ def test_the_card_is_one_that_the_hub_reads(tmp_path: Path) -> None:
 def test_a_model_of_the_hub_is_filed_under_its_base(tmp_path: Path) -> None:
     wanted = config(tmp_path)
     wanted.model.source = "hf://org/name"
-    write_reports(tmp_path, ReportContext(wanted, DATA, HISTORY, {}), evaluation(), "transformers")
+    write_reports(tmp_path, ReportContext(wanted, DATA, HISTORY, {}, LEARNT), evaluation(), "transformers")
     head = yaml.safe_load((tmp_path / "README.md").read_text().split("---")[1])
     assert (head["base_model"], head["library_name"]) == ("org/name", "transformers")
 
 
 def test_a_model_that_was_not_evaluated_says_so(tmp_path: Path) -> None:
     report = {"evaluatedOn": "none", "metrics": {}, "baselineMetrics": {}}
-    write_reports(tmp_path, ReportContext(config(tmp_path), DATA, {"training": [], "validation": []}, {}), report, "x")
+    write_reports(
+        tmp_path, ReportContext(config(tmp_path), DATA, {"training": [], "validation": []}, {}, LEARNT), report, "x"
+    )
     assert "no held-out data" in (tmp_path / "README.md").read_text()
 
 

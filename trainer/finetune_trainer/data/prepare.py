@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 from transformers import PreTrainedTokenizerBase
 
@@ -32,6 +33,7 @@ from finetune_trainer.errors import DataError, of_field
 from finetune_trainer.models.tokenizer import CHAT_DATE
 from finetune_trainer.tasks.task import Configured, DataTask, Reporting
 
+IDENTITIES = "identities.npy"
 FORM = 6
 """Raised when the cached files change their meaning."""
 
@@ -62,6 +64,8 @@ class PreparedData:
     labels: list[str]
     fingerprint: str
     report: dict[str, Any]
+    identities: dict[str, np.ndarray]
+    """Of each part: a hash of the input of each example that was to be encoded. uint64."""
 
     @property
     def held_out(self) -> tuple[str, Encoded] | None:
@@ -204,6 +208,7 @@ def _write(folder: Path, data: Selected, task: DataTask, processor: Any, limit: 
     }
     for (name, examples), (_, before) in zip(data.used.items(), data.read.items(), strict=True):
         (folder / name).mkdir()
+        np.save(folder / name / IDENTITIES, examples.identities()[:, 0])
         encoded, losses = encode_part(name, examples, task, processor, limit, labels, folder / name)
         if name == "train":
             _refuse_lost_classes(encoded, labels)
@@ -230,7 +235,10 @@ def _refuse_lost_classes(encoded: Encoded, labels: list[str]) -> None:
 def _load(folder: Path) -> PreparedData:
     report = orjson.loads((folder / "report.json").read_bytes())
     parts = {name: Encoded.load(folder / name) for name in PARTS}
-    return PreparedData(**parts, labels=report["labels"], fingerprint=report["fingerprint"], report=report)
+    identities = {name: np.load(folder / name / IDENTITIES, mmap_mode="r") for name in PARTS}
+    return PreparedData(
+        **parts, labels=report["labels"], fingerprint=report["fingerprint"], report=report, identities=identities
+    )
 
 
 def _key(

@@ -115,6 +115,7 @@ def held_out_report(report: dict[str, Any], part: str) -> dict[str, Any]:
         "unscored": numbers["unscored"],
         "scoredTargets": numbers["targets"],
         "cutTargets": numbers["truncated"]["targets"],
+        **({"trainedOnBefore": known["share"]} if (known := report.get("trainedOnBefore", {}).get(part)) else {}),
     }
 
 

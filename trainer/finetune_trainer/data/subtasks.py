@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from finetune_api.dataset import Dataset, Subtask
 from finetune_storage.errors import StorageError
 from finetune_trainer.data.encoded import Encoded
@@ -60,6 +62,7 @@ def joined(prepared: Mapping[str, PreparedData]) -> PreparedData:
         labels=[f"{name}/{label}" for name, data in prepared.items() for label in data.labels],
         fingerprint=fingerprint,
         report=_report(fingerprint, parts, {name: data.report for name, data in prepared.items()}),
+        identities={part: np.concatenate([data.identities[part] for data in prepared.values()]) for part in PARTS},
     )
 
 

@@ -17,6 +17,7 @@ from finetune_serving.artifact import open_artifact
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
 from finetune_trainer.data.prepare import PreparedData
+from finetune_trainer.data.trained_on import TrainedOn
 from finetune_trainer.errors import ConfigurationError, of_field
 from finetune_trainer.report.files import DATA_REPORT_FILE
 from finetune_trainer.run import Run
@@ -36,6 +37,11 @@ class Member:
     uri: str
     folder: Path
     description: ArtifactDescription
+
+    @property
+    def trained_on(self) -> TrainedOn | None:
+        """What is known of what it has learnt from."""
+        return TrainedOn.beside(self.folder, self.path)
 
 
 def open_members(

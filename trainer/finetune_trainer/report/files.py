@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from finetune_api.trainer_config import TrainerConfig
+from finetune_trainer.data.trained_on import TRAINED_ON_FILE, TrainedOn
 from finetune_trainer.report.model_card import CARD_FILE, CardFacts, model_card
 from finetune_trainer.report.plots import write_plots
 
@@ -24,16 +25,18 @@ class ReportContext:
     data_report: Mapping[str, Any]
     history: Mapping[str, Any]
     versions: Mapping[str, str]
+    trained_on: TrainedOn
 
 
 def write_reports(
     folder: Path, context: ReportContext, evaluation: Mapping[str, Any], library: str, changes: Sequence[str] = ()
 ) -> None:
-    """evaluation.json, data_report.json, training_history.json, plots/ and README.md; over what is there."""
+    """The JSON files of reports and of what was learnt from, plots/ and README.md; over what is there."""
     reports = {
         EVALUATION_FILE: evaluation,
         DATA_REPORT_FILE: context.data_report,
         HISTORY_FILE: context.history,
+        TRAINED_ON_FILE: context.trained_on.wire(),
     }
     for name, report in reports.items():
         (folder / name).write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))

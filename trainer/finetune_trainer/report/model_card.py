@@ -115,7 +115,11 @@ def _evaluation(facts: CardFacts) -> list[str]:
     ]
     count = report.get("examples")
     seen = f"the {count} examples of the {report['evaluatedOn']} data" if count else f"the {report['evaluatedOn']} data"
-    return _section("Evaluation", [f"On {seen}, which were not trained on.", "", *_table(heads, rows)])
+    before_it = report.get("heldOut", {}).get("trainedOnBefore")
+    unseen = (
+        f"of which the base model had been trained on {before_it:.1%}" if before_it else "which were not trained on"
+    )
+    return _section("Evaluation", [f"On {seen}, {unseen}.", "", *_table(heads, rows)])
 
 
 def _optional(known: Mapping[str, float], name: str) -> list[str]:
