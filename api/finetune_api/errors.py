@@ -71,6 +71,10 @@ def _field_errors(detail: Any, model: type[BaseModel]) -> Iterator[FieldError]:
         yield _field_error(detail, model)
 
 
+SHAPES = {"model_type": "an object", "dict_type": "an object", "list_type": "a list"}
+"""Of what pydantic wants, by the type of its error."""
+
+
 def _field_error(detail: Any, model: type[BaseModel]) -> FieldError:
     value = detail.get("input")
     message = detail["msg"].removeprefix("Value error, ")
@@ -79,6 +83,9 @@ def _field_error(detail: Any, model: type[BaseModel]) -> FieldError:
         message = f"unknown field; {f'did you mean {meant}?' if meant else 'remove it or correct its spelling'}"
     elif detail["type"] == "missing":
         message = "required"
+    elif isinstance(value, (dict, list)) and detail["type"].endswith("_type"):
+        wanted = SHAPES.get(detail["type"], "a single value")
+        message = f"must be {wanted}; got {'a list, see its dashes' if isinstance(value, list) else 'an object'}"
     elif not isinstance(value, (dict, list, BaseModel)):
         meant = value_meant(value, str((detail.get("ctx") or {}).get("expected", "")))
         message = f"{message[0].lower()}{message[1:]}; got {value!r}{meant}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from inspect import signature
 from types import SimpleNamespace
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -95,11 +95,18 @@ def _field(model: type[BaseModel], name: str, raw: dict[str, Any], path: str, er
 def _inner(annotation: Any, given: Any, path: str, errors: list[str]) -> Any:
     """What is known of a value that is wrong somewhere: of a model, or of each in a list."""
     model = model_in(annotation)
-    if model is None or (isinstance(given, list) and len(given) > MOST_ENTRIES):
+    if model is None or isinstance(given, list) is not _is_list(annotation):
         return UNKNOWN
     if isinstance(given, list):
+        if len(given) > MOST_ENTRIES:
+            return UNKNOWN
         return [_as_far_as_known(model, one, f"{path}[{place}]", errors) for place, one in enumerate(given)]
     return _as_far_as_known(model, given, path, errors)
+
+
+def _is_list(annotation: Any) -> bool:
+    """Of models: also that of `list[Model] | None`. No field takes both one and several."""
+    return get_origin(annotation) is list or any(_is_list(one) for one in get_args(annotation))
 
 
 @cache

@@ -124,6 +124,11 @@ def test_defaults_are_two_replicas_that_elect_a_leader(render: Render) -> None:
     assert role["rules"][0]["resourceNames"] == [LEASE]
 
 
+def test_without_a_lease_an_upgrade_waits_until_the_old_operator_has_gone(render: Render) -> None:
+    assert render(values_file("borrowed-rights")).one("Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+    assert "strategy" not in render().one("Deployment")["spec"]
+
+
 @pytest.mark.parametrize("name", ALL_VALUES)
 def test_selectors_pick_the_operators_pods(render: Render, name: str) -> None:
     rendered = render(values_file(name))

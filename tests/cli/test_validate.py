@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from finetune_operator.cli.main import main
@@ -45,3 +46,19 @@ def test_a_file_that_is_not_yaml_is_an_error_not_a_traceback(tmp_path: Path) -> 
     result = validate(tmp_path, "a: [1")
     assert result.exit_code == 1
     assert "not YAML" in result.output
+
+
+def test_shapes_that_yaml_makes_by_a_dash_too_many_or_too_few_are_named(tmp_path: Path) -> None:
+    wrong = "spec:\n  modelName: {name: tickets}\n  resources:\n    - limits: {cpu: 1}\n"
+    result = validate(tmp_path, VALID[: VALID.index("spec")] + wrong)
+    assert result.exit_code == 1
+    assert "spec.modelName: must be a single value; got an object" in result.output
+    assert "spec.resources: must be an object; got a list, see its dashes" in result.output
+
+
+@pytest.mark.parametrize("text", ["metadata: [a]", "metadata: a", "kind: [a]", "kind: {a: b}", "spec: [a]", "spec: 1"])
+def test_a_document_of_any_shape_is_an_error_not_a_traceback(tmp_path: Path, text: str) -> None:
+    fields = dict(line.split(": ", 1) for line in (*VALID.strip().splitlines(), text))
+    result = validate(tmp_path, "\n".join(f"{name}: {value}" for name, value in fields.items()))
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception

@@ -29,8 +29,9 @@ def judge(document: Any) -> Verdict:
     """Validates one document; documents of other API groups are none of our business."""
     if not isinstance(document, dict) or not document.get("kind"):
         return Verdict("document", ("not a Kubernetes object: apiVersion and kind are missing",))
-    kind, version = document["kind"], str(document.get("apiVersion", ""))
-    name = (document.get("metadata") or {}).get("name") or "(no name)"
+    kind, version = str(document["kind"]), str(document.get("apiVersion", ""))
+    metadata = document.get("metadata")
+    name = (metadata.get("name") if isinstance(metadata, dict) else None) or "(no name)"
     subject = f"{kind}/{name}"
     if version.partition("/")[0] != GROUP:
         return Verdict(subject, skipped=f"{version} is not {GROUP}")

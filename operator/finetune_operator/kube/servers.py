@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+READ_BUFFER_BYTES = 16 * 1024
+"""Of a connection, before anybody has asked for what it sends; aiohttp takes twice as much before it stops reading."""
+
 
 @dataclass
 class Server:
@@ -19,7 +22,9 @@ class Server:
     _runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=self.drain_seconds)
+        self._runner = web.AppRunner(
+            self.app, access_log=None, shutdown_timeout=self.drain_seconds, read_bufsize=READ_BUFFER_BYTES
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port, ssl_context=self.tls)
         await site.start()

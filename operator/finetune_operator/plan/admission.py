@@ -73,12 +73,12 @@ def decide(request: Resource, known: Knowledge) -> Decision:
         return Decision()  # deletions, and the finalizers of what is being deleted, are nobody's business here
     if old is not None and old.get("spec") == new.get("spec"):
         return Decision()  # what is stored already must stay editable in its metadata
-    if kind != "FineTuneJob":
+    if kind != "FineTuneJob" or not isinstance(new.get("spec"), dict):
         return Decision(tuple(errors_of(MODELS[kind], new)))
     job = new | {"metadata": new["metadata"] | {"namespace": request.get("namespace", "")}}
     if old is not None and (started := known.started(job) or _started_spec(old)) is not None:
         return _edit_after_start(started, old, job)
-    name, namespace, spec = job["metadata"].get("name", ""), job["metadata"]["namespace"], job.get("spec") or {}
+    name, namespace, spec = job["metadata"].get("name", ""), job["metadata"]["namespace"], job["spec"]
     if errors := judge(name, namespace, spec, Surroundings()).errors:
         return Decision(errors)  # what is wrong in itself: nothing can be looked up for it
     verdict = judge(name, namespace, spec, known.around(job))
@@ -124,7 +124,7 @@ def errors_of(model: type[BaseModel], body: Resource) -> list[str]:
     if problem := too_large(spec):
         return [f"spec: {problem}"]
     errors = [_with_root(error) for error in read(model, body)[1]]
-    template = (spec or {}).get("podTemplate")
+    template = spec.get("podTemplate") if isinstance(spec, dict) else None
     if isinstance(template, dict):
         errors += template_errors({"spec.podTemplate": template}, CONTAINERS.get(model, CONTAINER))
     return told(errors)

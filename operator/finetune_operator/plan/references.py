@@ -58,7 +58,7 @@ class Missing:
 def missing_runtime(spec: Resource, around: Surroundings) -> list[Missing]:
     """Looked at first: without it nobody knows what the job still lacks."""
     reference = spec.get("runtimeRef")
-    if not reference or around.runtime is not None:
+    if not isinstance(reference, dict) or around.runtime is not None:
         return []
     kind = reference.get("kind", "ClusterTrainingRuntime")
     name = reference.get("name")

@@ -14,7 +14,10 @@ def too_large(spec: Any) -> str | None:
     """What is wrong with the size of a spec."""
     if nested_deeper_than(NESTING, spec):
         return f"nested more than {NESTING} levels deep; take what is too deep out of it"
-    size = len(orjson.dumps(spec))
+    try:
+        size = len(orjson.dumps(spec))
+    except TypeError as error:
+        return f"is no JSON of the Kubernetes API: {error}"
     if size > SPEC_BYTES:
         return f"{size // 1024} KiB of JSON, and at most {SPEC_BYTES // 1024} are read; shorten it"
     return None

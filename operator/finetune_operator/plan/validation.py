@@ -136,7 +136,8 @@ def _queue_errors(job: FineTuneJobSpec, runtime: TrainingRuntimeSpec | None) -> 
 
 
 def _priority_errors(job: FineTuneJobSpec) -> list[str]:
-    own = ((job.pod_template or {}).get("spec") or {}).get("priorityClassName")
+    pod = (job.pod_template or {}).get("spec")
+    own = pod.get("priorityClassName") if isinstance(pod, dict) else None
     if not job.priority_class_name or not own or own == job.priority_class_name:
         return []
     return [

@@ -21,13 +21,16 @@ from finetune_operator.plan.admission import Decision, decide, default_patch
 from finetune_operator.plan.look_ups import before_start
 from finetune_operator.plan.named_objects import Named
 from finetune_operator.plan.references import Surroundings
+from finetune_operator.web.request_body import read_body
 
 log = logging.getLogger(__name__)
 Resource = dict[str, Any]
 MAX_REVIEW_BYTES = 4 * 1024 * 1024
 """An object and its predecessor, each at most 1.5 MiB in etcd, and what surrounds them."""
-
-
+LARGE_REVIEW_BYTES = 256 * 1024
+AT_ONCE, LARGE_AT_ONCE = 32, 2
+"""Reviews that are in memory: whoever reaches the port can send them, and the leader is the same process. The others
+wait with what the connection buffers."""
 LOOK_SECONDS = 1.0
 """For what the job names; a part of the webhook's own time."""
 
@@ -64,13 +67,27 @@ class AdmissionWebhooks:
     def __init__(self, caches: list[JobCaches], look_ups: LookUps) -> None:
         self._caches = caches
         self._look_ups = look_ups
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._large_turns = asyncio.Semaphore(LARGE_AT_ONCE)
 
     def app(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(client_max_size=MAX_REVIEW_BYTES)
-        app.router.add_post("/validate", _handler(self._validate))
-        app.router.add_post("/default", _handler(self._default))
+        app.router.add_post("/validate", self._handler(self._validate))
+        app.router.add_post("/default", self._handler(self._default))
         return app
+
+    def _handler(self, answer: Callable[[Resource], Awaitable[Resource]]) -> Any:
+        async def handle(request: web.Request) -> web.Response:
+            length = request.content_length
+            large = length is None or length > LARGE_REVIEW_BYTES  # of unknown length: as the client likes
+            async with self._large_turns if large else self._turns:
+                asked = read_review(await read_body(request))
+                response = {"uid": asked["uid"]} | await answer(asked)
+            review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+            return web.Response(body=orjson.dumps(review), content_type="application/json")
+
+        return handle
 
     async def _validate(self, request: Resource) -> Resource:
         known = CachedKnowledge(self._caches)
@@ -97,16 +114,6 @@ class AdmissionWebhooks:
                 async with asyncio.timeout(LOOK_SECONDS):
                     absent |= (await self._look_ups.answer(job["metadata"]["namespace"], asked)).absent
         return absent
-
-
-def _handler(answer: Callable[[Resource], Awaitable[Resource]]) -> Any:
-    async def handle(request: web.Request) -> web.Response:
-        asked = read_review(await request.read())
-        response = {"uid": asked["uid"]} | await answer(asked)
-        review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
-        return web.Response(body=orjson.dumps(review), content_type="application/json")
-
-    return handle
 
 
 def _response(request: Resource, decision: Decision) -> Resource:

@@ -1,7 +1,7 @@
 """The progress receiver: rank 0 of each gang posts here, about once a second.
 
-204 taken; 400 not a report; 401 no valid token; 403 a token of someone else; 404 no such job; 409 not the current
-attempt, or the job is finished; 413 too large; 503 the API server cannot be asked, or is asked too much for this job.
+204 taken; 400 not a report; 401 no valid token; 403 a token of someone else; 404 no such job; 408 too slow; 409 not the
+current attempt, or the job is finished; 413 too large; 503 the API server cannot be asked, or asked about too much.
 """
 
 import logging
@@ -17,6 +17,7 @@ from finetune_operator.kube.errors import ApiError
 from finetune_operator.plan.conditions import is_true
 from finetune_operator.web.progress_token import Bearer, Overloaded, TokenReviewer, Unauthenticated
 from finetune_operator.web.progress_writer import ProgressWriter
+from finetune_operator.web.request_body import read_body
 
 log = logging.getLogger(__name__)
 Resource = dict[str, Any]
@@ -44,11 +45,11 @@ class ProgressReceiver:
         token = _bearer_token(request)
         if cache is None or job is None:
             raise web.HTTPNotFound(text=f"no FineTuneJob {namespace}/{name}")
-        attempt = _attempt_of(cache, job, await self._authenticate(token, job))
-        report = _parse(await request.read())
+        attempt = attempt_of(cache, job, await self._authenticate(token, job))
+        report = _parse(await read_body(request))
         if report.attempt != attempt:
             raise web.HTTPConflict(text=f"attempt {report.attempt} reported by a pod of attempt {attempt}")
-        _check_running(job, attempt)
+        check_running(job, attempt)
         self._writer.offer(namespace, name, job["metadata"]["uid"], report)
         return web.Response(status=204)
 
@@ -71,8 +72,8 @@ def _bearer_token(request: web.Request) -> str:
     return token.strip()
 
 
-def _attempt_of(cache: JobCaches, job: Resource, bearer: Bearer) -> int:
-    """Number of the attempt that the pod belongs to: pod → Job → FineTuneJob, by uid."""
+def attempt_of(cache: JobCaches, job: Resource, bearer: Bearer) -> int:
+    """Number of the attempt that the pod belongs to: pod → Job → FineTuneJob, by uid. Raises 403 for any other pod."""
     namespace = job["metadata"]["namespace"]
     pod = cache.pods.get(bearer.namespace, bearer.pod_name) if bearer.namespace == namespace else None
     if pod is None or pod["metadata"].get("uid") != bearer.pod_uid:
@@ -91,7 +92,8 @@ def _controller(item: Resource) -> Resource:
     return next((owner for owner in owners if owner.get("controller")), {})
 
 
-def _check_running(job: Resource, attempt: int) -> None:
+def check_running(job: Resource, attempt: int) -> None:
+    """Raises 409 unless this is the attempt that runs: pods of others may live for a while yet."""
     status = job.get("status") or {}
     conditions = status.get("conditions")
     if is_true(conditions, "Succeeded") or is_true(conditions, "Failed"):

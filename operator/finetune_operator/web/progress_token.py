@@ -18,6 +18,8 @@ from finetune_operator.kube.client import KubeApi
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 POD_NAME = "authentication.kubernetes.io/pod-name"
 POD_UID = "authentication.kubernetes.io/pod-uid"
+ACCOUNT = ["system", "serviceaccount"]
+"""How the name of a user that is a service account begins; its namespace and name follow."""
 REMEMBERED_SECONDS = 60.0
 REFUSED_SECONDS = 10.0
 """Short: the API server may not know of a new pod yet."""
@@ -106,7 +108,7 @@ class TokenReviewer:
         extra = user.get("extra") or {}
         names, uids = extra.get(POD_NAME) or [], extra.get(POD_UID) or []
         parts = str(user.get("username", "")).split(":")
-        if len(names) != 1 or len(uids) != 1 or len(parts) != 4:
+        if len(names) != 1 or len(uids) != 1 or len(parts) != 4 or parts[:2] != ACCOUNT:
             raise Unauthenticated("the token is not bound to a pod")
         return Bearer(parts[2], names[0], uids[0])
 
