@@ -1,6 +1,7 @@
 """Every manifest under examples/ is one that the operator would accept."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,20 @@ def test_an_example_is_valid(path: Path) -> None:
     ours = [document for document in documents(path) if document["apiVersion"] == API_VERSION]
     assert ours, f"{path} holds nothing of {API_VERSION}"
     for document in ours:
+        MODELS[document["kind"]].model_validate(document)
+
+
+def test_whole_manifests_in_the_documentation_are_valid() -> None:
+    root = EXAMPLES.parent
+    blocks = [
+        (page.name, document)
+        for page in [root / "README.md", *root.glob("docs/*.md")]
+        for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        for document in yaml.safe_load_all(block)
+        if document.get("apiVersion") == API_VERSION
+    ]
+    assert {"README.md", "first-job.md", "scheduling.md"} <= {page for page, _ in blocks}
+    for _, document in blocks:
         MODELS[document["kind"]].model_validate(document)
 
 

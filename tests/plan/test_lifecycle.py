@@ -190,6 +190,7 @@ def test_a_job_that_is_suspended_from_the_beginning_starts_nothing() -> None:
     assert (plan.status["phase"], plan.writes) == ("Suspended", ())
     assert condition(plan, "Suspended") == ("True", "Suspended")
     assert condition(plan, "Reconciling") == ("False", "Suspended")
+    assert message(plan, "Ready") == "spec.suspend is true"
     item = edited(follow(job(suspend=True), plan), suspend=False)
     resumed = plan_job(world(item, after=100))
     assert created(resumed) == objects_of(1)

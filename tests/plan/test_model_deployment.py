@@ -58,7 +58,7 @@ def test_a_version_that_never_becomes_ready_is_rolled_back_once() -> None:
     world.settle()
     assert world.serving == "v1"
     assert world.condition("Degraded") == ("True", "RolledBack")
-    assert "v2 not ready within progressDeadlineSeconds" in world.message("Degraded")
+    assert "v2: not ready within progressDeadlineSeconds" in world.message("Degraded")
     assert world.condition("Ready")[0] == "True"
     assert world.reasons().count("RolledBack") == 1
 
@@ -74,7 +74,9 @@ def test_a_crash_loop_is_rolled_back_before_the_deadline_with_the_server_s_own_w
     assert "sha256 differs" in world.status["history"][-1]["reason"]
     world.roll_out()
     world.settle()
-    assert world.message("Ready").startswith("v1 serves with 2 pods; rolled back: v2 pod-1 crashes: model.safetensors")
+    assert world.message("Ready").startswith(
+        "v1 serves with 2 pods; rolled back: v2: pod pod-1 crashes: model.safetensors"
+    )
     assert world.message("Degraded").endswith("; v1 serves")
 
 
@@ -85,7 +87,7 @@ def test_two_restarts_are_not_yet_a_crash_loop() -> None:
     world.start_rolling()
     world.crash_pod("boom", restarts=2)
     world.step()
-    assert world.message("Ready").endswith("; pod-1: CrashLoopBackOff: boom"), "what it says, not that it waits"
+    assert world.message("Ready").endswith("; pod pod-1: CrashLoopBackOff: boom"), "what it says, not that it waits"
     world.settle()
     assert world.serving == "v2"
 

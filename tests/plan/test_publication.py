@@ -60,6 +60,7 @@ def test_a_job_that_publishes_nothing_succeeds_with_its_artifact() -> None:
     assert plan.status["phase"] == "Succeeded"
     assert condition(plan, "Succeeded") == ("True", "Succeeded")
     assert condition(plan, "Ready") == ("True", "Succeeded")
+    assert message(plan, "Ready") == message(plan, "Succeeded"), "which `kubectl get -o wide` shows"
     assert plan.status["artifact"]["uri"] == RESULT["artifactUri"]
     assert plan.status["metrics"] == RESULT["metrics"]
     assert plan.status["completionTime"] == "2026-11-22T09:01:00Z"

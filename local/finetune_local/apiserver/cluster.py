@@ -36,7 +36,6 @@ class LogRequest:
     previous: bool = False
     timestamps: bool = False
     tail_lines: int | None = None
-    since_seconds: int | None = None
     limit_bytes: int | None = None
 
 

@@ -239,7 +239,7 @@ def _rolled_back(
 ) -> tuple[VersionState, list[Event]]:
     change = {"version": version, "outcome": "RolledBack", "reason": failure, "time": rfc3339(now)}
     back = replace(state, failed=(*state.failed, version), history=(*state.history, change))
-    return back, [Event("Warning", "RolledBack", f"{version} {failure}; {fallback} serves on")]
+    return back, [Event("Warning", "RolledBack", f"{version}: {failure}; {fallback} serves on")]
 
 
 def _conclude(resource: Object, turn: _Turn, events: list[Event], now: datetime) -> Plan:
@@ -289,7 +289,7 @@ def _rolled_back_text(turn: _Turn) -> str | None:
     if not failures:
         return None
     reasons = [change.get("reason", "") for change in state.history if change["version"] == failures[-1]]
-    return f"{failures[-1]} {reasons[-1] if reasons else 'failed'}"
+    return f"{failures[-1]}: {reasons[-1] if reasons else 'failed'}"
 
 
 def _rollout_events(resource: Object, turn: _Turn) -> list[Event]:

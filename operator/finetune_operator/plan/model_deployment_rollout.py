@@ -90,7 +90,7 @@ def _has_template(pod: dict[str, Any], template_hash: str | None) -> bool:
 def _crash(pod: dict[str, Any]) -> str | None:
     for container in (pod.get("status") or {}).get("containerStatuses") or ():
         if container.get("restartCount", 0) >= CRASH_RESTARTS and not container.get("ready"):
-            return f"{pod['metadata']['name']} crashes: {_last_words(container) or 'no reason was given'}"
+            return f"pod {pod['metadata']['name']} crashes: {_last_words(container) or 'no reason was given'}"
     return None
 
 
@@ -98,12 +98,12 @@ def _waiting(pod: dict[str, Any]) -> str | None:
     status = pod.get("status") or {}
     scheduled = find_condition(status.get("conditions"), "PodScheduled") or {}
     if scheduled.get("status") == "False":
-        return f"{pod['metadata']['name']} is not scheduled: {scheduled.get('message', '')}"
+        return f"pod {pod['metadata']['name']} is not scheduled: {scheduled.get('message', '')}"
     for container in status.get("containerStatuses") or ():
         waiting = container.get("state", {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
             why = _last_words(container) or waiting.get("message", "")
-            return f"{pod['metadata']['name']}: {waiting['reason']}: {why}"
+            return f"pod {pod['metadata']['name']}: {waiting['reason']}: {why}"
     return None
 
 

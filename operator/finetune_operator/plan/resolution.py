@@ -43,7 +43,6 @@ class ResolvedJob:
     checkpoint: Checkpoint
     output: str
     failure_policy: FailurePolicy
-    ttl_seconds: int | None
     network: NetworkAccess
     scheduler: SchedulerName
     served: frozenset[str] | None
@@ -72,7 +71,6 @@ def resolve(
     suffix = storage_suffix(name, uid)
     found = {f"{MODEL_VERSION}{version}": uri for version, uri in artifacts}
     located = with_places(spec, found)
-    ttl = spec.ttl_seconds_after_finished
     return ResolvedJob(
         name=name,
         namespace=namespace,
@@ -90,7 +88,6 @@ def resolve(
         checkpoint=checkpoint.model_copy(update={"storage": below(checkpoint.storage, suffix)}),
         output=below(output.storage, suffix),
         failure_policy=spec.failure_policy or base.failure_policy or DEFAULT_FAILURE_POLICY,
-        ttl_seconds=ttl if ttl is not None else base.ttl_seconds_after_finished,
         network=base.network,
         scheduler=scheduler_of(spec, base),
         served=served,

@@ -176,13 +176,14 @@ class StatusDraft:
     def _summarize(self) -> None:
         """https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus"""
         phase: str = self.status.setdefault("phase", "Pending")
-        failure = self.condition("Failed") if phase == "Failed" else {}
         moving = phase not in ("Succeeded", "Failed", "Suspended")
-        reason, message = failure.get("reason") or phase, failure.get("message", "")
+        outcome = {} if moving else self.condition(phase)
+        failed, message = phase == "Failed", outcome.get("message", "")
+        reason = outcome.get("reason", phase) if failed else phase
         waiting = self._hindrance() if moving else ""
         self.set("Ready", phase == "Succeeded", reason, message or waiting)
         self.set("Reconciling", moving, phase, waiting)
-        self.set("Stalled", bool(failure), reason, message)
+        self.set("Stalled", failed, reason, message if failed else "")
 
 
 def failed_rank(pod: PodFacts) -> int | None:

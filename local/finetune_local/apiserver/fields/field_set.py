@@ -80,15 +80,6 @@ def _node_intersection(left: FieldSet, right: FieldSet) -> FieldSet | None:
     return below or None
 
 
-def contains(node: FieldSet, keys: tuple[str, ...]) -> bool:
-    """Is the path, or any path below it, a member?"""
-    for key in keys:
-        if key not in node:
-            return False
-        node = node[key]
-    return True
-
-
 def item_key(schema: Schema, item: Any) -> str:
     """The path element of a list item: its keys for map lists, its value for sets."""
     if schema.list_type == "set":

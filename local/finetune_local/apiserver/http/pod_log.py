@@ -42,7 +42,6 @@ def log_request(cluster: Cluster, request: web.Request, info: RequestInfo) -> Lo
         previous=flag(query, "previous"),
         timestamps=flag(query, "timestamps"),
         tail_lines=_optional(request, "tailLines"),
-        since_seconds=_optional(request, "sinceSeconds"),
         limit_bytes=_optional(request, "limitBytes"),
     )
 
