@@ -103,6 +103,7 @@ def test_one_of_several_files_must_be_named(tmp_path: Path) -> None:
         ({"annotations": [{"id": 5, "image_id": 1, "category_id": 3, "bbox": [0, 0, 1]}]},
          r"coco\.json annotation 5: bbox must be four numbers.*got \[0, 0, 1\]"),
         ({"images": [{"id": 1, "file_name": "a.png"}] * 2}, "two images have the id 1"),
+        ({"categories": [{"id": 3, "name": "cat"}, {"id": 3, "name": "dog"}]}, "two categories have the id 3"),
         ({"images": [{"id": 1}]}, r"coco\.json image 1: no 'file_name'"),
         ({"images": [{"id": 1, "file_name": "b.png"}]}, r"1 \(b\.png\): image 'b\.png' is not in .*badFiles: Drop"),
         ({"images": [{"id": 1, "file_name": "a.png", "width": 10, "height": 20}]},

@@ -54,6 +54,14 @@ def test_a_layout_that_is_named_wins_over_what_the_columns_tell() -> None:
     assert read({"ask": "Add.", "on": "one two", "answer": "three"}, **named) == ALPACA
 
 
+@pytest.mark.parametrize(
+    "values", [{**ALPACA, "input": 42}, {**ALPACA, "history": [["a", "b"]], "system": ["Be kind."]}]
+)
+def test_what_may_be_empty_is_not_lost_where_it_is_no_text(values: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"d\.jsonl line 3: column '(input|system)' holds (int 42|list .*), not text"):
+        read(values)
+
+
 def test_alpaca_is_a_chat_for_models_that_know_chats() -> None:
     assert in_form_for(ALPACA, WithTemplate) == [
         {"role": "user", "content": "Add.\none two"},

@@ -53,8 +53,11 @@ def read_coco(file: Path, name: str) -> Iterator[Row]:
         DataError: An annotation names an image or a category that is not there, or a field is missing.
     """
     content = _parsed(file, name)
-    categories = {_field(c, "id", name, "category"): _field(c, "name", name, "category") for c in content["categories"]}
-    images = _images(content["images"], name)
+    categories = {
+        key: _field(record, "name", name, "category")
+        for key, record in _by_id(content["categories"], "category", "categories", name).items()
+    }
+    images = _by_id(content["images"], "image", "images", name)
     objects: dict[Any, list[Record]] = defaultdict(list)
     for annotation in content["annotations"]:
         where = f"{name} annotation {annotation.get('id', 'without id')}"
@@ -68,7 +71,7 @@ def read_coco(file: Path, name: str) -> Iterator[Row]:
             )
         found = {"bbox": _field(annotation, "bbox", name, "annotation"), "category": str(categories[category])}
         objects[image].append({**found, "iscrowd": annotation.get("iscrowd", 0), "where": where})
-    folder = images_folder(file, [record["file_name"] for record in images.values()])
+    folder = images_folder(file, [_field(record, "file_name", name, "image") for record in images.values()])
     for key, record in images.items():
         place = Where(f"{name} image {key} ({record['file_name']})", 0)
         yield Row({**record, "image": record["file_name"], "objects": objects[key]}, place, folder)
@@ -84,15 +87,14 @@ def _parsed(file: Path, name: str) -> dict[str, list[Record]]:
     return content
 
 
-def _images(records: list[Record], name: str) -> dict[Any, Record]:
-    images: dict[Any, Record] = {}
+def _by_id(records: list[Record], kind: str, kinds: str, name: str) -> dict[Any, Record]:
+    found: dict[Any, Record] = {}
     for record in records:
-        key = _field(record, "id", name, "image")
-        if key in images:
-            raise DataError(f"{name}: two images have the id {key!r}; give each its own")
-        _field(record, "file_name", name, "image")
-        images[key] = record
-    return images
+        key = _field(record, "id", name, kind)
+        if key in found:
+            raise DataError(f"{name}: two {kinds} have the id {key!r}; give each its own")
+        found[key] = record
+    return found
 
 
 def _field(record: Record, key: str, name: str, kind: str) -> Any:

@@ -65,8 +65,7 @@ class TextReader:
 
     def _alpaca(self, row: Row) -> Any:
         told = {"instruction": self._text("instruction", row), "output": self._text("output", row)}
-        more = row.values.get(self._columns.input or "input")
-        if isinstance(more, str) and more.strip():
+        if more := _text_if_any(row, self._columns.input or "input"):
             told["input"] = more
         earlier = row.values.get("history") or []
         if not earlier:
@@ -126,8 +125,16 @@ def alpaca_turns(content: dict[str, str]) -> list[Turn]:
 
 
 def _system(row: Row) -> list[Turn]:
-    told = row.values.get("system")
-    return [{"role": "system", "content": told}] if isinstance(told, str) and told.strip() else []
+    told = _text_if_any(row, "system")
+    return [{"role": "system", "content": told}] if told else []
+
+
+def _text_if_any(row: Row, name: str) -> str | None:
+    """Of a column that may be empty, or not there. Raises DataError for what is no text: it would be lost."""
+    told = row.values.get(name)
+    if not isinstance(told, str | None):
+        raise DataError(f"{row.where}: column {name!r} holds {type(told).__name__} {told!r:.60}, not text")
+    return told if told and told.strip() else None
 
 
 def _rounds(history: Any, where: Where) -> list[Turn]:
