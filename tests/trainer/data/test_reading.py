@@ -105,6 +105,7 @@ def test_a_folder_is_read_in_the_order_of_the_names(tmp_path: Path) -> None:
         ("d.csv", b"PAR1 of a file", r"d\.csv looks like Parquet, and is read as Csv"),
         ("d.parquet", b'{"text": "a"}\n', r"d\.parquet looks like Jsonl"),
         ("d.jsonl", b"\x1f\x8b\x08\x00", r"d\.jsonl is compressed \(gzip\), and is read as Jsonl; unpack it"),
+        ("d.jsonl.gz", b"\x1f\x8b\x08\x00", r"^dataset\.train: d\.jsonl\.gz is compressed; unpack it$"),
         ("d.txt", b"a\n", r"d\.txt ends in \.txt, .*set dataset\.train\.format"),
     ],
 )
@@ -118,7 +119,8 @@ def test_what_cannot_be_read_is_named_with_its_line(name: str, content: bytes, e
 def test_a_place_without_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.jsonl does not exist"):
         read(tmp_path / "gone.jsonl")
-    with pytest.raises(DataError, match=r"no \.jsonl.* file in the folder"):
+    (tmp_path / "d.jsonl.gz").touch()
+    with pytest.raises(DataError, match=r"no \.jsonl.* file in the folder .*; d\.jsonl\.gz is compressed: unpack it$"):
         read(tmp_path)
 
 

@@ -26,6 +26,7 @@ ENDINGS: dict[str, DataFormat] = {
 }
 NAMED_ENDINGS: dict[str, DataFormat] = {**ENDINGS, ".json": "Json"}
 """With what is read of a folder only where the job names the format: there a .json file may be anything."""
+PACKED_ENDINGS = frozenset({".gz", ".zip", ".bz2", ".zst", ".xz", ".tgz", ".tar"})
 STARTS = 4096
 """Bytes within which a JSON file begins."""
 LONGEST_CSV_FIELD = 1 << 30
@@ -69,7 +70,9 @@ def data_files(path: Path, data_format: DataFormat, field: str) -> list[tuple[Pa
     if not files and data_format == "Auto" and media_files(path):
         return [(path, "ClassFolders")]
     if not files:
-        raise DataError(f"{field}: no {' or '.join(wanted)} file in the folder {path}")
+        packed = next((p for p in sorted(path.rglob("*")) if p.suffix.lower() in PACKED_ENDINGS), None)
+        more = f"; {packed.name} is compressed: unpack it" if packed else ""
+        raise DataError(f"{field}: no {' or '.join(wanted)} file in the folder {path}{more}")
     formats = {NAMED_ENDINGS[p.suffix.lower()] for p in files}
     if len(formats) > 1:
         raise DataError(
@@ -85,6 +88,8 @@ def format_of(file: Path, data_format: DataFormat, field: str) -> DataFormat:
         return data_format
     if (ending := file.suffix.lower()) == ".json":
         return _form_of_json(file)
+    if ending in PACKED_ENDINGS:
+        raise DataError(f"{field}: {file.name} is compressed; unpack it")
     if ending not in ENDINGS:
         raise DataError(
             f"{field}: {file.name} ends in {file.suffix or 'nothing'}, which says no format; "
