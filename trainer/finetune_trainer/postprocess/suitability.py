@@ -13,6 +13,7 @@ from finetune_trainer.models.quantization import OUTPUT_HEADS
 from finetune_trainer.postprocess.awq import check_scaled
 from finetune_trainer.postprocess.four_bits import DEFAULT_GROUP_SIZE, check_group_size
 from finetune_trainer.postprocess.structures import check_structure, without_parts
+from finetune_trainer.unquantizable import MOST_LEFT
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 
@@ -59,6 +60,8 @@ def check_layers(steps: Sequence[PostprocessStep], model: Any, heads: Sequence[s
                 f"{path}: a model of the type {model.config.model_type!r} holds its weights otherwise than in linear "
                 "layers; remove the step"
             )
+        if step.kind in ("prune", "quantize"):
+            _check_experts(step, model, path)
         if step.prune and step.prune.pattern == "TwoOfFour":
             odd = next((layer.in_features for layer in layers.values() if layer.in_features % 4), None)
             if odd:
@@ -74,6 +77,23 @@ def check_layers(steps: Sequence[PostprocessStep], model: Any, heads: Sequence[s
             config = without_parts(config, step.prune)
             with torch.device("meta"):
                 layers = named_linear_layers(type(model)(config), heads)  # those that the next step finds
+
+
+def _check_experts(step: PostprocessStep, model: Any, path: str) -> None:
+    """Transformers 5 joins the experts of a layer into one tensor, which is no linear layer: steps leave it as it is.
+    Its way of reading files of single experts into that tensor fails beside layers that compressed-tensors packed."""
+    kind, sizes = model.config.model_type, {name: weights.numel() for name, weights in model.named_parameters()}
+    joined = sum(sizes[name] for name, weights in model.named_parameters() if ".experts." in name and weights.ndim == 3)
+    if joined and step.quantize and step.quantize.scheme in FOUR_BITS:
+        raise ConfigurationError(
+            f"{path}.scheme: models of the type {kind!r} have experts, beside which 4 bits cannot be read again; set "
+            "Int8WeightOnly, or remove the step"
+        )
+    if joined > MOST_LEFT * sum(sizes.values()):
+        raise ConfigurationError(
+            f"{path}: {joined / sum(sizes.values()):.0%} of the weights of this {kind!r} are experts, in one tensor a "
+            "layer, which the step leaves as they are: it would gain little; remove it"
+        )
 
 
 def _check_readable(model: Any, path: str) -> None:
