@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from finetune_operator.kube import leader_election
 from finetune_operator.kube.client import HttpKubeApi
 from finetune_operator.kube.leader_election import LeadershipLost, LeaseElector, LeaseTiming
 from finetune_operator.kube.metrics import REGISTRY
@@ -117,11 +118,56 @@ async def test_clean_end_releases_the_lease_and_a_standby_takes_over_at_once(
     first.finish.set()
     async with asyncio.timeout(10):
         await first.task
-    assert lease(server)["holderIdentity"] == ""
+    assert (lease(server)["holderIdentity"], lease(server)["leaseDurationSeconds"]) == ("", 1)
     async with asyncio.timeout(20):  # a retry period, and by no means the lease's 60 s
         await second.leads()
     assert lease(server)["leaseTransitions"] == 1
     await second.kill()
+
+
+async def test_the_lease_of_another_is_not_given_back(api: HttpKubeApi, server: FaultServer) -> None:
+    leader = Leader(api, "one", duration=60)
+    await leader.leads()
+    await server.put("leases", "lock", spec=dict(lease(server), holderIdentity="thief"))
+    leader.finish.set()
+    await asyncio.gather(leader.task, return_exceptions=True)
+    assert lease(server)["holderIdentity"] == "thief"
+
+
+async def test_a_renewal_that_hangs_is_tried_again_before_the_lease_is_lost(
+    api: HttpKubeApi, server: FaultServer
+) -> None:
+    async def never(_):
+        await asyncio.Event().wait()
+
+    leader = Leader(api, "one", duration=4.5)
+    await leader.leads()
+    server.script("PUT", never)
+    await server.until_seen("PUT", server.count("PUT") + 3)
+    assert leader.elector.leading
+    assert leader.cancelled_at is None
+    await leader.kill()
+
+
+async def test_a_release_that_hangs_does_not_hold_up_the_end(connect, server: FaultServer) -> None:
+    leader = Leader(await connect(timeout=60.0), "one")
+    await leader.leads()
+    server.freeze()
+    leader.finish.set()
+    await asyncio.wait_for(leader.task, 20)
+    server.thaw()
+
+
+async def test_a_standby_looks_more_often_than_a_leader_renews(
+    api: HttpKubeApi, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it leads within a second of a clean exit."""
+    assert leader_election.STANDBY_POLL * 1.2 < 1
+    monkeypatch.setattr(leader_election, "STANDBY_POLL", 0.05)
+    await server.put("leases", "lock", spec={"holderIdentity": "other", "leaseDurationSeconds": 60})
+    standby = asyncio.create_task(LeaseElector(api, "d", "lock", "two", 60, 40, 30).run(asyncio.Event().wait))
+    await server.until_seen("GET", 4, seconds=20)
+    standby.cancel()
 
 
 async def test_release_waits_for_the_work_to_stop(api: HttpKubeApi, server: FaultServer) -> None:

@@ -69,7 +69,9 @@ async def test_a_namespace_that_may_not_be_read_is_no_reason_not_to_be_ready(api
     gone, heard = Informer(api, THINGS, namespace="gone"), Informer(api, THINGS, namespace="heard")
     gone.refused.set()
     probed = await serve(Probes([gone, heard]))
-    assert (await probed.ask("/readyz"))[0] == 503, "nothing can be read"
+    code, text = await probed.ask("/readyz")
+    assert code == 503
+    assert "[-]informer-gone/things failed" in text, "nothing can be read"
     heard.synced.set()
     assert (await probed.ask("/readyz"))[0] == 200
 
@@ -134,6 +136,28 @@ async def test_blocked_event_loop_is_noticed(serve) -> None:
     assert code == 503
     assert "[-]event-loop failed" in text
     task.cancel()
+
+
+async def test_a_timer_that_has_not_come_yet_is_late_too() -> None:
+    lag = LoopLag(limit=5.0)
+    assert lag.check() is None
+    lag._due -= 7.0
+    assert lag.check() is not None
+
+
+async def test_what_was_late_is_told_for_two_intervals_as_the_kubelet_asks_now_and_then() -> None:
+    lag = LoopLag(interval=0.02, limit=0.3)
+    running = asyncio.create_task(lag.run())
+    await asyncio.sleep(0)
+    time.sleep(0.4)  # noqa: ASYNC251 - a reconcile that computes without end
+    told = []
+    for _ in range(4):
+        due = lag._due
+        while lag._due == due:
+            await asyncio.sleep(0)
+        told.append(lag.worst >= 0.3)
+    running.cancel()
+    assert told == [True, True, False, False]
 
 
 async def test_checks_of_others_count(serve) -> None:

@@ -108,6 +108,9 @@ async def test_stop_lets_a_busy_worker_finish(launch: Launch, server: FaultServe
     operator = await launch("one", slow=1.0)
     await operator.says("reconciling slow")
     operator.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(30):
+        while await operator.asks("/readyz") != 503:  # webhooks and reports go to another replica meanwhile
+            await asyncio.sleep(0.02)
     await operator.says("reconciled slow")
     assert await operator.ends() == 0
     assert holder(server) == ""

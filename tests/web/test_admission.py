@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import aiohttp
 import orjson
@@ -20,6 +21,7 @@ from finetune_operator.controllers.look_ups import LookUps
 from finetune_operator.kube.errors import ApiError
 from finetune_operator.kube.resources import MUTATING_WEBHOOK_CONFIGURATIONS, SECRETS, VALIDATING_WEBHOOK_CONFIGURATIONS
 from finetune_operator.kube.servers import Server
+from finetune_operator.web import admission
 from finetune_operator.web.admission import MAX_REVIEW_BYTES, AdmissionWebhooks
 from finetune_operator.web.own_certificate import OwnCertificate, TrustOptions
 from finetune_operator.web.serving_certificate import SERVER_LIFETIME
@@ -99,7 +101,7 @@ async def test_a_wrong_job_is_refused_with_every_error_and_a_right_one_runs(
 
 
 async def test_a_secret_that_is_not_there_is_warned_of_and_refuses_nothing(
-    webhooks: Webhooks, cluster: Cluster
+    webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new = job(credentials={"secretName": "s3"}, dataset=QUICK["dataset"], checkpoint=QUICK["checkpoint"])
     body = orjson.dumps({"apiVersion": "admission.k8s.io/v1", "request": request(new)})
@@ -108,6 +110,11 @@ async def test_a_secret_that_is_not_there_is_warned_of_and_refuses_nothing(
     assert orjson.loads(answer)["response"] == {"uid": "1", "allowed": True, "warnings": [warned]}
     _, answer = await webhooks.post(body, "default")
     assert "warnings" not in orjson.loads(answer)["response"]
+    monkeypatch.setattr(admission, "LOOK_SECONDS", 0.05)
+    silent = SimpleNamespace(get_metadata=lambda *_: asyncio.Event().wait())
+    webhook = AdmissionWebhooks([webhooks.operator.caches], LookUps(silent))  # type: ignore[arg-type]
+    answered = await asyncio.wait_for(webhook._validate(request(new)), 10)
+    assert answered == {"allowed": True}, "a warning that comes too late is none"
 
 
 async def test_the_certificate_is_renewed_under_a_running_server(webhooks: Webhooks, user: ClusterUser) -> None:
