@@ -144,6 +144,10 @@ async def test_two_replicas_agree_on_one_certificate(webhooks: Webhooks, cluster
 async def test_it_is_not_ready_before_it_has_a_certificate(webhooks: Webhooks) -> None:
     assert webhooks.replica().problem() == "no certificate yet"
     assert webhooks.trust.problem() is None
+    untold = OwnCertificate(webhooks.cluster.api, TrustOptions(SECRET_NAMESPACE, SECRET, (HOST,), "of-nobody"))
+    with pytest.raises(ApiError, match="of-nobody"):
+        await untold.step()
+    assert untold.problem() == "the API server does not know the certificate's authority yet"
 
 
 @pytest.mark.parametrize(

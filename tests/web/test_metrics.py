@@ -62,7 +62,7 @@ async def test_a_jobs_life_in_numbers(user: ClusterUser, operator: OperatorUnder
     assert scrape.value("finetune_job_progress_ratio", **job) == 0.25
     assert scrape.value("finetune_job_loss", **job) == 0.5
     assert scrape.value("finetune_job_tokens_per_second", **job) == 900
-    heard = scrape.value("finetune_job_last_report_timestamp_seconds", **job)
+    heard = scrape.value("finetune_job_last_report_timestamp_seconds", **job, stage="")
     assert heard is not None
     assert abs(heard - time.time()) < 60
     assert scrape.value("finetune_job_queue_seconds_count") == 1
@@ -83,13 +83,14 @@ async def test_a_jobs_life_in_numbers(user: ClusterUser, operator: OperatorUnder
     assert scrape.value("finetune_jobs", phase="Succeeded") == 1
 
 
-async def cached(operator: OperatorUnderTest, field: str, value: Any = None) -> None:
+async def cached(operator: OperatorUnderTest, field: str, value: Any = None, within: str = "") -> None:
     """Until the cache, which the metrics read, shows the field, with that value where one is given."""
     from controllers.cluster_user import eventually
 
     async def there() -> bool:
         job = operator.caches.fine_tune_jobs.get("ml", "tickets")
-        found = ((job or {}).get("status") or {}).get(field)
+        status = (job or {}).get("status") or {}
+        found = (status.get(within) or {} if within else status).get(field)
         return bool(found) and value in (None, found)
 
     async def dump() -> str:
@@ -132,12 +133,16 @@ async def test_a_job_that_has_never_reported_is_silent_since_its_pods_run(
     job = {"namespace": "ml", "name": "tickets"}
     moment = parse_time(since)
     assert moment
-    assert scrape.value("finetune_job_last_report_timestamp_seconds", **job) == moment.timestamp()
-    assert told_nothing.value("finetune_job_last_report_timestamp_seconds", **job) is None
+    assert scrape.value("finetune_job_last_report_timestamp_seconds", **job, stage="") == moment.timestamp()
+    assert told_nothing.value("finetune_job_last_report_timestamp_seconds", **job, stage="") is None
     await report(user, step=1, totalSteps=10, updatedAt="2026-01-01T00:00:00Z")
     await cached(operator, "progress")
-    heard = scrape.value("finetune_job_last_report_timestamp_seconds", **job)
+    heard = scrape.value("finetune_job_last_report_timestamp_seconds", **job, stage="")
     assert heard == moment.timestamp(), "what was heard of an attempt before counts no more"
+    await report(user, attempt=1, step=2, totalSteps=10, stage="Evaluating")
+    await cached(operator, "step", 2, within="progress")
+    (labels,) = scrape.samples()["finetune_job_last_report_timestamp_seconds"]
+    assert dict(labels)["stage"] == "Evaluating", "which may take its time"
 
 
 async def test_a_standby_reports_no_jobs(user: ClusterUser, operator: OperatorUnderTest) -> None:

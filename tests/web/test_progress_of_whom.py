@@ -3,12 +3,14 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from finetune_api.names import LABEL_ATTEMPT
 from finetune_operator.controllers.job_caches import JobCaches
-from finetune_operator.web.progress import attempt_of, check_running
+from finetune_operator.kube.servers import Server
+from finetune_operator.web.progress import ProgressReceiver, attempt_of, check_running
 from finetune_operator.web.progress_token import Bearer
 
 Resource = dict[str, Any]
@@ -25,10 +27,12 @@ POD = owned("pod-uid", "Job", "tickets-2", "batch-uid")
 BATCH_JOB = owned("batch-uid", "FineTuneJob", "tickets", "job-uid", labels={LABEL_ATTEMPT: "2"})
 
 
-def cache(pod: Resource = POD, batch_job: Resource = BATCH_JOB) -> JobCaches:
+def cache(pod: Resource = POD, batch_job: Resource = BATCH_JOB, job: Resource = JOB) -> JobCaches:
     pods, jobs = {("ml", "pod"): pod, ("other", "pod"): pod}, {("ml", "tickets-2"): batch_job}
     found = SimpleNamespace(
-        pods=SimpleNamespace(get=lambda *key: pods.get(key)), jobs=SimpleNamespace(get=lambda *key: jobs.get(key))
+        pods=SimpleNamespace(get=lambda *key: pods.get(key)),
+        jobs=SimpleNamespace(get=lambda *key: jobs.get(key)),
+        fine_tune_jobs=SimpleNamespace(get=lambda *_: job, namespace=None),
     )
     return cast(JobCaches, found)
 
@@ -77,3 +81,23 @@ def test_a_report_of_another_attempt_or_for_a_finished_job_comes_too_late(status
     check_running({"status": {"attempt": 2, "conditions": condition("Failed", "False")}}, 2)
     with pytest.raises(web.HTTPConflict):
         check_running({"status": status}, 2)
+
+
+@pytest.mark.parametrize(("attempt", "answer"), [(2, 204), (3, 409)])
+async def test_the_receiver_asks_each_of_these(attempt: int, answer: int) -> None:
+    """A pod of the attempt before, still about."""
+    offered: list[Any] = []
+    known = cache(job=JOB | {"status": {"attempt": attempt}})
+
+    async def vouch(*_: Any) -> Bearer:
+        return BEARER
+
+    reviewer, writer = SimpleNamespace(review=vouch), SimpleNamespace(offer=lambda *told: offered.append(told))
+    server = Server(ProgressReceiver([known], cast(Any, reviewer), cast(Any, writer)).app(), 0, "127.0.0.1")
+    await server.start()
+    url = f"http://127.0.0.1:{server.port}/v1/jobs/ml/tickets/progress"
+    headers = {"Authorization": "Bearer t"}
+    async with aiohttp.ClientSession() as session, session.post(url, json={"attempt": 2}, headers=headers) as told:
+        assert told.status == answer
+    await server.close()
+    assert len(offered) == (answer == 204)

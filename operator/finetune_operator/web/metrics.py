@@ -31,10 +31,12 @@ GAUGES = {
     "finetune_job_tokens_per_second": "Training throughput over all ranks.",
     "finetune_job_stragglers": "Ranks that hold the others up.",
     "finetune_job_last_report_timestamp_seconds": (
-        "Unix time at which rank 0 was last heard, or all pods ran if that was later; of jobs whose pods run."
+        "Unix time at which rank 0 was last heard, or all pods ran if that was later; of jobs whose pods run. `stage` "
+        "is what it did then, empty before its first report; while it trains, it reports all along."
     ),
 }
 """Of one job each, in the order of `_numbers`."""
+LAST_HEARD = "finetune_job_last_report_timestamp_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class _Shown:
 
     namespace: str
     name: str
+    stage: str
+    """Of the attempt that runs; empty: it has not reported."""
     numbers: tuple[float | None, ...]
 
 
@@ -134,8 +138,9 @@ class JobMetrics(Collector):
         if over:
             self._shown.pop(metadata["uid"], None)
         else:
-            numbers = _numbers(_status(job), pods_report=self._pods_report)
-            self._shown[metadata["uid"]] = _Shown(metadata["namespace"], metadata["name"], numbers)
+            status = _status(job)
+            numbers = _numbers(status, pods_report=self._pods_report)
+            self._shown[metadata["uid"]] = _Shown(metadata["namespace"], metadata["name"], _stage(status), numbers)
 
     def _count_restart(self, before: Resource, after: Resource) -> None:
         known = (before.get("restarts") or {}).get("byCause") or {}
@@ -174,6 +179,11 @@ def _histogram(registry: CollectorRegistry, name: str, text: str) -> Histogram:
 
 def _status(job: Resource) -> Resource:
     return job.get("status") or {}
+
+
+def _stage(status: Resource) -> str:
+    progress = status.get("progress") or {}
+    return str(progress.get("stage") or "") if progress.get("attempt") == status.get("attempt") else ""
 
 
 def _step(status: Resource) -> int:
@@ -220,8 +230,9 @@ def _last_heard(status: Resource, progress: Resource) -> float | None:
 
 
 def _by_job(name: str, text: str, column: int, jobs: list[_Shown]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=["namespace", "name"])
+    staged = name == LAST_HEARD
+    family = GaugeMetricFamily(name, text, labels=["namespace", "name", *(["stage"] if staged else [])])
     for job in jobs:
         if (value := job.numbers[column]) is not None:
-            family.add_metric([job.namespace, job.name], value)
+            family.add_metric([job.namespace, job.name, *([job.stage] if staged else [])], value)
     return family
