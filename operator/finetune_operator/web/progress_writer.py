@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,9 @@ Key = tuple[str, str]
 Milestone = tuple[str, int, str | None, bool]
 """Uid, attempt, stage, and whether the last step is reached."""
 PARALLEL_WRITES = 8
+URGENT_A_ROUND = 8
+"""Of one job: twice as many as there are stages. A pod that changes them all the time must not write as often as it
+speaks."""
 
 
 @dataclass
@@ -56,6 +60,8 @@ class ProgressWriter:
         self._pending: dict[Key, _Pending] = {}
         self._milestones: dict[Key, Milestone] = {}
         self._urgent: set[Key] = set()
+        self._hurried: Counter[Key] = Counter()
+        """Urgent writes since the last round."""
         self._wake = asyncio.Event()
 
     def offer(self, namespace: str, name: str, uid: str, report: ProgressReport) -> None:
@@ -71,8 +77,10 @@ class ProgressWriter:
         pending = self._pending[key] = _Pending(uid, report)
         if self._milestones.get(key) != pending.milestone:
             self._milestones[key] = pending.milestone
-            self._urgent.add(key)
-            self._wake.set()
+            self._hurried[key] += 1
+            if self._hurried[key] <= URGENT_A_ROUND:
+                self._urgent.add(key)
+                self._wake.set()
 
     async def run(self) -> None:
         """Writes everything at each interval, and what is urgent in between; until cancelled."""
@@ -84,6 +92,7 @@ class ProgressWriter:
                     await self._wake.wait()
             except TimeoutError:
                 due = loop.time() + self._interval
+                self._hurried.clear()
                 await self.flush()
                 self._forget_gone()
             else:
