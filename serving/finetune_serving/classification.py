@@ -55,7 +55,9 @@ class TextClassifier:
 
     def encode(self, rows: Sequence[Row], truncate: bool = False) -> list[Encoding]:
         texts = [row[TEXT_INPUT] for row in rows]
-        encoded = self._tokenizer(texts, truncation=truncate, max_length=self._limit if truncate else None)
+        limit = self._limit if truncate else None
+        # As in training: XLNet's types of tokens are not what it takes where it is given none.
+        encoded = self._tokenizer(texts, truncation=truncate, max_length=limit, return_token_type_ids=False)
         encodings: list[Encoding] = [{key: encoded[key][index] for key in encoded} for index in range(len(texts))]
         return texts_within(encodings, self._limit)
 

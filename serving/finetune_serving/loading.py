@@ -35,6 +35,7 @@ from finetune_serving.adapters import as_served, read_adapter
 from finetune_serving.artifact import Artifact, base_folder, local_folder, verify
 from finetune_serving.conversions import RUNTIMES, converted_model
 from finetune_serving.multi_task_model import MultiTaskModel
+from finetune_serving.padding import tell_padding
 from finetune_serving.recommender import Catalogue, Recommender
 from finetune_serving.recordings import window
 from finetune_serving.settings import ModelSource
@@ -270,8 +271,7 @@ def _give_padding(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """Generators often have no padding token; the mask hides whatever stands there."""
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
+    tell_padding(model.config, tokenizer.pad_token_id)
 
 
 def _max_length(tokenizer: PreTrainedTokenizerBase, description: ArtifactDescription) -> int:

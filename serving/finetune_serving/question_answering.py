@@ -91,6 +91,7 @@ class AnswerFinder:
         for encoding in encodings:
             own, found = found[: len(encoding.parts)], found[len(encoding.parts) :]
             start, end, score = max(own, key=lambda answer: answer[2])
+            start, end = without_blanks(encoding.context, start, end)
             answers.append(Answer(encoding.context[start:end], start, end, score))
         return answers
 
@@ -138,3 +139,10 @@ def _part(whole: Part, context: TextRange, window: Window) -> Part:
 
 def _characters(part: Part, first: int, last: int) -> tuple[int, int]:
     return (part.offsets[first][0], part.offsets[last][1]) if any(part.within) else (0, 0)
+
+
+def without_blanks(text: str, start: int, end: int) -> tuple[int, int]:
+    """The same characters of `text` but for blanks at their ends: SentencePiece's tokens begin with those before words,
+    those of RoBERTa may."""
+    found = text[start:end]
+    return (end - len(found.lstrip()), start + len(found.rstrip())) if found.strip() else (start, end)

@@ -66,6 +66,7 @@ class EntityFinder:
             truncation=cuts,
             max_length=self._limit if cuts else None,
             return_offsets_mapping=True,
+            return_token_type_ids=False,  # as in training
         )
         offsets = encoded.pop("offset_mapping")
         tokens: list[Mapping[str, list[int]]] = [{k: encoded[k][i] for k in encoded} for i in range(len(texts))]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from finetune_serving.adapters import as_served, read_adapter
 from finetune_serving.multi_task_model import HEADS
+from finetune_serving.padding import tell_padding
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import TrainerError, is_out_of_memory
 from finetune_trainer.models.frozen_precision import FrozenPrecision, widened
@@ -121,8 +122,7 @@ def reload(
     if PeftConfig.from_pretrained(str(folder)).peft_type == PeftType.ADALORA:
         # PEFT makes its matrices anew while it reads them, in the type of the base.
         loaded = loaded.float()
-    # Decoders have no padding token of their own, and classify at the last token before it.
-    loaded.config.pad_token_id = getattr(model.config, "pad_token_id", None)
+    tell_padding(loaded.config, getattr(model.config, "pad_token_id", None))
     return read_adapter(loaded, folder)
 
 

@@ -87,10 +87,12 @@ def load_model(
             raise
         raise ConfigurationError(f"model.source: the weights in {folder} cannot be loaded: {error}") from error
     missing = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
-    new = new_modules(missing, task.heads)
+    new = new_modules(missing, task.heads, model.base_model_prefix if model.base_model is not model else "")
+    if not new and labels and published_labels(folder) != labels:
+        new = sorted(name for name in task.heads if any(key.startswith(f"{name}.") for key in model.state_dict()))
     if task.heads and pools_otherwise(folder) and any(name.endswith(".pooler") for name, _ in model.named_modules()):
         new = sorted({*new, "pooler"})
-    return LoadedModel(frozen.settle(model), new, task.peft_type)
+    return LoadedModel(frozen.settle(learn_every_token(model)), new, task.peft_type)
 
 
 def made_model(
@@ -105,26 +107,51 @@ def made_model(
     """The model that `load_model` gives, made of its configuration alone; `new` are the modules that it found new."""
     task.configure(config, processor, labels)
     model = task.model_class.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
-    return LoadedModel(frozen.settle(model.eval()), new, task.peft_type)
+    return LoadedModel(frozen.settle(learn_every_token(model.eval())), new, task.peft_type)
 
 
-def new_modules(missing: list[str], heads: tuple[str, ...]) -> list[str]:
+def learn_every_token(model: Any) -> Any:
+    """The same model, in which the token that pads is learnt where it stands in a text.
+
+    Many decoders pad with their end-of-text token, which ends each turn of a chat, and embeddings of PyTorch give a
+    padding token no gradient. What only pads gets none anyway: no prediction that counts sees it.
+    """
+    for module in model.modules():
+        if type(module) is torch.nn.Embedding and not getattr(model.config, "is_encoder_decoder", False):
+            module.padding_idx = None
+    return model
+
+
+def published_labels(folder: Path) -> list[str]:
+    """The classes of the head in the files, in its order; [] where config.json names none."""
+    named = json.loads((folder / "config.json").read_bytes()).get("id2label") or {}
+    return [str(named[place]) for place in sorted(named, key=int)]
+
+
+def new_modules(missing: list[str], heads: tuple[str, ...], below: str = "") -> list[str]:
     """Modules whose weights are not in the files. Only a head, and a pooler below it, may be new.
 
+    `below` is the name of the part that the head stands on.
+
     Raises:
-        ConfigurationError: Weights of the pre-trained part are missing.
+        ConfigurationError: Weights of the pre-trained part are missing, or the head has a name that is not known.
     """
     modules: set[str] = set()
     stray = []
     for key in missing:
         first, *rest = key.split(".")
-        below = next((part for part in rest if part in UNUSED_FROM_PRETRAINING), None)
-        if heads and below:
-            modules.add(below)
+        pooler = next((part for part in rest if part in UNUSED_FROM_PRETRAINING), None)
+        if heads and pooler:
+            modules.add(pooler)
         elif first in heads:
             modules.add(first)
         else:
             stray.append(key)
+    if heads and below and stray and not any(key.startswith(f"{below}.") for key in stray):
+        raise ConfigurationError(
+            f"model.source: the model has a head ({', '.join(stray[:3])} …) of a kind that cannot be trained here; use "
+            "a model of another type, such as BERT, RoBERTa, DeBERTa or ModernBERT"
+        )
     if stray:
         raise ConfigurationError(
             f"model.source: the files lack {len(stray)} weights of the model ({', '.join(stray[:3])} …), which would "

@@ -12,6 +12,7 @@ from finetune_api.artifact import ArtifactDescription
 from finetune_serving.adapters import merged, read_adapter
 from finetune_serving.conversions import converted_model
 from finetune_serving.loading import quantization_method
+from finetune_serving.padding import tell_padding
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.models.quantization import keep_format
 from finetune_trainer.postprocess.members import Member
@@ -76,7 +77,7 @@ class Source:
         # The head may have been one of other classes: the adapter brings its own.
         base = self.task.model_class.from_pretrained(str(self.base), ignore_mismatched_sizes=True, **options)
         if getattr(self.processor, "pad_token_id", None) is not None:
-            base.config.pad_token_id = self.processor.pad_token_id  # decoders have none, and classify before it
+            tell_padding(base.config, self.processor.pad_token_id)
         if quantization:
             base = keep_format(base).dequantize(dtype=torch.float32)
         return read_adapter(base, self.folder).eval()

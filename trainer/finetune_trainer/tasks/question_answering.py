@@ -36,7 +36,7 @@ class QuestionAnswering(TextTask):
     name = "QuestionAnswering"
     model_class = AutoModelForQuestionAnswering
     model_types = MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
-    heads = ("qa_outputs",)
+    heads = ("qa_outputs", "classifier", "head")  # the latter are ModernBERT's
     peft_type = TaskType.QUESTION_ANS
 
     def __init__(self, columns: Columns, windows: bool = False) -> None:

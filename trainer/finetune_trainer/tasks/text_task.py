@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from finetune_serving.padding import tell_padding
 from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.parts import Parts
 from finetune_trainer.data.rows import Rows
 from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.models.suitability import is_encoder
 from finetune_trainer.models.tokenizer import load_tokenizer
 
 
@@ -39,8 +41,9 @@ class TextTask:
         return []
 
     def configure(self, config: Any, processor: Any, labels: list[str]) -> None:
-        if config.pad_token_id is None:
-            config.pad_token_id = processor.pad_token_id
+        decoder = not (is_encoder(config) or getattr(config, "is_encoder_decoder", False))
+        if decoder or config.pad_token_id is None:  # RoBERTa counts its positions from the padding of its config
+            tell_padding(config, processor.pad_token_id)
         rows = getattr(config.get_text_config(), "vocab_size", None)
         if rows is not None and len(processor) > rows:
             raise ConfigurationError(
