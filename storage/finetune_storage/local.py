@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -74,6 +75,7 @@ class LocalStorage:
         place = self.path(path)
         with self._errors(path):
             place.parent.mkdir(parents=True, exist_ok=True)
+            _clear_leftovers(place)
             staging = place.parent / f"{TEMPORARY}{place.name}-{uuid.uuid4().hex[:8]}"
             try:
                 shutil.copytree(source, staging)
@@ -151,6 +153,14 @@ def replace_folder(new: Path, place: Path) -> None:
     new.rename(place)
     manifest.fsync(place.parent)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _clear_leftovers(place: Path) -> None:
+    """What uploads to this very place left there that were killed: of a large model as much again each time."""
+    left = re.compile(rf"{TEMPORARY}(old-)?{re.escape(place.name)}-[0-9a-f]{{8}}")
+    for other in place.parent.iterdir():
+        if left.fullmatch(other.name):
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _unfinished(path: Path) -> bool:

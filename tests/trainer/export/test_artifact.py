@@ -9,6 +9,9 @@ import torch
 
 from finetune_api.artifact import ArtifactDescription
 from finetune_api.manifest import verify_folder
+from finetune_trainer.checkpoint.backend import FENCE, encode_fence
+from finetune_trainer.errors import Superseded
+from finetune_trainer.export.publish import upload_artifact
 from trainer.in_process import run
 from trainer.jobs import FULL, LORA, job
 
@@ -121,3 +124,21 @@ def test_a_decoder_without_padding_token_is_exported_whole(
     result, _ = run(job(tmp_path, tiny_gpt2, questions, task="TextGeneration", method=method, maxSteps=2), tmp_path)
     verify_folder(tmp_path / "output", result.artifact_digest)
     assert (result.evaluated_on, result.metrics) == ("none", {})
+
+
+def test_an_attempt_that_was_replaced_leaves_alone_what_may_have_been_published(
+    tiny_bert: Path, tickets: Path, tmp_path: Path
+) -> None:
+    """Its node may have been frozen while it exported, and the next attempt done meanwhile."""
+    config = job(tmp_path, tiny_bert, tickets)
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "README.md").write_text("of the first attempt")
+    upload_artifact(config, made, config.output)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / FENCE).write_bytes(encode_fence(2))
+    (made / "README.md").write_text("of the first attempt, later")
+
+    with pytest.raises(Superseded, match="attempt 2 of the job has taken over"):
+        upload_artifact(config, made, config.output)
+    assert (tmp_path / "output" / "README.md").read_text() == "of the first attempt"

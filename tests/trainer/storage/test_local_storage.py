@@ -98,6 +98,19 @@ def test_an_upload_replaces_the_whole_folder(claims: Path, tmp_path: Path) -> No
     assert [path.name for path in (claims / "data" / "models").iterdir()] == ["m"]
 
 
+def test_what_a_killed_upload_left_goes_with_the_next_to_the_same_place(claims: Path, tmp_path: Path) -> None:
+    models, source = claims / "data" / "models", tmp_path / "source"
+    source.mkdir()
+    (source / "a").write_text("a")
+    for name in ("tmp-m-0a1b2c3d", "tmp-old-m-0a1b2c3d", "tmp-m-merge-0a1b2c3d", "tmp-other-0a1b2c3d", "m-0a1b2c3d"):
+        (models / name).mkdir(parents=True)
+
+    open_storage("pvc://data/models/m").upload(source)
+
+    left = sorted(path.name for path in models.iterdir())
+    assert left == ["m", "m-0a1b2c3d", "tmp-m-merge-0a1b2c3d", "tmp-other-0a1b2c3d"]
+
+
 def test_an_upload_that_does_not_verify_leaves_the_old_folder(claims: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

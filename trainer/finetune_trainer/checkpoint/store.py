@@ -14,13 +14,13 @@ from finetune_storage.errors import StorageError
 from finetune_trainer.checkpoint.backend import (
     BEST,
     FENCE,
-    decode_fence,
     decode_pin,
     encode_fence,
     encode_pin,
     name_of,
     step_of,
 )
+from finetune_trainer.checkpoint.fence import check_fence
 from finetune_trainer.checkpoint.lineage import Lineage, check_trainable
 from finetune_trainer.checkpoint.opening import open_backend
 from finetune_trainer.checkpoint.retention import Series, surplus
@@ -204,11 +204,7 @@ class CheckpointStore:
                 log.warning("checkpoint %s could not be deleted: %s", self._backend.uri(name), error)
 
     def _check_fence(self) -> None:
-        newest = decode_fence(self._backend.read_record(FENCE))
-        if newest > self._attempt:
-            raise Superseded(
-                f"attempt {newest} of the job has taken over; attempt {self._attempt} must not save any more"
-            )
+        check_fence(self._backend, self._attempt)
 
     def _take_over(self) -> None:
         self._check_fence()

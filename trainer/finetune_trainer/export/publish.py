@@ -10,6 +10,8 @@ from finetune_api.artifact import ArtifactDescription
 from finetune_api.dataset import IN_WINDOWS
 from finetune_api.trainer_config import TrainerConfig
 from finetune_storage import open_storage
+from finetune_trainer.checkpoint.fence import check_fence
+from finetune_trainer.checkpoint.opening import open_backend
 from finetune_trainer.data.prepare import PreparedData
 from finetune_trainer.data.report import held_out_report
 from finetune_trainer.errors import of_field
@@ -38,6 +40,19 @@ def evaluated_on(data: PreparedData) -> dict[str, Any]:
     return {"evaluatedOn": part, "heldOut": held_out_report(data.report, part)}
 
 
+def upload_artifact(config: TrainerConfig, folder: Path, uri: str) -> None:
+    """Puts a sealed folder in its place.
+
+    Raises:
+        Superseded: A newer attempt has taken over. It may have published what is there, whose digest is recorded.
+        StorageError: The upload failed.
+    """
+    with of_field("checkpoint.storage"):
+        check_fence(open_backend(config.checkpoint.storage, folder.parent), config.job.attempt)
+    with of_field("output.storage"):
+        open_storage(uri).upload(folder)
+
+
 @dataclass(frozen=True)
 class Exporter:
     """Writes, verifies and uploads; rank 0 alone."""
@@ -62,7 +77,7 @@ class Exporter:
 
         Raises:
             ExportError: The files do not hold the trained model; nothing was uploaded.
-            StorageError: The upload failed.
+            Superseded, StorageError: As `upload_artifact` does.
         """
         shutil.rmtree(self.scratch, ignore_errors=True)
         model = adaptation.model.eval()  # P-tuning runs its network once more to save what it makes
@@ -72,8 +87,7 @@ class Exporter:
         write_reports(self.scratch, reports, report, "peft" if self.config.method.makes_adapter else "transformers")
         self._verify(model, data)
         digest = seal(self.scratch)
-        with of_field("output.storage"):
-            open_storage(self.config.output).upload(self.scratch)
+        upload_artifact(self.config, self.scratch, self.config.output)
         log.info("artifact %s, %s", self.config.output, digest)
         return digest
 

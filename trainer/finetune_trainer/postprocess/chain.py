@@ -14,11 +14,10 @@ import numpy as np
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.postprocess import MAKES, PostprocessStep, artifact_uri
 from finetune_api.reports import StepResult
-from finetune_storage import open_storage
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.data.prepare import PreparedData
 from finetune_trainer.export.artifact import seal
-from finetune_trainer.export.publish import Exporter, evaluated_on
+from finetune_trainer.export.publish import Exporter, evaluated_on, upload_artifact
 from finetune_trainer.loop.evaluation import Evaluator
 from finetune_trainer.metrics.scores import Evaluation
 from finetune_trainer.postprocess.members import Member
@@ -62,7 +61,7 @@ class Postprocessing:
 
         Raises:
             ConfigurationError: A step does not fit this model.
-                StorageError: An upload failed.
+            Superseded, StorageError: As `upload_artifact` does.
         """
         steps = self.exporter.config.postprocess
         if not steps:
@@ -90,7 +89,7 @@ class Postprocessing:
         write_reports(target, self.reports, self._report(step, source, made, evaluation), library, changes)
         digest = seal(target)
         uri = artifact_uri(self.exporter.config.output, step.title)
-        open_storage(uri).upload(target)
+        upload_artifact(self.exporter.config, target, uri)
         metrics = {name: round(value, DIGITS) for name, value in evaluation.metrics.items()}
         shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         log.info("%s: %s %s  %s", step.title, changes[-1], shown, uri)
