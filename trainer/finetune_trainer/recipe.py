@@ -17,6 +17,7 @@ from finetune_api.training import Training
 from finetune_trainer.checkpoint import CheckpointStore, Lineage
 from finetune_trainer.checkpoint.background import BackgroundCheckpoints
 from finetune_trainer.checkpoint.pinned_model import pin_model, pin_teacher
+from finetune_trainer.data.encoded import Encoded
 from finetune_trainer.data.joined import Joined
 from finetune_trainer.data.prepare import PreparedData, prepare
 from finetune_trainer.data.report import reported_data, summary
@@ -24,10 +25,10 @@ from finetune_trainer.data.sampling import class_weights, resampled, sampling_re
 from finetune_trainer.data.subtasks import mixture_of, prepare_subtasks
 from finetune_trainer.data.teacher import open_teacher
 from finetune_trainer.data.trained_on import TrainedOn, learnt_from, unseen
-from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.errors import ConfigurationError, Preempted
 from finetune_trainer.export.artifact import package_versions
 from finetune_trainer.export.publish import Exporter
-from finetune_trainer.loop.evaluation import Evaluator
+from finetune_trainer.loop.evaluation import EvaluationStopped, Evaluator
 from finetune_trainer.loop.feed import Feed
 from finetune_trainer.loop.forward import precision_context
 from finetune_trainer.loop.generators import seed_everything
@@ -123,12 +124,12 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         with explained_compilation(), loop.checkpoints:
             loop.prepare()
             if not loop.baseline and data.held_out:
-                loop.baseline = evaluate(data.held_out[1]).metrics
+                loop.baseline = _evaluated(loop, evaluate, data.held_out[1]).metrics
             loop.train()
             loop.save_finished()
 
         run.reporter.update(stage="Evaluating", step=loop.step)
-        evaluation = evaluate(data.held_out[1]) if data.held_out else Evaluation({}, {})
+        evaluation = _evaluated(loop, evaluate, data.held_out[1]) if data.held_out else Evaluation({}, {})
         _describe_evaluation(evaluation, loop.baseline, run)
 
         run.reporter.update(stage="Exporting")
@@ -166,6 +167,8 @@ def _loop(
     run: Run,
     head: FusedHead | None,
 ) -> TrainingLoop:
+    agreement = StepAgreement(evaluator.ranks, run.stop, config.checkpoint)
+    evaluate = partial(evaluator.evaluate, strategy.module, data.validation, agreement.stop_asked)
     return TrainingLoop(
         task=evaluator.task,
         adaptation=adaptation,
@@ -176,10 +179,19 @@ def _loop(
         device=evaluator.device,
         run=run,
         checkpoints=_checkpoints(config, data, run),
-        agreement=StepAgreement(evaluator.ranks, run.stop, config.checkpoint),
-        evaluate=partial(evaluator.evaluate, strategy.module, data.validation) if len(data.validation) else None,
+        agreement=agreement,
+        evaluate=evaluate if len(data.validation) else None,
         head=head,
     )
+
+
+def _evaluated(loop: TrainingLoop, evaluate: Callable[..., Evaluation], encoded: Encoded) -> Evaluation:
+    """Before or after the training. Raises Preempted when a stop is asked for meanwhile: every step is saved."""
+    try:
+        return evaluate(encoded, loop.agreement.stop_asked)
+    except EvaluationStopped:
+        last = loop.checkpoints.last
+        raise Preempted(loop.step, last.uri if last else None) from None
 
 
 def _data(config: TrainerConfig, task: DataTask | MultiTask, processor: Any, max_length: int, run: Run) -> PreparedData:

@@ -90,6 +90,10 @@ class StepAgreement:
             )
         return Decision(stop=bool(stop), save=bool(stop or due))
 
+    def stop_asked(self) -> bool:
+        """Whether any rank was asked to stop; between two steps, and every rank calls it as often."""
+        return bool(self._ranks.maximum([int(self._stop.requested)])[0])
+
     def saved(self) -> None:
         """A checkpoint was written, or tried: the interval starts anew."""
         self._saved_at = self._clock()

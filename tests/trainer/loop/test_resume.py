@@ -1,5 +1,6 @@
 """A run that was killed and resumed equals the unbroken one, bit by bit."""
 
+import json
 import random
 import signal
 from pathlib import Path
@@ -49,7 +50,15 @@ def test_two_processes_killed_at_a_random_step_go_on_as_if_nothing_had_happened(
 def test_sigterm_to_one_of_two_processes_saves_at_a_common_step_and_resumes_exactly(
     tiny_gpt2: Path, questions: Path, tmp_path: Path
 ) -> None:
-    settings = {"task": "TextGeneration", "maxSteps": STEPS, "method": FULL, "logEverySteps": 3}
+    """Before an evaluation, which neither begins."""
+    settings = {
+        "task": "TextGeneration",
+        "maxSteps": STEPS,
+        "method": FULL,
+        "logEverySteps": 3,
+        "dataset": {"split": {"validation": 0.2}},
+        "evaluateEverySteps": 3,
+    }
     unbroken = start(job(tmp_path / "a", tiny_gpt2, questions, **settings), tmp_path / "a", 2)
     assert unbroken.wait() == [0, 0]
 
@@ -59,3 +68,5 @@ def test_sigterm_to_one_of_two_processes_saves_at_a_common_step_and_resumes_exac
     resumed = start(stopped_job, tmp_path / "b", 2)
     assert resumed.wait() == [0, 0]
     assert {**stopped.losses, **resumed.losses} == unbroken.losses
+    evaluated = [json.loads((tmp_path / place / "output/training_history.json").read_text()) for place in "ab"]
+    assert evaluated[0]["validation"] == evaluated[1]["validation"]

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from finetune_trainer.errors import Preempted
 from trainer.in_process import run
-from trainer.jobs import FULL, job
+from trainer.jobs import FULL, Recorder, job
 
 
 def test_early_stopping_ends_the_run_and_restores_the_best_weights(
@@ -81,3 +83,52 @@ def test_a_run_that_is_over_only_exports_again(tiny_bert: Path, tickets: Path, t
     assert again.metrics == first.metrics
     report = json.loads((tmp_path / "output/evaluation.json").read_text())
     assert report["baselineMetrics"]["loss"] > 1.0, "the metrics before training survive the restart"
+
+
+class StopsInEvaluations(Recorder):
+    """Asks for a stop as soon as an evaluation begins."""
+
+    def __init__(self, stop: Any, only_at: int | None = None) -> None:
+        super().__init__()
+        self._stop, self._only_at = stop, only_at
+
+    def update(self, **fields: Any) -> None:
+        super().update(**fields)
+        if fields.get("stage") == "Evaluating" and self._only_at in (None, fields["step"]):
+            self._stop.request()
+
+
+def test_a_stop_does_not_wait_for_the_end_of_an_evaluation_which_the_next_attempt_makes_up_for(
+    tiny_bert: Path, tickets: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may take hours, and a grace period is minutes. Early stopping sees the same metrics as in an unbroken run."""
+    from finetune_trainer.recipe import train
+    from finetune_trainer.run import Run
+    from finetune_trainer.stop import StopSignal
+
+    caplog.set_level("INFO")
+    settings = {
+        "dataset": {"split": {"validation": 0.3, "stratifyBy": "label"}},
+        "maxSteps": 8,
+        "evaluateEverySteps": 3,
+        "earlyStopping": {"metric": "loss", "patience": 3},
+        "checkpoint": {"everySteps": 100},
+    }
+    _, expected = run(job(tmp_path / "a", tiny_bert, tickets, **settings), tmp_path / "a")
+    config, losses = job(tmp_path / "b", tiny_bert, tickets, **settings), {}
+    for step in (3, 3):  # the second one comes into what is made up for
+        caplog.clear()
+        stop = StopSignal()
+        recorder = StopsInEvaluations(stop)
+        with pytest.raises(Preempted, match=f"stopped on request at step {step}, checkpoint .*{step}$"):
+            train(config, Run(tmp_path / "b/scratch", stop=stop, reporter=recorder))
+        losses |= recorder.losses
+        assert not [line for line in caplog.messages if "  validation: " in line]
+    stop = StopSignal()
+    recorder = StopsInEvaluations(stop, only_at=8)
+    with pytest.raises(Preempted, match="at step 8"):  # the last one of all
+        train(config, Run(tmp_path / "b/scratch", stop=stop, reporter=recorder))
+    _, rest = run(config, tmp_path / "b")
+    assert losses | recorder.losses | rest == expected
+    histories = [json.loads((tmp_path / place / "output/training_history.json").read_text()) for place in "ab"]
+    assert histories[1]["validation"] == histories[0]["validation"]

@@ -21,6 +21,10 @@ Compute = Callable[[Any, Batch], Any]
 """What is asked of a model for each batch."""
 
 
+class EvaluationStopped(Exception):
+    """It may take longer than whoever asks for a stop will wait."""
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """What every evaluation of a run has in common."""
@@ -34,10 +38,13 @@ class Evaluator:
     device: torch.device
     ranks: Ranks
 
-    def evaluate(self, model: Any, encoded: Encoded) -> Evaluation:
-        """Metrics over the whole of `encoded`; every rank calls it with the same and gets the same."""
+    def evaluate(self, model: Any, encoded: Encoded, stop: Callable[[], bool] = lambda: False) -> Evaluation:
+        """Metrics over the whole of `encoded`; every rank calls it with the same and gets the same.
+
+        Raises EvaluationStopped once `stop`, asked before each batch, says so; it must say the same on every rank.
+        """
         scores = self.task.scores(self.labels, self.processor, encoded)
-        self._compute(model, encoded, self.task.predictions, scores.add)
+        self._compute(model, encoded, self.task.predictions, scores.add, stop)
         shares = self.ranks.gather(scores.share())
         return self.ranks.broadcast(scores.result(shares) if self.ranks.rank == 0 else None)
 
@@ -51,19 +58,28 @@ class Evaluator:
         return np.ascontiguousarray(np.concatenate([values for _, values in parts])[order])
 
     def _compute(
-        self, model: Any, encoded: Encoded, compute: Compute, add: Callable[[Any, Batch, np.ndarray], None]
+        self,
+        model: Any,
+        encoded: Encoded,
+        compute: Compute,
+        add: Callable[[Any, Batch, np.ndarray], None],
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         rows = self.task.rows(encoded, self.max_length)
         collate = self.task.collator(self.processor)
         training = model.training
         model.eval()
-        with torch.no_grad(), precision_context(self.precision, self.device):
-            for chosen, counts in self._own_batches(encoded, rows):
-                batch = collate(encoded, [rows[i] for i in chosen]).to(self.device)
-                result = compute(model, batch)
-                if counts:
-                    add(result, batch, chosen)
-        model.train(training)
+        try:
+            with torch.no_grad(), precision_context(self.precision, self.device):
+                for chosen, counts in self._own_batches(encoded, rows):
+                    if stop():
+                        raise EvaluationStopped
+                    batch = collate(encoded, [rows[i] for i in chosen]).to(self.device)
+                    result = compute(model, batch)
+                    if counts:
+                        add(result, batch, chosen)
+        finally:
+            model.train(training)
 
     def _own_batches(self, encoded: Encoded, rows: Rows) -> list[tuple[np.ndarray, bool]]:
         """This rank's batches, and whether they count.

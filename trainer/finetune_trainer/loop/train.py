@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from finetune_trainer.checkpoint.background import BackgroundCheckpoints
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import Preempted
 from finetune_trainer.loop.best_model import BestModel, watched
+from finetune_trainer.loop.evaluation import EvaluationStopped
 from finetune_trainer.loop.feed import DeviceFeed, Feed, StepData
 from finetune_trainer.loop.forward import loss_sum, precision_context, step_sums
 from finetune_trainer.loop.generators import generator_states, restore_generators, seed_everything
@@ -62,7 +63,7 @@ class TrainingLoop:
     checkpoints: BackgroundCheckpoints
     agreement: StepAgreement
     evaluate: Callable[[], Evaluation] | None = None
-    """Evaluates on the validation data, when there is any."""
+    """Evaluates on the validation data, when there is any. Raises EvaluationStopped when a stop is asked for."""
     head: FusedHead | None = None
     """Computes the loss in place of the task, where the model allows it."""
     step: int = 0
@@ -90,6 +91,8 @@ class TrainingLoop:
         self.gradient_norm = torch.zeros((), device=self.device)
         self.batches = DeviceFeed(self.feed, self.device)
         self._reported: dict[str, Any] | None = None
+        self.unevaluated = False
+        """A stop came into the evaluation that is due at this step."""
 
     def prepare(self) -> None:
         """Warms up, then restores the newest checkpoint or starts from the seed."""
@@ -113,6 +116,8 @@ class TrainingLoop:
             DivergedError: The loss is NaN or infinite, or has jumped up.
         """
         self.throughput.read()
+        if self.unevaluated:
+            self._evaluate()
         while self.step < self.plan.total_steps and not self.best.exhausted:
             self.own_time.begin()
             self._take_step(self.batches.at(self.step))
@@ -239,11 +244,17 @@ class TrainingLoop:
 
     def _evaluate(self) -> None:
         assert self.evaluate is not None
-        with self.throughput.paused(), self.run.heartbeat.evaluation():
-            self.watchdog.check()
-            self.run.reporter.update(stage="Evaluating", step=self.step)
-            evaluation = self.evaluate()
-            self.run.reporter.update(stage="Training")
+        generators = generator_states()
+        try:
+            with self.throughput.paused(), self.run.heartbeat.evaluation():
+                self.watchdog.check()
+                self.run.reporter.update(stage="Evaluating", step=self.step)
+                evaluation = self.evaluate()
+                self.run.reporter.update(stage="Training")
+        except EvaluationStopped:
+            restore_generators(generators)
+            self._leave_unevaluated()
+        self.unevaluated = False
         metrics = evaluation.metrics
         self.history.evaluated(self.step, metrics)
         if self.best.patience is None:  # only kept track of
@@ -262,6 +273,13 @@ class TrainingLoop:
             log.info("step %d  validation: %s%s", self.step, shown, "  (best so far)" if improved else "")
             if self.best.exhausted:
                 log.info("early stopping: %s has not improved in %d evaluations", self.best.metric, self.best.patience)
+
+    def _leave_unevaluated(self) -> NoReturn:
+        """The evaluation may take longer than the grace period; the next attempt begins with it."""
+        self.unevaluated = True
+        if self.checkpoints.last is None or self.checkpoints.last.step != self.step:
+            self._save_now(final=True)
+        raise Preempted(self.step, self.checkpoints.last.uri if self.checkpoints.last else None)
 
     def _save(self, stopping: bool) -> None:
         if stopping:
@@ -300,6 +318,7 @@ class TrainingLoop:
                 "tokens": self.tokens,
                 "best": self.best.counters(),
                 "baseline": self.baseline,
+                "unevaluated": self.unevaluated,
                 "history": self.history.wire(),
                 "plateau": self.plateau.counters(),
                 "spikes": self.spikes.counters(),
@@ -321,6 +340,7 @@ class TrainingLoop:
         self.best.restore(state.counters["best"])
         self.best_weights = self.strategy.share(state.best_weights)
         self.baseline = state.counters["baseline"]
+        self.unevaluated = state.counters.get("unevaluated", False)
         self.tokens = state.counters["tokens"]
         self.history.restore(state.counters["history"])
         if state.local:
