@@ -114,7 +114,7 @@ class Ledger:
         ended = {one["number"] for one in old.get("attempts") or () if one.get("endedAt")}
         for one in new.get("attempts") or ():
             if one.get("endedAt") and one["number"] not in ended:
-                self._suspensions[uid] += one["cause"] == Cause.SUSPENDED
+                self._suspensions[uid] += one["cause"] in (Cause.SUSPENDED, Cause.RESIZED)
                 yield from self._attempt_ended(job, one)
         restarts = new.get("restarts") or {}
         for cause, count in (restarts.get("byCause") or {}).items():
