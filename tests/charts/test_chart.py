@@ -209,6 +209,22 @@ def test_the_network_of_training_pods_is_the_operators_default_unless_it_is_set(
     assert training_network(changed) == TrainingNetwork(dns=Dns(to=[peer]))
 
 
+def test_only_training_pods_reach_the_receiver_unless_something_stands_before_it(render: Render) -> None:
+    policy = {"networkPolicy": {"enabled": True}}
+    for values, namespaces in (({}, "{}"), (values_file("namespaced"), "team-a")):
+        (rule,) = progress_rules(render(values | policy))
+        (peer,) = rule["from"]
+        assert peer["podSelector"] == {"matchLabels": {"finetune-operator.io/component": "trainer"}}
+        assert namespaces in str(peer["namespaceSelector"])
+    (rule,) = progress_rules(render(policy | {"progress": {"url": "https://tuner.example.com"}}))
+    assert "from" not in rule, "an ingress controller is no training pod"
+
+
+def progress_rules(rendered: Rendered) -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = rendered.one("NetworkPolicy")["spec"]["ingress"]
+    return [rule for rule in rules if rule["ports"][0]["port"] == "progress"]
+
+
 @pytest.mark.parametrize("name", ALL_VALUES)
 def test_the_pods_meet_the_restricted_pod_security_standard(render: Render, name: str) -> None:
     rendered = render(values_file(name))
