@@ -83,13 +83,18 @@ def _field_error(detail: Any, model: type[BaseModel]) -> FieldError:
         message = f"unknown field; {f'did you mean {meant}?' if meant else 'remove it or correct its spelling'}"
     elif detail["type"] == "missing":
         message = "required"
-    elif isinstance(value, (dict, list)) and detail["type"].endswith("_type"):
-        wanted = SHAPES.get(detail["type"], "a single value")
-        message = f"must be {wanted}; got {'a list, see its dashes' if isinstance(value, list) else 'an object'}"
+    elif detail["type"] in SHAPES or (isinstance(value, (dict, list)) and detail["type"].endswith("_type")):
+        message = f"must be {SHAPES.get(detail['type'], 'a single value')}; got {_shape(value)}"
     elif not isinstance(value, (dict, list, BaseModel)):
         meant = value_meant(value, str((detail.get("ctx") or {}).get("expected", "")))
         message = f"{message[0].lower()}{message[1:]}; got {value!r}{meant}"
     return FieldError(_path(detail["loc"]), message, value)
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, list):
+        return "a list, see its dashes"
+    return "an object" if isinstance(value, dict) else repr(value)
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from finetune_operator.plan.admission import Decision, decide, default_patch
-from plan.builders import job
+from finetune_operator.plan.lifecycle import plan_job
+from plan.builders import created, job, message, world
 from plan.test_admission import Known, request
 
 Resource = dict[str, Any]
@@ -62,3 +63,12 @@ def test_no_shape_of_a_field_keeps_an_object_from_its_verdict(kind: str, body: R
     decision = decide(request(with_other(body, (), shape), kind=kind), Known())
     assert decision.errors
     assert all(error.startswith("spec") for error in decision.errors)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=repr)
+def test_no_shape_of_a_template_which_the_crd_leaves_open_keeps_a_job_from_an_answer(shape: Any) -> None:
+    """Without webhooks: it starts, and what is wrong for the API server is that one's to say, or it is refused."""
+    only = job(podTemplate=TEMPLATE)
+    for path in places(TEMPLATE, ("podTemplate",)):
+        plan = plan_job(world(with_other(only, path, shape)))
+        assert created(plan) or message(plan, "Failed").startswith("spec"), path

@@ -82,7 +82,7 @@ CASES: dict[str, tuple[Resource, Resource, list[tuple[str, str]]]] = {
         [],
     ),
     "what has not the shape of a pod": (
-        template(initContainers=[{"name": "odd", "env": "x", "envFrom": [7]}], volumes=[{"name": "v", "secret": "x"}]),
+        template(initContainers=[{"name": "odd", "envFrom": [7]}], volumes=[{"name": "v", "secret": "x"}]),
         {},
         [],
     ),

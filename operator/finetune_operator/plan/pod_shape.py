@@ -6,10 +6,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from finetune_api.errors import field_errors
+from finetune_operator.plan.pod_security import container_security_context, pod_security_context
 from finetune_operator.plan.strategic_merge import MergeError, strategic_merge
 
 CONTAINER = "trainer"
-LISTS, MAPS = ("command", "env", "ports", "volumeMounts"), ("securityContext",)
+LISTS = ("command", "env", "ports", "volumeMounts")
+VALUES = ("image", "terminationMessagePolicy")
+POD_VALUES = ("restartPolicy", "serviceAccountName", "automountServiceAccountToken", "enableServiceLinks")
+"""What has one value each, in a container and in a pod: no object can be merged over it."""
 
 
 class _Part(BaseModel):
@@ -25,17 +29,47 @@ class _Named(_Part):
     name: StrictStr
 
 
+class _Variable(_Named):
+    value_from: dict[str, Any] = Field(alias="valueFrom", default_factory=dict)
+
+
+class _Mount(_Named):
+    mount_path: StrictStr = Field(alias="mountPath")
+
+
+class _Resources(_Part):
+    limits: dict[str, Any] = Field(default_factory=dict)
+    requests: dict[str, Any] = Field(default_factory=dict)
+
+
+class _AnyContainer(_Named):
+    env: list[_Variable] = Field(default_factory=list)
+    volume_mounts: list[_Mount] = Field(alias="volumeMounts", default_factory=list)
+    resources: _Resources = Field(default_factory=_Resources)
+
+
 class _Container(_Named):
-    env: list[_Named]
-    volume_mounts: list[dict[str, Any]] = Field(alias="volumeMounts", default_factory=list)
+    """The operator's own, from which nothing may be taken."""
+
+    env: list[Any]
     ports: list[dict[str, Any]] = Field(default_factory=list)
 
 
+class _Projected(_Part):
+    sources: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class _Volume(_Named):
+    projected: _Projected = Field(default_factory=_Projected)
+    csi: dict[str, Any] = Field(default_factory=dict)
+
+
 class _Spec(_Part):
-    containers: list[_Named]
-    init_containers: list[_Named] = Field(alias="initContainers", default_factory=list)
-    volumes: list[_Named] = Field(default_factory=list)
+    containers: list[_AnyContainer]
+    init_containers: list[_AnyContainer] = Field(alias="initContainers", default_factory=list)
+    volumes: list[_Volume]
     tolerations: list[dict[str, Any]] = Field(default_factory=list)
+    node_selector: dict[StrictStr, StrictStr] = Field(alias="nodeSelector", default_factory=dict)
     priority_class_name: StrictStr | None = Field(alias="priorityClassName", default=None)
     grace: StrictInt | None = Field(alias="terminationGracePeriodSeconds", default=None, ge=0)
 
@@ -47,8 +81,10 @@ class _Template(_Part):
 
 def generated(container: str) -> dict[str, Any]:
     """The lists and maps of a pod before anything is merged over them."""
-    parts: dict[str, Any] = {"name": container} | {name: [] for name in LISTS} | {name: {} for name in MAPS}
-    return {"metadata": {}, "spec": {"securityContext": {}, "volumes": [], "containers": [parts]}}
+    parts: dict[str, Any] = dict.fromkeys(("name", *VALUES), container)
+    parts |= {name: [] for name in LISTS} | {"securityContext": container_security_context()}
+    spec = dict.fromkeys(POD_VALUES, "") | {"securityContext": pod_security_context()}
+    return {"metadata": {}, "spec": spec | {"volumes": [], "containers": [parts]}}
 
 
 def template_errors(templates: Mapping[str, Mapping[str, Any] | None], container: str = CONTAINER) -> Iterator[str]:
