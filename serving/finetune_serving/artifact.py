@@ -1,5 +1,7 @@
 """Opening an artifact: every file is checked against the manifest before anything is loaded."""
 
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,13 @@ from finetune_api.manifest import MANIFEST, ManifestError, files_of, read_manife
 from finetune_serving.settings import ModelSource
 from finetune_serving.startup import StartupError
 from finetune_storage import Storage, open_storage
-from finetune_storage.errors import StorageError
+from finetune_storage.errors import StorageError, UnavailableError
 from finetune_storage.model_files import model_patterns
+
+log = logging.getLogger(__name__)
+
+PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, *8 * (30.0,))
+"""Seconds between tries to fetch, some five minutes in all."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +47,28 @@ def base_folder(uri: str, scratch: Path, revision: str | None, trust_remote_code
 def _fetch(uri: str, scratch: Path, revision: str | None, choose: Callable[[Storage], list[str] | None]) -> Path:
     known = uri if "://" in uri else f"file://{Path(uri).absolute()}"
     try:
-        storage = open_storage(known, revision)
-        folder = storage.fetch(scratch, patterns=choose(storage))
+        folder = _patiently(lambda: _fetched(open_storage(known, revision), scratch, choose))
     except StorageError as error:
         raise StartupError(str(error)) from error
     if not folder.is_dir():
         raise StartupError(f"{uri}: is a file; give the folder of the model")
     return folder
+
+
+def _fetched(storage: Storage, scratch: Path, choose: Callable[[Storage], list[str] | None]) -> Path:
+    return storage.fetch(scratch, patterns=choose(storage))
+
+
+def _patiently(fetch: Callable[[], Path]) -> Path:
+    """A place that does not answer just now is asked again: a pod that ended for it would be restarted ever more
+    slowly, and its version soon be given up for a crash loop."""
+    for pause in PAUSES:
+        try:
+            return fetch()
+        except UnavailableError as error:
+            log.warning("%s; trying again in %g s", error, pause)
+            time.sleep(pause)
+    return fetch()
 
 
 def open_artifact(source: ModelSource) -> Artifact:
@@ -71,6 +93,8 @@ def verify(folder: Path, expected_digest: str | None = None) -> None:
         named = verify_folder(folder, expected_digest)["files"]
     except ManifestError as error:
         raise StartupError(f"{folder}: damaged or not an artifact: {error}", ExitCode.DATA) from error
+    except OSError as error:
+        raise StartupError(f"{error.filename or folder}: cannot be read: {error.strerror or error}") from error
     for name in files_of(folder):
         if name not in named and not any(part.startswith(".") for part in name.split("/")):
             raise StartupError(
