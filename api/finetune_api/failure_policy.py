@@ -9,7 +9,7 @@ class MaxRestarts(Schema):
     """For each cause by itself, by its class: three lost nodes do not eat the budget of hangs, nor preemptions any."""
 
     user: int = Field(0, ge=0, le=1000, description="Errors of the code, the configuration or the data.")
-    out_of_memory: int = Field(1, ge=0, le=1000, description="Host or GPU memory ran out, which is mostly no chance.")
+    out_of_memory: int = Field(1, ge=0, le=1000, description="Host or GPU memory ran out, which mostly happens again.")
     infrastructure: int = Field(
         3, ge=0, le=1000, description="A lost node or pod, a hang, the network, an unexplained crash."
     )

@@ -33,7 +33,8 @@ class ModelReference(Schema):
     )
     trust_remote_code: bool = Field(
         False,
-        description="Run Python code that comes with the model. Leave it off for models you do not own.",
+        description="Run Python code that comes with the model, where the runtime allows it (allowTrustRemoteCode). "
+        "Leave it off for models you do not own.",
     )
     architecture: Architecture | None = Field(
         None, description="Of a Recommendation model, whose weights belong to the very users and items of the data."

@@ -5,7 +5,7 @@ import re
 from finetune_api.text_forms import text_form
 
 _NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
-_CLAIM_OR_BUCKET = rf"pvc://{_NAME}(/[^\s]*)?|s3://[A-Za-z0-9][-A-Za-z0-9._]*(/[^\s]*)?"
+_CLAIM_OR_BUCKET = rf"pvc://{_NAME}(/[^\s]*)?|s3://[A-Za-z0-9][-A-Za-z0-9._]*(/[^\s/]+)*/?"
 _FOLDER = r"file:///[^\s]+"
 _CLAIM = re.compile(r"pvc://([^/?#]*)")
 

@@ -89,6 +89,7 @@ class S3Storage:
             if not _same(place, wanted[0]):
                 self._download(path, place, wanted[0].modified)
             return place
+        self._check_inside(wanted, path)
         if all(_same(place / entry.path, entry) for entry in wanted):
             return place
         staging = place.with_name(f"tmp-{place.name}-{uuid.uuid4().hex[:8]}")
@@ -211,6 +212,15 @@ class S3Storage:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def _check_inside(self, entries: Sequence[Entry], path: str) -> None:
+        """Keys are no paths: "//" and ".." mean nothing in a bucket, and lead anywhere on a disk."""
+        for entry in entries:
+            if {"", ".", ".."} & set(entry.path.split("/")):
+                raise UriError(
+                    f"{self._name(path)}: the key of the object {entry.path!r} is no path on a disk; rename it, or "
+                    "name another prefix"
+                )
+
     def _sha256(self, path: str) -> str:
         digest = hashlib.sha256()
         with self._fs.open(self._key(path), "rb", seekable=False) as remote:
@@ -242,6 +252,8 @@ class S3Storage:
             raise NotFoundError(self._nothing(path)) from error
         except OSError as error:
             raise self._translated(error, path) from error
+        except ValueError as error:  # pyarrow's, of keys such as a//b
+            raise UriError(f"{self._name(path)}: cannot be read as a key: {error}; correct it") from error
 
     def _translated(self, error: OSError, path: str) -> Exception:
         text, name = str(error), self._name(path)

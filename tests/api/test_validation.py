@@ -64,6 +64,7 @@ GATE = {"metric": "f1", "operator": ">=", "value": 0.8}
         ({"model": {"source": "pvc:///models"}}, "spec.model.source: write hf://"),
         ({"model": {"source": "pvc://Bad_Claim/models"}}, "got 'pvc://Bad_Claim/models'"),
         ({"output": {"storage": "s3:///models"}}, "spec.output.storage: write s3://BUCKET/PREFIX"),
+        ({"output": {"storage": "s3://models//tickets"}}, "spec.output.storage: write s3://BUCKET/PREFIX"),
         ({"resources": {"limits": {"cpu": "abc"}}}, "cpu: 'abc' is not a quantity; write a number such as 2, 500m"),
         ({"resources": {"limits": {"cpu": "-1"}}}, "cpu: '-1' is not a quantity"),
         (

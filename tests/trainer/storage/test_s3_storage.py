@@ -1,5 +1,6 @@
 """An object store, through a real server that speaks S3."""
 
+import http.client
 import os
 import socket
 import threading
@@ -11,7 +12,7 @@ import pytest
 
 from finetune_api.manifest import verify_folder, write_manifest
 from finetune_storage import Storage, open_storage
-from finetune_storage.errors import AccessDeniedError, NotFoundError, UnavailableError
+from finetune_storage.errors import AccessDeniedError, NotFoundError, UnavailableError, UriError
 from finetune_trainer.errors import exit_code_of
 
 
@@ -65,6 +66,26 @@ def test_keys_may_have_any_character(s3, artifact: Path, tmp_path: Path) -> None
 
     assert open_storage(f"s3://{s3.bucket}").folders() == ["100 %", "runs#1", "runs?a", "runs?b"]
     verify_folder(open_storage(f"s3://{s3.bucket}/runs?b").fetch(tmp_path / "scratch"))
+
+
+@pytest.mark.parametrize("leaves", ["/{folder}/stolen", "../../stolen"])
+def test_a_key_that_would_leave_its_folder_on_the_disk_is_refused(s3, tmp_path: Path, leaves: str) -> None:
+    """Buckets of others hold what they like."""
+    key = f"public/{leaves.format(folder=str(tmp_path).strip('/'))}"
+    request = http.client.HTTPConnection(s3.endpoint.removeprefix("http://"))
+    request.request("PUT", f"/{s3.bucket}/{key.replace('.', '%2e')}", b"x")
+    assert request.getresponse().status == 200
+
+    with pytest.raises(UriError, match=r"public: the key of the object .*stolen' is no path on a disk; rename it"):
+        open_storage(f"s3://{s3.bucket}/public").fetch(tmp_path / "scratch")
+    assert not list(tmp_path.rglob("stolen"))
+
+
+def test_a_slash_too_many_is_an_error_with_the_uri(s3, artifact: Path, tmp_path: Path) -> None:
+    with pytest.raises(UriError, match=r"^s3://.*/models//x: cannot be read as a key: Empty path component"):
+        open_storage(f"s3://{s3.bucket}/models//x").fetch(tmp_path / "scratch")
+    with pytest.raises(UriError):
+        open_storage(f"s3://{s3.bucket}/models//x").upload(artifact)
 
 
 def test_what_did_not_change_is_not_fetched_again(place: Storage, artifact: Path, tmp_path: Path) -> None:
