@@ -10,7 +10,8 @@ from controllers.cluster_user import NAMESPACE, ClusterUser, eventually
 from controllers.operator_under_test import OperatorUnderTest
 from controllers.pod_groups import DEFINITION, POD_GROUP
 from controllers.test_fine_tune_job import conditions, quiet
-from finetune_operator.controllers.look_ups import FORBIDDEN_SECONDS, LookUps
+from finetune_operator.controllers import look_ups as look_ups_module
+from finetune_operator.controllers.look_ups import FORBIDDEN_SECONDS, MOST_WAITING, PARALLEL, LookUps
 from finetune_operator.kinds import TRAINING_RUNTIMES
 from finetune_operator.kube.errors import ApiError
 from finetune_operator.kube.resources import CUSTOM_RESOURCE_DEFINITIONS, JOBS, SECRETS, Kind
@@ -110,6 +111,35 @@ async def test_missing_rights_are_told_once_and_not_tried_for_each_job(caplog: p
     assert api.asked == 2
     assert [record.message for record in caplog.records if "secrets is forbidden" in record.message] != []
     assert len(caplog.records) == 1
+
+
+async def test_a_flood_of_questions_leaves_room_for_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_ups_module, "MOST_ANSWERS", 5)
+    answering, at_once = asyncio.Event(), 0
+
+    class Slow(Answering):
+        async def get_metadata(self, *_: object) -> Resource:
+            nonlocal at_once
+            self.asked += 1
+            at_once += 1
+            await answering.wait()
+            at_once -= 1
+            return {}
+
+    api = Slow()
+    look_ups, _ = looking(api)
+    flood = asyncio.create_task(look_ups.answer("ml", [Question(secret(f"s{n}")) for n in range(5000)]))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert at_once == PARALLEL
+    unknown = await asyncio.wait_for(look_ups.answer("ml", [Question(secret("other"))]), 5)
+    assert (unknown.absent, unknown.again) == (frozenset(), None), "what cannot be asked holds nobody up"
+    answering.set()
+    assert not (await flood).absent
+    assert api.asked == MOST_WAITING
+    before = api.asked
+    await look_ups.answer("ml", [Question(secret("s0")), Question(secret(f"s{MOST_WAITING - 1}"))])
+    assert api.asked == before + 1, "the oldest answers are forgotten first"
 
 
 async def test_switched_off_it_asks_for_no_secret() -> None:

@@ -21,6 +21,10 @@ FORBIDDEN_SECONDS = 600.0
 """Until rights that the operator did not have are tried again."""
 FORGET_SECONDS = 900.0
 """After which answers that nobody has asked for again are dropped."""
+PARALLEL, MOST_WAITING, MOST_ANSWERS = 8, 256, 10_000
+"""Requests at once, those that wait for their turn, and what is remembered. Whoever may create jobs, or reaches the
+webhooks, can cause them: most connections to the API server stay free for others, the renewal of the lease among them.
+"""
 Place = tuple[str, Named]
 """Namespace and object."""
 
@@ -59,6 +63,7 @@ class LookUps:
         self._forbidden: dict[tuple[str, str], float] = {}
         """Until when a kind is not asked for in a namespace."""
         self._told: set[str] = set()
+        self._turns = asyncio.Semaphore(PARALLEL)
         self._forget_at = clock() + FORGET_SECONDS
 
     async def with_answers(self, world: World) -> World:
@@ -100,17 +105,23 @@ class LookUps:
         if self._forbidden.get((namespace, question.about.kind), 0.0) > now:
             return _Answer(now, there=None)
         if place not in self._asking:
+            if len(self._asking) >= MOST_WAITING:
+                return _Answer(now, there=None)
             task = self._asking[place] = asyncio.create_task(self._ask(namespace, question.about))
             task.add_done_callback(lambda _: self._asking.pop(place))
         return await asyncio.shield(self._asking[place])
 
     async def _ask(self, namespace: str, about: Named) -> _Answer:
         before = self._answers.get((namespace, about))
-        there = await self._is_there(namespace, about)
+        async with self._turns:
+            there = await self._is_there(namespace, about)
         now = self._clock()
         misses = (before.misses if before else 0) + 1 if there is False else 0
         self._forget(now)
+        self._answers.pop((namespace, about), None)
         answer = self._answers[namespace, about] = _Answer(now, there, misses)
+        while len(self._answers) > MOST_ANSWERS:
+            del self._answers[next(iter(self._answers))]
         return answer
 
     def _forget(self, now: float) -> None:

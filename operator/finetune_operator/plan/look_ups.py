@@ -19,6 +19,8 @@ from finetune_operator.schedulers.registry import SCHEDULERS
 Resource = dict[str, Any]
 NAMING = ("credentials", "podTemplate", "queueName")
 """Fields that lead to such objects, of jobs and of runtimes."""
+MOST_SECRETS = 32
+"""Of one job: each costs a request, again and again while it is not there. Of others the kubelet tells."""
 FIRST_GROUP_SECONDS, LAST_GROUP_SECONDS = 60.0, 600.0
 """Between two looks for the group of a gang that waits for its place: soon at first. Of one that runs: the latter."""
 
@@ -43,7 +45,7 @@ def before_start(spec: Resource, around: Surroundings) -> tuple[Question, ...]:
         valid = validate(spec, runtime, complete=not absent)
     except InvalidSpec:
         return ()
-    secrets = [secret(name) for _, name in named_secrets(valid.spec, valid.runtime)]
+    secrets = [secret(name) for _, name in named_secrets(valid.spec, valid.runtime)][:MOST_SECRETS]
     scheduler = scheduler_of(valid.spec, valid.runtime)
     queue = local_queue(scheduler, queue_of(valid.spec, valid.runtime), around.api_groups)
     return tuple(Question(one) for one in (*secrets, *((queue,) if queue else ())))
