@@ -48,6 +48,19 @@ def test_a_file_that_is_not_yaml_is_an_error_not_a_traceback(tmp_path: Path) -> 
     assert "not YAML" in result.output
 
 
+def test_bytes_are_read_as_yaml_says(tmp_path: Path) -> None:
+    """PowerShell writes UTF-16 into files."""
+    file = tmp_path / "job.yaml"
+    for content, code, says in (
+        (VALID.encode("utf-16"), 0, "ModelDeployment/tickets: valid"),
+        ("# Müll".encode("latin-1"), 1, "not YAML"),
+        (b"# nothing\n---\n", 0, "file: skipped, it holds no object"),
+    ):
+        file.write_bytes(content)
+        result = CliRunner().invoke(main, ["validate", str(file)])
+        assert (result.exit_code, says in result.output) == (code, True), result.output
+
+
 def test_shapes_that_yaml_makes_by_a_dash_too_many_or_too_few_are_named(tmp_path: Path) -> None:
     wrong = "spec:\n  modelName: {name: tickets}\n  resources:\n    - limits: {cpu: 1}\n"
     result = validate(tmp_path, VALID[: VALID.index("spec")] + wrong)

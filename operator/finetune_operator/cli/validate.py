@@ -43,8 +43,8 @@ def judge(document: Any) -> Verdict:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.File("r", encoding="utf-8"))
-def validate(files: tuple[IO[str], ...]) -> None:
+@click.argument("files", nargs=-1, required=True, type=click.File("rb"))
+def validate(files: tuple[IO[bytes], ...]) -> None:
     """Check FILES (YAML, - for standard input) as the operator would; exit 1 when something is wrong."""
     failed = False
     for file in files:
@@ -55,8 +55,9 @@ def validate(files: tuple[IO[str], ...]) -> None:
     sys.exit(int(failed))
 
 
-def _verdicts(file: IO[str]) -> list[Verdict]:
+def _verdicts(file: IO[bytes]) -> list[Verdict]:
     try:
-        return [judge(document) for document in yaml.safe_load_all(file) if document is not None]
+        found = [judge(document) for document in yaml.safe_load_all(file) if document is not None]
+        return found or [Verdict("file", skipped="it holds no object")]
     except yaml.YAMLError as error:
         return [Verdict("file", (f"not YAML: {' '.join(str(error).split())}",))]
