@@ -138,6 +138,22 @@ def test_an_adapter_learns_as_fast_as_the_layer_that_it_stands_beside(bert: Any)
     assert {scale for name, scale in scales.items() if "classifier" in name} == {1.0}
 
 
+@pytest.mark.parametrize(("limit", "left"), [(0.5, 0.5), (0, 12.0), (100, 12.0)])
+@pytest.mark.parametrize("precision", ["Float32", "Float16"])
+def test_gradients_are_clipped_by_the_norm_of_all_as_they_were_before_scaling(
+    limit: float, left: float, precision: str, bert: Any
+) -> None:
+    made = updater(bert, maxGradNorm=limit, precision=precision)
+    made.backward(12 * sum(parameter.sum() for parameter in bert.parameters()) / count(bert) ** 0.5)
+    assert float(made.step(1e-2)) == pytest.approx(12.0, rel=1e-4)
+    clipped = sum(float(parameter.grad.square().sum()) for parameter in bert.parameters()) ** 0.5
+    assert clipped == pytest.approx(left, rel=1e-4)
+
+
+def count(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def test_l1_pulls_matrices_to_zero_and_leaves_biases(bert: Any) -> None:
     made = updater(bert, l1=0.5, maxGradNorm=0)
     for parameter in bert.parameters():
