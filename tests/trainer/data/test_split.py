@@ -115,6 +115,19 @@ def test_a_group_is_never_in_two_parts_and_strata_keep_about_their_proportions()
     assert [e.content for e in again.test] == [e.content for e in parts.test]
 
 
+def test_a_rare_class_is_kept_in_proportion_rather_than_the_last_of_a_common_one() -> None:
+    sizes = [
+        {"common": 8},
+        {"common": 4, "rare": 2},
+        {"common": 2, "rare": 1},
+        {"common": 4, "rare": 1},
+        {"common": 11},
+    ]
+    whole = grouped({f"g{n}": labels for n, labels in enumerate(sizes)})
+    parts = split_examples(whole, Split(test=0.25, group_by="customer", stratify_by="label"))
+    assert sum(e.label == "rare" for e in parts.test) == 1
+
+
 def test_groups_that_leave_a_part_empty_are_refused() -> None:
     whole = grouped({"one": {"a": 50}, "two": {"a": 50}})
     with pytest.raises(DataError, match=r"groupBy: 2 groups of 'customer' leave none for (validation|test)"):
