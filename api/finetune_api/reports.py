@@ -130,6 +130,12 @@ class ProgressReport(Report):
     best_metric: Annotated[dict[MetricName, float] | None, BeforeValidator(_known)] = Field(None, max_length=8)
 
 
+STEP_DIGITS = 6
+"""Behind the point of a metric in a `StepResult`: several of them share the little room of a termination message."""
+STEP_ROUNDING = 10.0**-STEP_DIGITS
+"""By which two metrics may seem to differ that were equal before each was rounded."""
+
+
 class StepResult(Report):
     """What a step of postprocess made; its URI follows from the name."""
 

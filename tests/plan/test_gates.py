@@ -43,6 +43,9 @@ def test_a_metric_that_the_data_does_not_allow_is_missed_with_the_reason() -> No
 DEPLOYED = [
     ("f1", 0.89, 0.90, 0.01, True),
     ("f1", 0.6, 0.7, 0.1, True),  # 0.7 - 0.1 > 0.6 in binary
+    ("f1", 0.833333, 5 / 6, 0.0, True),  # what postprocess made is told in six digits
+    ("loss", 0.666667, 2 / 3, 0.0, True),
+    ("f1", 0.83333, 5 / 6, 0.0, False),
     ("f1", 0.88, 0.90, 0.01, False),
     ("f1", 0.95, 0.90, 0.0, True),
     ("loss", 0.31, 0.30, 0.02, True),

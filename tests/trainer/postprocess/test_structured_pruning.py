@@ -1,5 +1,6 @@
 """Heads, neurons and layers that matter least are taken out: the model is smaller, and loads as any other."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from finetune_api.pruning import Prune
 from finetune_operator.plan.gates import TrainedModel, decide_gates
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.errors import ConfigurationError
+from finetune_trainer.postprocess.importance import measured
 from finetune_trainer.postprocess.structured_pruning import Stack, remove_parts
 from finetune_trainer.postprocess.structures import STRUCTURES, check_structure
 from finetune_trainer.postprocess.suitability import check_architecture, check_layers
@@ -78,6 +80,20 @@ def test_what_says_nothing_goes_and_the_answers_stay(name: str, tmp_path: Path) 
     assert small.config.num_attention_heads == (2 if heads else 4)
     with torch.no_grad():
         assert task.outputs(small, batch).allclose(before, atol=1e-5)
+
+
+def test_a_head_matters_as_much_as_the_loss_changes_by_a_gate_on_all_that_it_gives() -> None:
+    """Michel et al. 2019, equation 2, by differences: what its numbers do to the loss may cancel out."""
+    torch.manual_seed(0)
+    linear, examples = torch.nn.Linear(6, 2), torch.randn(3, 6)
+
+    def loss(example: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+        return linear(example * gates.repeat_interleave(3)).square().sum()
+
+    found = measured({"head": (linear, 2)}, {}, [partial(loss, one, torch.ones(2)) for one in examples])
+    step = torch.eye(2) * 1e-3
+    slopes = [[(loss(x, 1 + by) - loss(x, 1 - by)).detach() / 2e-3 for by in step] for x in examples]
+    torch.testing.assert_close(found.of_inputs["head"], torch.tensor(slopes).abs().sum(dim=0), rtol=1e-2, atol=1e-2)
 
 
 def test_the_layer_that_changes_nothing_goes(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from finetune_api.artifact import DESCRIPTION_FILE, ArtifactDescription
 from finetune_api.postprocess import MAKES, PostprocessStep, artifact_uri
-from finetune_api.reports import StepResult
+from finetune_api.reports import STEP_DIGITS, StepResult
 from finetune_trainer.data.batches import Batch
 from finetune_trainer.data.prepare import PreparedData
 from finetune_trainer.export.artifact import seal
@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 LIBRARY = {"Full": "transformers", "Quantized": "transformers", "Onnx": "onnx", "Tflite": "tflite", "Adapter": "peft"}
 """What loads a format, in the words of the Hub."""
-DIGITS = 6
-"""Of a metric in the termination message, which has little room."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class Postprocessing:
         digest = seal(target)
         uri = artifact_uri(self.exporter.config.output, step.title)
         upload_artifact(self.exporter.config, target, uri)
-        metrics = {name: round(value, DIGITS) for name, value in evaluation.metrics.items()}
+        metrics = {name: round(value, STEP_DIGITS) for name, value in evaluation.metrics.items()}
         shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         log.info("%s: %s %s  %s", step.title, changes[-1], shown, uri)
         description = made.description
