@@ -77,9 +77,16 @@ def _train(config: "TrainerConfig", run: "Run") -> "TrainingResult | None":
 
 def _look_first(config: "TrainerConfig") -> int:
     """Of pod 0: tells the operator what the preflight found. The exit code; 0 says to go on."""
-    from finetune_trainer.launch.preflight import look, tell
+    from finetune_trainer.heartbeat import OTHER_SECONDS
+    from finetune_trainer.launch.preflight import found, look, tell
+    from finetune_trainer.launch.time_limit import time_limit
 
-    message = look(config)
+    def end(message: "TerminationMessage") -> int:
+        unknown = found("Unknown", message.outcome, message.message)
+        return _end(message.model_copy(update={"preflight": unknown}))
+
+    with time_limit(OTHER_SECONDS, "the preflight", end):
+        message = look(config)
     if message.outcome == "Succeeded" and message.preflight:
         tell(message.preflight, config.job.attempt)
         return 0

@@ -19,7 +19,7 @@ from trainer.launch.pods import await_that
 TRAINER = Path(sys.executable).with_name("finetune-trainer")
 
 
-def start(root: Path) -> "subprocess.Popen[str]":
+def start(root: Path, *program: str) -> "subprocess.Popen[str]":
     environment = {
         **os.environ,
         "PET_NNODES": "1",
@@ -29,7 +29,7 @@ def start(root: Path) -> "subprocess.Popen[str]":
         "FINETUNE_METRICS_PORT": "0",
         "OMP_NUM_THREADS": "1",
     }
-    arguments = [TRAINER, "--config", root / "job.json"]
+    arguments = [*(program or [TRAINER]), "--config", root / "job.json"]
     with (root / "log").open("a") as log:
         return subprocess.Popen(arguments, env=environment, stderr=log, text=True)
 
@@ -67,6 +67,31 @@ def test_stopped_resumed_and_published(tmp_path: Path, tiny_bert: Path, tickets:
     artifact = tmp_path / "output"
     assert done.result.artifact_digest == digest_of((artifact / "manifest.json").read_bytes())
     verify_folder(artifact, done.result.artifact_digest)
+
+
+HASTY = """
+import sys
+import finetune_trainer.launch.sample  # takes longer than the rest
+from finetune_trainer import cli, heartbeat
+heartbeat.OTHER_SECONDS = 3
+cli.main()
+"""
+
+
+def test_a_preflight_whose_storage_never_answers_is_a_hang(tmp_path: Path, tiny_bert: Path) -> None:
+    """No worker runs yet whose silence could tell. What is behind a pipe never comes."""
+    os.mkfifo(tmp_path / "train.jsonl")
+    config = job(tmp_path, tiny_bert, tmp_path / "train.jsonl")
+    (tmp_path / "job.json").write_text(config.model_dump_json(by_alias=True, exclude_none=True))
+
+    code = start(tmp_path, sys.executable, "-c", HASTY).wait(120)
+
+    message = last_words(tmp_path)
+    assert (code, message.outcome, message.rank) == (76, "Hang", 0), (tmp_path / "log").read_text()
+    assert message.message.startswith("the preflight has not ended within 3 s: ")
+    assert "check_data" in message.stacks[0].text
+    assert message.preflight is not None
+    assert (message.preflight.status, message.preflight.reason) == ("Unknown", "Hang")
 
 
 def test_a_model_that_is_not_there_is_the_authors_to_mend(tmp_path: Path, tickets: Path) -> None:

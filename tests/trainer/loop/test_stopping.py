@@ -88,13 +88,13 @@ def test_a_run_that_is_over_only_exports_again(tiny_bert: Path, tickets: Path, t
 class StopsInEvaluations(Recorder):
     """Asks for a stop as soon as an evaluation begins."""
 
-    def __init__(self, stop: Any, only_at: int | None = None) -> None:
+    def __init__(self, stop: Any) -> None:
         super().__init__()
-        self._stop, self._only_at = stop, only_at
+        self._stop = stop
 
     def update(self, **fields: Any) -> None:
         super().update(**fields)
-        if fields.get("stage") == "Evaluating" and self._only_at in (None, fields["step"]):
+        if fields.get("stage") == "Evaluating":
             self._stop.request()
 
 
@@ -109,26 +109,22 @@ def test_a_stop_does_not_wait_for_the_end_of_an_evaluation_which_the_next_attemp
     caplog.set_level("INFO")
     settings = {
         "dataset": {"split": {"validation": 0.3, "stratifyBy": "label"}},
-        "maxSteps": 8,
+        "maxSteps": 6,
         "evaluateEverySteps": 3,
         "earlyStopping": {"metric": "loss", "patience": 3},
         "checkpoint": {"everySteps": 100},
     }
     _, expected = run(job(tmp_path / "a", tiny_bert, tickets, **settings), tmp_path / "a")
     config, losses = job(tmp_path / "b", tiny_bert, tickets, **settings), {}
-    for step in (3, 3):  # the second one comes into what is made up for
+    for _ in range(2):  # the second stop comes into what is made up for
         caplog.clear()
         stop = StopSignal()
         recorder = StopsInEvaluations(stop)
-        with pytest.raises(Preempted, match=f"stopped on request at step {step}, checkpoint .*{step}$"):
+        with pytest.raises(Preempted, match=r"stopped on request at step 3, checkpoint .*3$"):
             train(config, Run(tmp_path / "b/scratch", stop=stop, reporter=recorder))
         losses |= recorder.losses
         assert not [line for line in caplog.messages if "  validation: " in line]
-    stop = StopSignal()
-    recorder = StopsInEvaluations(stop, only_at=8)
-    with pytest.raises(Preempted, match="at step 8"):  # the last one of all
-        train(config, Run(tmp_path / "b/scratch", stop=stop, reporter=recorder))
     _, rest = run(config, tmp_path / "b")
-    assert losses | recorder.losses | rest == expected
+    assert losses | rest == expected
     histories = [json.loads((tmp_path / place / "output/training_history.json").read_text()) for place in "ab"]
     assert histories[1]["validation"] == histories[0]["validation"]
