@@ -52,6 +52,7 @@ def test_every_wrong_field_is_named_with_its_value(tmp_path: Path) -> None:
         "task: input should be 'TextClassification',",
         "training.maxSteps: input should be greater than or equal to 1; got -1",
         "training.learningRate: input should be a valid number, unable to parse string as a number; got 'fast'",
+        "job.json: is the operator that wrote it newer than this image of the trainer? Use images of one version:",
         "training.epochz: unknown field; did you mean epochs?",
         "output: required",
     ):

@@ -180,11 +180,13 @@ def _signed(text: str) -> Cause | None:
 
 
 def telling_line(pod: PodFacts) -> str:
-    """Of a message the first line says it; of a log, or a traceback, the last."""
+    """Of a message the first line says it, with the next one that it announces; of a log, or a traceback, the last."""
     lines = pod.log_tail.splitlines()
     if not lines:
         return ""
-    return lines[0] if pod.message and "Traceback" not in lines[0] else lines[-1]
+    if not pod.message or "Traceback" in lines[0]:
+        return lines[-1]
+    return " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1])
 
 
 def exit_words(exit_code: int | None) -> str:

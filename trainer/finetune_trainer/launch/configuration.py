@@ -28,4 +28,11 @@ def load(path: Path) -> TrainerConfig:
         return TrainerConfig.model_validate(body)
     except ValidationError as error:
         problems = "\n".join(f"  {problem}" for problem in field_errors(error, TrainerConfig))
-        raise ConfigurationError(f"{path}:\n{problems}") from error
+        raise ConfigurationError(f"{path}:{_of_another_version(error)}\n{problems}") from error
+
+
+def _of_another_version(error: ValidationError) -> str:
+    """The operator writes no field that its own models do not have, whatever a user has written."""
+    if any(one["type"] == "extra_forbidden" for one in error.errors(include_url=False)):
+        return " is the operator that wrote it newer than this image of the trainer? Use images of one version:"
+    return ""
