@@ -62,7 +62,7 @@ def test_every_wrong_field_is_named_with_its_value(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("{", "not JSON"), ("[]", "input should be"), ("\x00", "not JSON")],
+    [("{", "not JSON"), ("[]", "must be an object"), ("\x00", "not JSON")],
 )
 def test_a_file_that_is_no_job_is_refused(tmp_path: Path, text: str, expected: str) -> None:
     code, log, message = run(tmp_path, text)
