@@ -92,6 +92,7 @@ SHAPES: dict[str, tuple[Any, str]] = {
     "projected text": ({"spec": {"volumes": [{"name": "v", "projected": "x"}]}}, "volumes[0].projected"),
     "no volumes": ({"spec": {"volumes": None}}, "spec.volumes"),
     "selector as text": ({"spec": {"nodeSelector": "gpu"}}, "spec.nodeSelector"),
+    "thousands of tolerations": ({"spec": {"tolerations": ["x"] * 5000}}, "at most 1000 items"),
     "volumes as map": ({"spec": {"volumes": {"a": 1}}}, "spec.volumes: must not be an object"),
 }
 

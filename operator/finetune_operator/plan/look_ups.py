@@ -5,7 +5,7 @@ from typing import Any
 from finetune_operator.plan.attempt import scheduling_objects
 from finetune_operator.plan.basis import Basis, basis
 from finetune_operator.plan.conditions import is_true
-from finetune_operator.plan.named_objects import Named, Question, named, secret
+from finetune_operator.plan.named_objects import MOST_SECRETS, Named, Question, named, secret
 from finetune_operator.plan.observation import AttemptFacts
 from finetune_operator.plan.queueing import is_held
 from finetune_operator.plan.references import Surroundings, missing_runtime
@@ -19,8 +19,6 @@ from finetune_operator.schedulers.registry import SCHEDULERS
 Resource = dict[str, Any]
 NAMING = ("credentials", "podTemplate", "queueName")
 """Fields that lead to such objects, of jobs and of runtimes."""
-MOST_SECRETS = 32
-"""Of one job: each costs a request, again and again while it is not there. Of others the kubelet tells."""
 FIRST_GROUP_SECONDS, LAST_GROUP_SECONDS = 60.0, 600.0
 """Between two looks for the group of a gang that waits for its place: soon at first. Of one that runs: the latter."""
 

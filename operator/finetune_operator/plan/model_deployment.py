@@ -28,7 +28,7 @@ from finetune_operator.plan.model_deployment_versions import (
     served_model,
     version_records,
 )
-from finetune_operator.plan.named_objects import Named, secret
+from finetune_operator.plan.named_objects import MOST_SECRETS, Named, secret
 from finetune_operator.plan.pod_shape import template_errors
 from finetune_operator.plan.reasons import Reason
 from finetune_operator.plan.secret_references import Reference, not_found_words
@@ -151,7 +151,7 @@ def _new_secrets(
         return []
     if template["metadata"]["annotations"][ANNOTATION_DESIRED_HASH] == rollout.template_hash:
         return []
-    return serving_secrets(spec, choice.target, template)
+    return serving_secrets(spec, choice.target, template)[:MOST_SECRETS]
 
 
 def _not_found(missing: list[Reference], resource: Object) -> Problem:

@@ -6,6 +6,8 @@ from typing import Any
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 """Of any object: what users write becomes part of a URL."""
+MOST_SECRETS = 32
+"""Of one job or deployment: each costs a request, again and again while it is not there. The kubelet tells the rest."""
 
 
 @dataclass(frozen=True)

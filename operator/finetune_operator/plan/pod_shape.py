@@ -1,7 +1,7 @@
 """Whether pod templates leave a pod that the operator can finish: what is added to it must find its place."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
@@ -14,6 +14,12 @@ LISTS = ("command", "env", "ports", "volumeMounts")
 VALUES = ("image", "terminationMessagePolicy")
 POD_VALUES = ("restartPolicy", "serviceAccountName", "automountServiceAccountToken", "enableServiceLinks")
 """What has one value each, in a container and in a pod: no object can be merged over it."""
+
+
+MOST_ENTRIES = 1000
+"""Of a list in a pod: of longer ones only that is told, and not what is wrong with each entry."""
+Entry = TypeVar("Entry")
+Entries = Annotated[list[Entry], Field(max_length=MOST_ENTRIES)]
 
 
 class _Part(BaseModel):
@@ -43,20 +49,20 @@ class _Resources(_Part):
 
 
 class _AnyContainer(_Named):
-    env: list[_Variable] = Field(default_factory=list)
-    volume_mounts: list[_Mount] = Field(alias="volumeMounts", default_factory=list)
+    env: Entries[_Variable] = Field(default_factory=list)
+    volume_mounts: Entries[_Mount] = Field(alias="volumeMounts", default_factory=list)
     resources: _Resources = Field(default_factory=_Resources)
 
 
 class _Container(_Named):
     """The operator's own, from which nothing may be taken."""
 
-    env: list[Any]
-    ports: list[dict[str, Any]] = Field(default_factory=list)
+    env: Entries[Any]
+    ports: Entries[dict[str, Any]] = Field(default_factory=list)
 
 
 class _Projected(_Part):
-    sources: list[dict[str, Any]] = Field(default_factory=list)
+    sources: Entries[dict[str, Any]] = Field(default_factory=list)
 
 
 class _Volume(_Named):
@@ -65,10 +71,10 @@ class _Volume(_Named):
 
 
 class _Spec(_Part):
-    containers: list[_AnyContainer]
-    init_containers: list[_AnyContainer] = Field(alias="initContainers", default_factory=list)
-    volumes: list[_Volume]
-    tolerations: list[dict[str, Any]] = Field(default_factory=list)
+    containers: Entries[_AnyContainer]
+    init_containers: Entries[_AnyContainer] = Field(alias="initContainers", default_factory=list)
+    volumes: Entries[_Volume]
+    tolerations: Entries[dict[str, Any]] = Field(default_factory=list)
     node_selector: dict[StrictStr, StrictStr] = Field(alias="nodeSelector", default_factory=dict)
     priority_class_name: StrictStr | None = Field(alias="priorityClassName", default=None)
     grace: StrictInt | None = Field(alias="terminationGracePeriodSeconds", default=None, ge=0)
