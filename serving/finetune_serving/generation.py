@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
@@ -78,6 +78,7 @@ class Generator:
                 stopping_criteria=StoppingCriteriaList([_Cancelled(cancelled)]),
                 pad_token_id=self._tokenizer.pad_token_id,
                 eos_token_id=self.end_tokens or None,
+                forced_eos_token_id=None,  # BART's takes the place of the last token of what is cut off by max_tokens
                 **_choice(sampling),
             )
 
@@ -99,7 +100,14 @@ def _end_tokens(loaded: LoadedModel) -> list[int]:
     return list(dict.fromkeys(int(end) for end in (*ends, *end_tokens(loaded.processor)) if end is not None))
 
 
-class _TokenStreamer(BaseStreamer):
+class _OfOneCall:
+    """PEFT copies all that virtual tokens of a sequence-to-sequence model are given; these speak to somebody else."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class _TokenStreamer(_OfOneCall, BaseStreamer):
     """Passes new tokens on. The first call brings the prompt."""
 
     def __init__(self, on_token: Callable[[int], None]) -> None:
@@ -117,7 +125,7 @@ class _TokenStreamer(BaseStreamer):
         """Nothing to flush."""
 
 
-class _Cancelled(StoppingCriteria):
+class _Cancelled(_OfOneCall, StoppingCriteria):
     """Ends the loop after the current token."""
 
     def __init__(self, cancelled: threading.Event) -> None:

@@ -9,6 +9,7 @@ from exhaustive import some_of
 from finetune_api.method import METHODS
 from finetune_api.method_support import refusal
 from finetune_api.metrics import TASKS
+from serving.in_process import serving
 from trainer.in_process import run
 from trainer.methods import method_runs
 from trainer.tasks.test_every_task import EVERY_CASE, RARELY, job_of
@@ -24,8 +25,8 @@ SETTINGS: dict[str, dict[str, Any]] = {"adalora": {"initialRank": 4, "targetRank
 
 
 @pytest.mark.parametrize("pair", some_of(PAIRS, USUAL))
-def test_it_learns_and_reads_back_as_it_was_trained(pair: str, tmp_path: Path) -> None:
-    """The trainer reads every export back and compares it with what it trained."""
+async def test_it_learns_and_reads_back_as_it_was_trained_and_answers(pair: str, tmp_path: Path) -> None:
+    """The trainer reads every export back and compares it with what it trained; a server is ready once it answers."""
     name, method = PAIRS[pair]
     case = EVERY_CASE[name]
     places = case.model(tmp_path / "model"), case.data(tmp_path / "data")
@@ -33,6 +34,8 @@ def test_it_learns_and_reads_back_as_it_was_trained(pair: str, tmp_path: Path) -
     result, losses = run(job_of(case, tmp_path, *places, **changes), tmp_path)
     assert result.format == "Adapter"
     assert losses[6] != losses[1]
+    async with serving(tmp_path / "output", name="tiny") as server:
+        assert (await server.client.get("/v2/health/ready")).status_code == 200
 
 
 def test_no_pair_of_the_table_is_left_out() -> None:

@@ -66,3 +66,18 @@ def test_a_decoder_is_no_model_for_it_and_an_encoder_decoder_none_for_generation
         load_config(tiny_gpt2, task)
     with pytest.raises(ConfigurationError, match="t5 is an encoder-decoder model; set task to Seq2Seq"):
         load_config(tiny_t5, TextGeneration(Columns(), packing=False))
+
+
+def test_what_ends_before_its_language_is_not_ended_again(task: Seq2Seq) -> None:
+    from transformers import MBartTokenizer
+
+    pieces = [
+        ("<s>", 0.0),
+        ("<pad>", 0.0),
+        ("</s>", 0.0),
+        ("<unk>", 0.0),
+        *((f"▁{word}", -1.0) for word in ("five", "six")),
+    ]
+    tokenizer = MBartTokenizer(vocab=pieces, src_lang="en_XX", tgt_lang="de_DE")
+    (features,) = task.encode([task.read(ROW)], tokenizer, [])
+    assert words(features.columns[WRITTEN], tokenizer) == "▁five ▁six </s> de_DE"

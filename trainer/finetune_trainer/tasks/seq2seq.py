@@ -105,7 +105,8 @@ class Seq2Seq(CrossEntropy, TextTask):
 
 
 def _ended(target: list[int], eos: int) -> list[int]:
-    return target if target and target[-1] == eos else [*target, eos]
+    """With its end, unless it has one; mBART's tokenizer writes the language behind it."""
+    return target if eos in target[-2:] else [*target, eos]
 
 
 def _features(ids: list[int], target: list[int], example: Example) -> Features:
