@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from finetune_operator.kube.packing import Packing
-from finetune_operator.plan.admission import MODELS, errors_of
+from finetune_operator.plan.admission import MODELS, decide, errors_of
 from finetune_operator.plan.lifecycle import at_a_loss, plan_job
 from finetune_operator.plan.pod_shape import CONTAINER, LISTS
 from plan.builders import condition, created, follow, job, message, reasons, world
-from plan.test_admission import verdict
+from plan.test_admission import Known, request, verdict
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -25,6 +25,24 @@ def test_what_is_nested_too_deeply_is_refused_by_webhook_and_reconciler(levels: 
     assert verdict(deep).errors == ("spec: nested more than 64 levels deep; take what is too deep out of it",)
     seen = world(Packing().unpack(Packing().pack(deep)))
     assert condition(plan_job(seen), "Failed") == ("True", "InvalidSpec")
+
+
+def test_an_edit_after_the_start_is_held_to_the_same_sizes() -> None:
+    started, deep = (running(job(**changes)) for changes in ({}, {"podTemplate": nested(900)}))
+    (refused,) = decide(request(deep, started), Known()).errors
+    assert refused.startswith("spec: nested more than 64 levels deep")
+    assert decide(request(started, deep), Known(snapshot=started["spec"])).errors == (), "it may be mended"
+    edited = decide(request(many_labels("a"), many_labels("b")), Known()).errors
+    assert (len(edited), edited[-1]) == (51, "and 450 errors more, told once these are mended")
+
+
+def running(started: dict[str, Any]) -> dict[str, Any]:
+    return started | {"status": {"attempt": 1}}
+
+
+def many_labels(value: str) -> dict[str, Any]:
+    template = {"metadata": {"labels": {f"l{number}": value for number in range(500)}}}
+    return running(job(podTemplate=template))
 
 
 def test_an_object_that_is_too_deep_is_cached_without_its_depths() -> None:

@@ -100,7 +100,10 @@ def _started_spec(old: Resource) -> Resource | None:
 
 def _edit_after_start(started: Resource, old: Resource, new: Resource) -> Decision:
     """Going back to what the job started with is always allowed."""
-    fixed, stored, wanted = (_fixed_fields(spec) for spec in (started, old["spec"], new.get("spec") or {}))
+    if problem := too_large(new["spec"]):
+        return Decision((f"spec: {problem}",))
+    before_this = started if too_large(old["spec"]) else old["spec"]  # what came in without us cannot be compared
+    fixed, stored, wanted = (_fixed_fields(spec) for spec in (started, before_this, new["spec"]))
     before = set(changed_fields(fixed, stored))
     edited = [path for path in changed_fields(fixed, wanted) if path not in before]
     rest = ", ".join(MUTABLE_AFTER_START)
@@ -109,7 +112,7 @@ def _edit_after_start(started: Resource, old: Resource, new: Resource) -> Decisi
         "change"
         for path in edited
     ]
-    return Decision(tuple(refused))
+    return Decision(tuple(told(refused)))
 
 
 def _fixed_fields(spec: Resource) -> Resource:
