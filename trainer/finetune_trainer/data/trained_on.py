@@ -58,7 +58,10 @@ class TrainedOn:
             return None
         try:
             found = orjson.loads(file.read_bytes())
-            return cls(np.frombuffer(base64.b64decode(found["hashes"]), "<u8"), bool(found["whole"]))
+            made = cls(np.frombuffer(base64.b64decode(found["hashes"]), "<u8"), bool(found["whole"]))
+            if not made.whole and not len(made.hashes):
+                raise ValueError("a part of the hashes, and none")
+            return made
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(f"{field}: its {TRAINED_ON_FILE} is damaged ({error}); publish it again") from None
 

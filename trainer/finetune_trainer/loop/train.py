@@ -109,7 +109,7 @@ class TrainingLoop:
         self.run.reporter.update(stage="Training", total_steps=self.plan.total_steps)
 
     def train(self) -> None:
-        """All remaining steps; leaves the best weights in the model when early stopping asks for them.
+        """All remaining steps.
 
         Raises:
             Preempted: A stop was agreed; a verified checkpoint holds everything.
@@ -135,14 +135,17 @@ class TrainingLoop:
             self.run.heartbeat.step(self.step)
         self.run.heartbeat.rest()
         self.batches.close()
-        self._restore_best()
 
     def save_finished(self) -> None:
-        """A checkpoint of the finished training: whatever fails later starts again from here."""
+        """A checkpoint of the finished training: whatever fails later starts again from here.
+
+        It holds the last weights, which are those to average; then early stopping has the best put into the model.
+        """
         self.checkpoints.wait()
         if self.checkpoints.last is None or self.checkpoints.last.step != self.step:
             self._save_now(final=False)
         self._report_checkpoint()
+        self._restore_best()
 
     def _take_step(self, data: StepData) -> None:
         self.learning_rate = self.schedule.at(self.step, self.plateau.value)
