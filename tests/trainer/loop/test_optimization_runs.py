@@ -1,5 +1,6 @@
 """Whole runs with the settings that change how weights move: a killed one goes on the same."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,15 @@ def test_a_killed_run_goes_on_the_same(name: str, tiny_bert: Path, tickets: Path
     assert min(after) == 5
     assert {**before, **after} == expected
     assert resumed.metrics == whole.metrics
+    assert counters(tmp_path / "b") == counters(tmp_path / "a")
+
+
+def counters(root: Path) -> dict[str, Any]:
+    """What early stopping, the plateau, the watchdogs and the log remember at the end, but for the speed."""
+    kept: dict[str, Any] = json.loads((root / f"checkpoints/step-{STEPS:08d}/counters.json").read_text())
+    for line in kept["history"]["training"]:
+        del line["tokensPerSecond"]
+    return kept
 
 
 def test_frozen_layers_and_modules_stay_as_they_are(tiny_bert: Path, tickets: Path, tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ ENGINES = some_of(EVERY_ENGINE, ("ddp", "fsdp", "zero-3"))
 STEPS = 5
 SAVED, KILLED = 2, 3
 """Steps: of the checkpoint, and at which the processes die."""
+LOGGED = [1, 3, STEPS]
+TRAINED: dict[str, Any] = {"method": FULL, "logEverySteps": 3}
+"""Checkpoints fall between two log lines, which tell of all steps since the last one."""
 
 
 def job_of(root: Path, model: Path, data: Path, engine: str, **settings: Any) -> TrainerConfig:
@@ -55,9 +58,9 @@ def unbroken_and_resumed(ranks: Ranks, root: Path, model: Path, data: Path, resu
     found = {}
     for name in ENGINES:
         unbroken, broken = root / f"{name}-unbroken", root / f"{name}-resumed"
-        runs = [run(job_of(unbroken, model, data, name, method=FULL), unbroken, ranks)]
+        runs = [run(job_of(unbroken, model, data, name, **TRAINED), unbroken, ranks)]
         if name in resumed:
-            config = job_of(broken, model, data, name, method=FULL)
+            config = job_of(broken, model, data, name, **TRAINED)
             runs += [run(config, broken, ranks, end_at=KILLED), run(config, broken, ranks)]
         found[name] = runs
     return found

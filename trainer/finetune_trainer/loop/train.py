@@ -318,6 +318,7 @@ class TrainingLoop:
             local={**generator_states(), LOSS_SUM: self.loss_sum.reshape(1), **self.feed.state(self.step)},
             counters={
                 "targets": self.targets,
+                "lossSum": float(sum_over_ranks(self.loss_sum.clone())),
                 "tokens": self.tokens,
                 "best": self.best.counters(),
                 "baseline": self.baseline,
@@ -353,6 +354,9 @@ class TrainingLoop:
             self.targets = state.counters["targets"]
         else:  # another number of ranks: new random numbers, though not those of the first step again
             seed_everything(self.training.seed + state.step, self.run.rank)
+            if "lossSum" in state.counters:  # all that was summed since the last log line; rank 0 goes on with it
+                self.loss_sum.fill_(state.counters["lossSum"] if self.run.rank == 0 else 0.0)
+                self.targets = state.counters["targets"]
 
     def _restore_best(self) -> None:
         if self.best_weights:
