@@ -34,6 +34,13 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "stop_token_ids": ([],),
     "ignore_eos": (False,),
     "use_beam_search": (False,),
+    "length_penalty": (1,),
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True,),
+    "include_stop_str_in_output": (False,),
+    "add_generation_prompt": (True,),
+    "continue_final_message": (False,),
+    "priority": (0,),
 }
 """Fields of OpenAI's API, and of vLLM's, that we don't have, and the values that mean nothing."""
 WITHOUT_EFFECT = frozenset(

@@ -181,6 +181,12 @@ def test_what_a_chat_asks_too_much_of_is_named_as_it_was_written(generator: http
 
 def test_what_changes_no_answer_is_taken(generator: httpx.Client) -> None:
     extras = {"user": "me", "metadata": {"a": "b"}, "top_k": -1, "logprobs": None, "stop": None, "n": 1}
+    extras |= {
+        "repetition_penalty": 1.0,
+        "skip_special_tokens": True,
+        "length_penalty": 1.0,
+        "priority": 0,
+    }  # vLLM's own
     assert complete(generator, **extras)["choices"] == complete(generator)["choices"]
 
 
