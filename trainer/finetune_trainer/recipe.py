@@ -273,7 +273,8 @@ def _describe(data: PreparedData, config: TrainerConfig, max_length: int, run: R
     for line in summary(data.report):
         log.info(line)
     for part, known in data.report.get("trainedOnBefore", {}).items():
-        log.warning("data %s: model.source had been trained on %.1f %% of it", part, 100 * known["share"])
+        share, known_of = 100 * known["share"], known["lookedUp"]
+        log.warning("data %s: model.source had been trained on %.1f %% of the %d looked up", part, share, known_of)
     if max_length < config.max_length:
         taken = config.method.virtual_tokens
         behind = f" of which virtual tokens take {taken}," if taken else ""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from finetune_api.dataset import Dataset
-from finetune_trainer.data.prepare import prepare
+from finetune_trainer.data.prepare import PreparedData, prepare
 from finetune_trainer.data.report import held_out_report
 from finetune_trainer.data.trained_on import KEPT, TRAINED_ON_FILE, TrainedOn, unseen
 from finetune_trainer.errors import ConfigurationError, DataError
@@ -84,5 +84,25 @@ def test_a_few_that_were_seen_are_told(tiny_bert: Path, tmp_path: Path) -> None:
     told = unseen(data, TrainedOn.of(data.identities["test"][:2]), "m").report
     assert told["trainedOnBefore"] == {"test": {"lookedUp": 40, "share": 0.05}}
     assert held_out_report(told, "test")["trainedOnBefore"] == 0.05
-    with pytest.raises(DataError, match=r"^dataset\.test: model\.source m has been trained on 8% of these 40 examples"):
-        unseen(data, TrainedOn.of(data.identities["test"][:3]), "m")
+    assert (
+        unseen(data, TrainedOn.of(data.identities["test"][:8]), "m").report["trainedOnBefore"]["test"]["share"] == 0.2
+    )
+    with pytest.raises(
+        DataError, match=r"^dataset\.test: model\.source m has been trained on 22% of these 40 examples"
+    ):
+        unseen(data, TrainedOn.of(data.identities["test"][:9]), "m")
+
+
+def held_out(identities: np.ndarray) -> PreparedData:
+    nothing: Any = None
+    return PreparedData(nothing, nothing, nothing, [], "", {"heldOut": {"test": {}}}, {"test": identities})
+
+
+def test_one_hit_among_the_few_that_a_sample_tells_of_refuses_no_job() -> None:
+    """Of a million inputs the hashes of one in sixty are kept: of 100 held-out examples two can be looked up."""
+    many = np.sort(hashes(60 * KEPT, 4))
+    before = TrainedOn.of(many)
+    rare = held_out(np.concatenate([many[:1], many[-1:], hashes(98, 5) | np.uint64(1 << 63)]))
+    assert unseen(rare, before, "m").report["trainedOnBefore"] == {"test": {"lookedUp": 1, "share": 1.0}}
+    with pytest.raises(DataError, match="trained on 100% of 200 drawn from these 12000 examples"):
+        unseen(held_out(np.concatenate([many[:200], many[-11800:]])), before, "m")

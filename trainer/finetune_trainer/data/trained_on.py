@@ -1,6 +1,7 @@
 """Which inputs a model has learnt from, in some kilobytes beside its weights, for the jobs that train it on."""
 
 import base64
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,9 @@ KEPT = 1 << 14
 """Hashes at most: the smallest, a sample as good as drawn, and the same whoever draws it (Cohen and Kaplan 2007)."""
 MOST_SEEN = 0.05
 """Of a held-out part. Where data has grown, a split by the same seed moves some examples from one part to another."""
+BY_CHANCE = 1e-3
+"""How unlikely so many must be of a part of which no more than `MOST_SEEN` were seen: of few that are looked up, one or
+two say little."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,25 @@ def unseen(data: PreparedData, before: TrainedOn | None, source: str | None) -> 
     for part in data.report["heldOut"]:
         own = np.asarray(data.identities[part])
         known, share = before.share_of(own)
-        if share > MOST_SEEN:
+        if _too_many(known, share):
+            which = _looked_up(known, len(own))
             raise DataError(
-                f"dataset.{part}: model.source {source} has been trained on {share:.0%} of these {len(own)} "
-                "examples, so the metrics would be better than the model; hold out what was held out there (the same "
+                f"dataset.{part}: model.source {source} has been trained on {share:.0%} of {which} examples, so "
+                "the metrics would be better than the model; hold out what was held out there (the same "
                 "file, or dataset.split with the same shares and seed of the same data), or examples that it never saw"
             )
         if share:
             found[part] = {"lookedUp": known, "share": round(share, 6)}
     return replace(data, report={**data.report, "trainedOnBefore": found}) if found else data
+
+
+def _too_many(known: int, share: float) -> bool:
+    """Whether more than `MOST_SEEN` were seen, and not by chance: Chernoff's bound (Hoeffding 1963, theorem 1)."""
+    if share <= MOST_SEEN:
+        return False
+    unseen_share = (1 - share) * math.log((1 - share) / (1 - MOST_SEEN)) if share < 1 else 0.0
+    return known * (share * math.log(share / MOST_SEEN) + unseen_share) > -math.log(BY_CHANCE)
+
+
+def _looked_up(known: int, examples: int) -> str:
+    return f"these {examples}" if known == examples else f"{known} drawn from these {examples}"
