@@ -24,10 +24,12 @@ def time_limit(seconds: float, what: str, end: Callable[[TerminationMessage], in
         calls = redact(_calls(threading.main_thread()))
         words = f"{what} has not ended within {seconds:g} s: {calls}"
         message = TerminationMessage(outcome="Hang", message=words, stacks=[RankStack(rank=0, text=calls)])
+        code = 1
         try:
             code = end(message)
-        finally:
-            sys.stderr.flush()
+        except Exception:  # the place of the last words may hang or be full, too
+            traceback.print_exc()
+        sys.stderr.flush()
         os._exit(code)
 
     timer = threading.Timer(seconds, give_up)
