@@ -32,8 +32,10 @@ def run(
 
     rank, size = (ranks.rank, ranks.world_size) if ranks else (0, 1)
     recorder = KillingRecorder(end_at=end_at)
+    root.mkdir(parents=True, exist_ok=True)
+    own = Run(root / "scratch", rank, rank, size, size, reporter=recorder, memory_note=root / f"memory-{rank}")
     try:
-        result = train(config, Run(root / "scratch", rank, rank, size, size, reporter=recorder))
+        result = train(config, own)
     except Killed:
         result = None
     return result, recorder.losses

@@ -109,7 +109,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     load, empty = partial(base.load, data.labels), partial(base.made, data.labels)
     adapt = partial(_adapted, config, task, processor, plan)
     make = partial(adapt, load)
-    with process_group(run.world_size, device, sharded), explained_memory(config, device) as memory:
+    with process_group(run.world_size, device, sharded), explained_memory(config, device, run.memory_note) as memory:
         ranks = Ranks.join(run.rank, run.world_size, run.local_rank)
         adaptation = loaded_once(ranks, load, empty, adapt) if (parted := comes_in_parts(config)) else make()
         adaptation.agree(ranks)

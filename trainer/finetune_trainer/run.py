@@ -23,3 +23,5 @@ class Run:
     reporter: Reporter = field(default_factory=Reporter.silent)
     heartbeat: Heartbeat = field(default_factory=Heartbeat.silent)
     metrics: TrainingMetrics = field(default_factory=TrainingMetrics)
+    memory_note: Path | None = None
+    """Where to leave what the launcher is to say if the kernel ends this process for memory."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from finetune_api.reports import TerminationMessage
-from finetune_trainer.launch.verdict import Surroundings, WorkerEnd, exit_code, judge, oom_kills
+from finetune_trainer.launch.verdict import Surroundings, WorkerEnd, exit_code, judge, noted, oom_kills
 
 QUIET = Surroundings()
 CUT = "RuntimeError: [gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:3998: Connection reset by peer"
@@ -54,7 +54,18 @@ def test_a_kill_while_the_kernel_killed_for_memory_is_out_of_memory() -> None:
     message = judge([end(0, 1, "Crash", CUT), end(1, -9)], Surroundings(oom_kills=1))
 
     assert (message.outcome, exit_code(message)) == ("OutOfMemory", 4)
+    assert "its model was not loaded yet" in message.message
     assert "raise resources.limits.memory" in message.message
+
+
+def test_who_is_killed_for_memory_has_noted_what_filled_it(tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("weights 8 MiB. Try next: less")
+    killed = WorkerEnd(1, -9, memory=noted(tmp_path / "note"))
+
+    message = judge([end(0, 1, "Crash", CUT), killed], Surroundings(oom_kills=1))
+
+    assert message.message.endswith("the container ran out of memory: weights 8 MiB. Try next: less")
+    assert noted(tmp_path / "none") == ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT])

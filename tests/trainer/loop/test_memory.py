@@ -43,6 +43,34 @@ def test_an_allocators_error_is_explained_with_the_models_own_numbers() -> None:
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
+@pytest.mark.parametrize(
+    ("device", "distributed", "told"),
+    [
+        ("cpu", {}, "each process held weights 8 MiB, gradients 8 MiB, optimizer state 16 MiB, activations of 32 "),
+        ("cpu", {}, "set training.microBatchSize to 16 (it is 32; the result stays the same)"),
+        ("cuda", {}, "no part of the model but copies for checkpoints"),
+        (
+            "cuda",
+            {"nodes": 8, "engine": "DeepSpeed", "deepspeed": {"offloadOptimizer": True}},
+            "the host each process held optimizer state 3 MiB, and all else. Try next, in this order: raise "
+            "resources.limits.memory; set distributed.deepspeed.offloadOptimizer to false",
+        ),
+    ],
+)
+def test_what_the_kernel_may_kill_a_process_for_is_noted_beforehand(
+    device: str, distributed: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    import torch
+
+    from finetune_trainer.loop.memory import explained_memory
+
+    with explained_memory(config(distributed=distributed), torch.device(device), tmp_path / "note") as memory:
+        memory.watched(torch.nn.Linear(1024, 2048, bias=False))  # 8 MiB of float32
+    text = (tmp_path / "note").read_text()
+    assert told in text
+    assert "raise resources.limits.memory" in text
+
+
 SHARDS: dict[str, dict[str, Any]] = {
     "fsdp": {"nodes": 8, "fsdp": {}},
     "zero-2": {"nodes": 8, "engine": "DeepSpeed", "deepspeed": {"zeroStage": 2}},

@@ -10,7 +10,7 @@ import pytest
 
 from finetune_api.reports import TerminationMessage
 from finetune_trainer import termination
-from finetune_trainer.launch.worker import message_file
+from finetune_trainer.launch.worker import memory_file, message_file
 from finetune_trainer.ray import groups
 from finetune_trainer.ray.worker import WorkerFailed, said_in
 from finetune_trainer.stop import StopFlag
@@ -58,11 +58,13 @@ def test_a_worker_is_at_work_until_its_last_words(tmp_path: Path, worker: Worker
 def test_one_that_was_killed_left_none(tmp_path: Path, worker: Worker) -> None:
     group = groups.newest(tmp_path)
     assert group is not None
+    memory_file(group.folder, 1).write_text("weights 8 MiB")
     worker.process.kill()
     os.waitid(os.P_PID, worker.process.pid, os.WEXITED | os.WNOWAIT)  # dead, and not yet collected
     assert group.at_work() == {}
     (end,) = group.ends()
     assert (end.rank, end.status, end.message) == (1, -signal.SIGKILL, None)
+    assert end.memory == "weights 8 MiB"
 
 
 def test_workers_that_were_started_again_are_another_group(tmp_path: Path, worker: Worker) -> None:

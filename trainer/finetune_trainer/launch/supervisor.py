@@ -21,7 +21,7 @@ from finetune_trainer.launch.hang_watch import HangWatch, Overdue
 from finetune_trainer.launch.requests import Requests
 from finetune_trainer.launch.stacks import Dump, collect
 from finetune_trainer.launch.topology import Topology
-from finetune_trainer.launch.worker import ENV_LAUNCHER_PID, ENV_MESSAGES, message_file
+from finetune_trainer.launch.worker import ENV_LAUNCHER_PID, ENV_MESSAGES, memory_file, message_file
 from finetune_trainer.processors import threads_per_process, usable_processors
 from finetune_trainer.stop import StopSignal
 
@@ -203,6 +203,7 @@ class Supervisor:
                     message=termination.read(path),
                     when=path.stat().st_mtime if path.exists() else 0.0,
                     by_us=local_rank in agent.workers.killed,
+                    memory=verdict.noted(memory_file(folder, rank)),
                 )
             )
         return ends

@@ -11,6 +11,12 @@ from finetune_trainer.launch.hang_watch import Overdue
 CUT_CONNECTION = ("Connection closed by peer", "Connection reset by peer", "DistBackendError", "DistNetworkError")
 """What the peers of a dead rank die of; never the root of a failure while another rank has a better reason."""
 
+BEFORE_THE_MODEL = (
+    "its model was not loaded yet, so it was filled by the data that was prepared, by model files, or by a process "
+    "beside. Try next: raise resources.limits.memory"
+)
+"""Of a worker that left no note of what fills its memory."""
+
 
 @dataclass(frozen=True)
 class WorkerEnd:
@@ -25,6 +31,8 @@ class WorkerEnd:
     """When it said them, seconds since the epoch."""
     by_us: bool = False
     """Ended by our own SIGKILL or SIGTERM."""
+    memory: str = ""
+    """What filled its memory and what to try next, noted while it lived."""
 
     @property
     def said(self) -> str:
@@ -93,9 +101,9 @@ def _describe(end: WorkerEnd, around: Surroundings) -> TerminationMessage:
         return end.message
     text = f"rank {end.rank} {_how(end.status)}"
     if end.status == -signal.SIGKILL and around.oom_kills:
-        mend = "raise resources.limits.memory, or lower training.microBatchSize or dataset.maxLength"
+        filled = end.memory or BEFORE_THE_MODEL
         return TerminationMessage(
-            outcome="OutOfMemory", message=f"{text}: the container ran out of memory; {mend}", rank=end.rank
+            outcome="OutOfMemory", message=f"{text}: the container ran out of memory: {filled}", rank=end.rank
         )
     if around.stop_requested and end.status in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL):
         why = "after the grace, what followed the newest checkpoint is lost" if end.by_us else "while it was starting"
@@ -111,6 +119,11 @@ def _how(status: int) -> str:
         return f"was ended by {signal.Signals(-status).name}"
     except ValueError:
         return f"was ended by signal {-status}"
+
+
+def noted(path: Path) -> str:
+    """What a worker left of its memory; nothing where it left nothing."""
+    return path.read_text() if path.exists() else ""
 
 
 def oom_kills(events: Path = Path("/sys/fs/cgroup/memory.events")) -> int:

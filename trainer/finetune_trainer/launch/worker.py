@@ -44,6 +44,11 @@ def message_file(folder: Path, rank: int) -> Path:
     return folder / f"rank-{rank}.json"
 
 
+def memory_file(folder: Path, rank: int) -> Path:
+    """Where a worker leaves what fills its memory: who is killed for it can say nothing then."""
+    return folder / f"rank-{rank}.memory"
+
+
 def prepare_process() -> None:
     """Let stacks be asked for with SIGUSR1, and never outlive the launcher."""
     answer_with_stacks()
@@ -173,6 +178,7 @@ def _open_run(config: "TrainerConfig", rank: int, world_size: int, stop: StopSig
         reporter=Reporter(Receiver.from_environment() if rank == 0 else None, config.job.attempt),
         heartbeat=Heartbeat(heartbeat_file(Path(messages), rank) if messages else None, config.hang_timeout_seconds),
         metrics=metrics,
+        memory_note=memory_file(Path(messages), rank) if messages else None,
     )
 
 

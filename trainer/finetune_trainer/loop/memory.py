@@ -4,6 +4,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from finetune_trainer.unquantizable import MOST_LEFT
 
 GIB = 2**30
 UNITS = {"AudioClassification": "milliseconds"}
+MORE_MEMORY = "give each process more memory (resources, or a larger GPU)"
 MOSTLY_FIXED = 0.7
 """Share of the memory from which smaller batches help little."""
 
@@ -31,6 +33,8 @@ class MemoryUse:
     parts: dict[str, int] = field(default_factory=dict)
     quantizable: bool = True
     """Whether QLoRA would hold the model's weights in fewer bits."""
+    note: Path | None = None
+    """Where to leave what is to be said if the kernel ends this process for memory."""
 
     def watched(self, model: Any) -> Any:
         """The same model, whose weights are counted."""
@@ -42,25 +46,37 @@ class MemoryUse:
             optimizer=STATE_BYTES[self.config.training.optimizer] * trained,
             reference=weights if keeps_a_reference(self.config) else 0,
         )
-        held, _ = of_one_process(whole, self.config.distributed)
-        sizes = {
-            "weights": held.weights,
-            "gradients": held.gradients,
-            "optimizer state": held.optimizer,
-            "the model as it was": held.reference,
-        }
-        self.parts = {name: round(size) for name, size in sizes.items() if size}
+        held, offloaded = of_one_process(whole, self.config.distributed)
+        self.parts = _named(held)
         self.quantizable = left_unquantized(model) <= MOST_LEFT
+        if self.note is not None:
+            self.note.write_text(self._beside_gpu(offloaded) if self.device.type == "cuda" else self._on_host())
         return model
+
+    def _on_host(self) -> str:
+        total, fixed = host_memory(), sum(self.parts.values()) * self.config.distributed.processes_per_node
+        steps = next_steps(self.config, fixed > MOSTLY_FIXED * total, self.quantizable)
+        steps = [*(step for step in steps if step != MORE_MEMORY), "raise resources.limits.memory"]
+        return (
+            f"of {_size(total)} each process held {_listed(self.parts)}, activations of {self._batch()} and all else. "
+            f"Try next, in this order: {'; '.join(steps)}"
+        )
+
+    def _beside_gpu(self, offloaded: Parts) -> str:
+        held = _listed(_named(offloaded)) or "no part of the model but copies for checkpoints"
+        offloads = [name for name, used in _offloads(self.config) if used]
+        less = "".join(f"; set distributed.deepspeed.{name} to false" for name in offloads)
+        return (
+            f"the model trains on the accelerator, and of {_size(host_memory())} of the host each process held {held}, "
+            f"and all else. Try next, in this order: raise resources.limits.memory{less}"
+        )
 
     def explanation(self, error: BaseException) -> str:
         """What filled the memory, and the next things to try."""
         total, used = self._memory()
         rest = max(0, used - sum(self.parts.values()))
         parts = {**self.parts, f"activations of {self._batch()} and all else": rest} if self.parts else {}
-        filled = (
-            ", ".join(f"{name} {_size(count)}" for name, count in parts.items()) or "the model, while it was loaded"
-        )
+        filled = _listed(parts) or "the model, while it was loaded"
         steps = next_steps(self.config, sum(self.parts.values()) > MOSTLY_FIXED * total, self.quantizable)
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return (
@@ -84,13 +100,13 @@ class MemoryUse:
 
 
 @contextmanager
-def explained_memory(config: TrainerConfig, device: torch.device) -> Iterator[MemoryUse]:
+def explained_memory(config: TrainerConfig, device: torch.device, note: Path | None = None) -> Iterator[MemoryUse]:
     """Turns an allocator's error into one that says what to do.
 
     Raises:
         OutOfMemory: Memory ran out in here.
     """
-    use = MemoryUse(config, device)
+    use = MemoryUse(config, device, note=note)
     try:
         yield use
     except Exception as error:
@@ -108,7 +124,7 @@ def next_steps(config: TrainerConfig, mostly_fixed: bool, quantizable: bool = Tr
     """What frees most for the least harm first, of what this job may be given; at most three."""
     smaller_batch, smaller_state = _for_activations(config), _for_state(config, quantizable)
     steps = [*smaller_state, *smaller_batch] if mostly_fixed else [*smaller_batch, *smaller_state]
-    return [*steps, "give each process more memory (resources, or a larger GPU)"][:3]
+    return [*steps, MORE_MEMORY][:3]
 
 
 def _for_activations(config: TrainerConfig) -> list[str]:
@@ -139,6 +155,26 @@ def _for_state(config: TrainerConfig, quantizable: bool) -> list[str]:
     elif not config.method.qlora and quantizable and goes_with(config, {"qlora": {}}):
         steps.append("use method.qlora, which holds the base model in 4 bits")
     return steps
+
+
+def _named(held: Parts) -> dict[str, int]:
+    sizes = {
+        "weights": held.weights,
+        "gradients": held.gradients,
+        "optimizer state": held.optimizer,
+        "the model as it was": held.reference,
+    }
+    return {name: round(size) for name, size in sizes.items() if size}
+
+
+def _listed(parts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {_size(count)}" for name, count in parts.items())
+
+
+def _offloads(config: TrainerConfig) -> Iterator[tuple[str, bool]]:
+    if zero := config.distributed.zero:
+        yield "offloadOptimizer", zero.offload_optimizer
+        yield "offloadParameters", zero.offload_parameters
 
 
 def _size(count: int) -> str:

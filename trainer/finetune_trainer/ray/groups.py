@@ -11,8 +11,8 @@ from pathlib import Path
 
 from finetune_api.reports import TerminationMessage
 from finetune_trainer import termination
-from finetune_trainer.launch.verdict import WorkerEnd, exit_code
-from finetune_trainer.launch.worker import message_file
+from finetune_trainer.launch.verdict import WorkerEnd, exit_code, noted
+from finetune_trainer.launch.worker import memory_file, message_file
 
 ENV_CONFIG = "FINETUNE_CONFIG"
 """Where this pod has job.json."""
@@ -52,7 +52,7 @@ class Group:
         path = message_file(self.folder, rank)
         message = termination.read(path)
         if message is None:
-            return WorkerEnd(rank, -signal.SIGKILL, by_us=by_us)
+            return WorkerEnd(rank, -signal.SIGKILL, by_us=by_us, memory=noted(memory_file(self.folder, rank)))
         return WorkerEnd(rank, exit_code(message), message, when=path.stat().st_mtime)
 
 
