@@ -12,6 +12,7 @@ from finetune_trainer.data.report import held_out_report
 from finetune_trainer.data.trained_on import KEPT, TRAINED_ON_FILE, TrainedOn, unseen
 from finetune_trainer.errors import ConfigurationError, DataError
 from finetune_trainer.tasks.text_classification import TextClassification
+from finetune_trainer.tasks.text_generation import TextGeneration
 from trainer.in_process import run
 from trainer.jobs import FULL, job, write_jsonl
 
@@ -91,6 +92,21 @@ def test_a_few_that_were_seen_are_told(tiny_bert: Path, tmp_path: Path) -> None:
         DataError, match=r"^dataset\.test: model\.source m has been trained on 22% of these 40 examples"
     ):
         unseen(data, TrainedOn.of(data.identities["test"][:9]), "m")
+
+
+def test_texts_that_a_model_has_read_may_be_classified(tiny_bert: Path, tiny_llama: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"ticket of day {n}", "label": str(n % 2)} for n in range(10)]
+    dataset = Dataset.model_validate({"train": {"source": f"file://{write_jsonl(tmp_path / 'd.jsonl', rows)}"}})
+    tasks = (
+        (TextGeneration(dataset.columns, packing=False), tiny_llama),
+        (TextClassification(dataset.columns), tiny_bert),
+    )
+    read, classified = (
+        prepare(dataset, task, task.load_processor(model), 32, tmp_path, lambda uri: Path(uri[7:])).identities["train"]
+        for task, model in tasks
+    )
+    assert len(read) == len(classified) == 10
+    assert not np.isin(read, classified).any()
 
 
 def held_out(identities: np.ndarray) -> PreparedData:

@@ -27,7 +27,7 @@ from finetune_trainer.data.parts import PARTS, SYNONYMS, Parts, field_of
 from finetune_trainer.data.reading import Row, read_rows, rows_of
 from finetune_trainer.data.report import part_report
 from finetune_trainer.data.split import split_examples
-from finetune_trainer.data.spool import Spool
+from finetune_trainer.data.spool import Examples, Spool
 from finetune_trainer.data.teacher import Teacher, agreement
 from finetune_trainer.errors import DataError, of_field
 from finetune_trainer.models.tokenizer import CHAT_DATE
@@ -65,7 +65,7 @@ class PreparedData:
     fingerprint: str
     report: dict[str, Any]
     identities: dict[str, np.ndarray]
-    """Of each part: a hash of the input of each example that was to be encoded. uint64."""
+    """Of each part: a hash of task and input of each example that was to be encoded. uint64."""
 
     @property
     def held_out(self) -> tuple[str, Encoded] | None:
@@ -208,7 +208,7 @@ def _write(folder: Path, data: Selected, task: DataTask, processor: Any, limit: 
     }
     for (name, examples), (_, before) in zip(data.used.items(), data.read.items(), strict=True):
         (folder / name).mkdir()
-        np.save(folder / name / IDENTITIES, examples.identities()[:, 0])
+        np.save(folder / name / IDENTITIES, _identities(examples, task))
         encoded, losses = encode_part(name, examples, task, processor, limit, labels, folder / name)
         if name == "train":
             _refuse_lost_classes(encoded, labels)
@@ -218,6 +218,11 @@ def _write(folder: Path, data: Selected, task: DataTask, processor: Any, limit: 
         if isinstance(task, Reporting):
             task.complete_report(report["parts"][name], encoded)
     (folder / "report.json").write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+
+def _identities(examples: Examples, task: DataTask) -> np.ndarray:
+    """Others in each task: who has read texts, as further pre-training does, has not seen the labels of any."""
+    return examples.identities()[:, 0] ^ np.frombuffer(hashlib.sha256(task.name.encode()).digest()[:8], np.uint64)
 
 
 def _refuse_lost_classes(encoded: Encoded, labels: list[str]) -> None:
