@@ -45,6 +45,18 @@ async def test_no_kind_of_write_is_sent_and_reads_are(api: HttpKubeApi, server: 
     await api.delete(THINGS, "a", "d")  # the election and the receiver share the connections, not the fence
 
 
+async def test_a_write_whose_body_waits_for_its_turn_is_not_sent(api: HttpKubeApi, server: FaultServer) -> None:
+    lease = Lease()
+
+    def check() -> None:
+        lease.check()
+        lease.held = False  # frozen as soon as it was found held
+
+    with pytest.raises(LeadershipLost):
+        await api.fenced(check).create(THINGS, THING)
+    assert server.seen == []
+
+
 async def test_a_write_that_the_server_put_off_is_not_sent_again(api: HttpKubeApi, server: FaultServer) -> None:
     lease = Lease()
 

@@ -94,6 +94,8 @@ class Transport:
                 async with response:
                     raw = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                if self._fence and method != "GET":
+                    self._fence()  # aiohttp wraps what it raised before the body
                 raise self.unreachable(method, path, error) from error
             REQUEST_DURATION.labels(method, self._host).observe(time.perf_counter() - started)
             if response.status < 300:
@@ -150,9 +152,10 @@ class Transport:
 
 
 def fencing() -> aiohttp.TraceConfig:
-    """Calls a request's fence when its connection stands, last before it is sent.
+    """Calls a request's fence when its connection stands, and last before its bytes are written.
 
-    A process may be frozen while it connects, and for longer than its lease lasts.
+    A process may be frozen while it connects, and for longer than its lease lasts. Up to Python 3.11 headers wait in
+    aiohttp for the task that writes the body, a turn of the event loop later.
     """
 
     async def check(_: aiohttp.ClientSession, context: SimpleNamespace, *__: object) -> None:
@@ -160,7 +163,8 @@ def fencing() -> aiohttp.TraceConfig:
             context.trace_request_ctx()
 
     tracing = aiohttp.TraceConfig()
-    tracing.on_request_headers_sent.append(check)  # by its name late, but aiohttp calls it before it writes them
+    for signal in (tracing.on_request_headers_sent, tracing.on_request_chunk_sent):
+        signal.append(check)  # by their names late, but aiohttp calls them before it writes
     return tracing
 
 
