@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -14,7 +15,8 @@ Result = TypeVar("Result")
 class Batcher(Generic[Item, Result]):
     """Collects items for at most `max_delay` seconds or until `max_size` wait, then calls `predict` once.
 
-    While one batch runs the next one gathers, so under load batches fill up without waiting.
+    While one batch runs the next one gathers, so under load batches fill up without waiting. Requests take turns, an
+    item each: one of a thousand rows does not hold up those that come after it.
     """
 
     def __init__(
@@ -29,14 +31,16 @@ class Batcher(Generic[Item, Result]):
         self._max_size = max_size
         self._max_delay = max_delay
         self._on_batch = on_batch
-        self._queue: asyncio.Queue[tuple[Item, asyncio.Future[Result]]] = asyncio.Queue()
+        self._requests: deque[deque[tuple[Item, asyncio.Future[Result]]]] = deque()
+        self._arrived = asyncio.Event()
 
     async def submit(self, items: Sequence[Item]) -> list[Result]:
         """The results of `items`, in their order. When the caller is cancelled, its items are dropped."""
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Result]] = [loop.create_future() for _ in items]
-        for item, future in zip(items, futures, strict=True):
-            self._queue.put_nowait((item, future))
+        if futures:
+            self._requests.append(deque(zip(items, futures, strict=True)))
+            self._arrived.set()
         return list(await asyncio.gather(*futures))
 
     async def run(self) -> None:
@@ -48,15 +52,25 @@ class Batcher(Generic[Item, Result]):
                 await self._answer(batch)
 
     async def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch = [await self._queue.get()]
+        batch = [await self._next_item()]
         deadline = asyncio.get_running_loop().time() + self._max_delay
         while len(batch) < self._max_size:
             try:
                 async with asyncio.timeout_at(deadline):
-                    batch.append(await self._queue.get())
+                    batch.append(await self._next_item())
             except TimeoutError:
                 break
         return [(item, future) for item, future in batch if not future.done()]
+
+    async def _next_item(self) -> tuple[Item, asyncio.Future[Result]]:
+        while not self._requests:
+            self._arrived.clear()
+            await self._arrived.wait()
+        request = self._requests.popleft()
+        entry = request.popleft()
+        if request:
+            self._requests.append(request)
+        return entry
 
     async def _answer(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:

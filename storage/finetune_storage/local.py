@@ -16,6 +16,8 @@ from finetune_storage.location import Entry
 
 TEMPORARY = "tmp-"
 """Names that begin with this are unfinished, and whoever finds them old may delete them."""
+ASIDE = f"{TEMPORARY}old-"
+"""What stood in a place while its replacement is moved there."""
 
 
 class LocalStorage:
@@ -75,7 +77,9 @@ class LocalStorage:
         place = self.path(path)
         with self._errors(path):
             place.parent.mkdir(parents=True, exist_ok=True)
-            _clear_leftovers(place)
+            _clear_leftovers(place, TEMPORARY)
+            if place.exists():
+                _clear_leftovers(place, ASIDE)
             staging = place.parent / f"{TEMPORARY}{place.name}-{uuid.uuid4().hex[:8]}"
             try:
                 shutil.copytree(source, staging)
@@ -85,6 +89,7 @@ class LocalStorage:
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
+            _clear_leftovers(place, ASIDE)  # the last good copy until now, where one was killed between its renames
 
     def check_writable(self) -> None:
         """Told by the nearest folder above that is there; nothing is written.
@@ -147,7 +152,7 @@ def replace_folder(new: Path, place: Path) -> None:
 
     A rename cannot replace a folder that has files, so the old one steps aside first.
     """
-    aside = place.parent / f"{TEMPORARY}old-{place.name}-{uuid.uuid4().hex[:8]}"
+    aside = place.parent / f"{ASIDE}{place.name}-{uuid.uuid4().hex[:8]}"
     if place.exists():
         place.rename(aside)
     new.rename(place)
@@ -155,9 +160,9 @@ def replace_folder(new: Path, place: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _clear_leftovers(place: Path) -> None:
+def _clear_leftovers(place: Path, prefix: str) -> None:
     """What uploads to this very place left there that were killed: of a large model as much again each time."""
-    left = re.compile(rf"{TEMPORARY}(old-)?{re.escape(place.name)}-[0-9a-f]{{8}}")
+    left = re.compile(rf"{prefix}{re.escape(place.name)}-[0-9a-f]{{8}}")
     for other in place.parent.iterdir():
         if left.fullmatch(other.name):
             shutil.rmtree(other, ignore_errors=True)

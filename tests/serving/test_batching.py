@@ -68,6 +68,22 @@ async def test_while_one_batch_runs_the_next_one_gathers() -> None:
     assert model.batches == [[1], [2, 3, 4]]
 
 
+async def test_a_request_of_many_items_does_not_hold_up_those_behind_it() -> None:
+    model = Squares()
+    model.gate.clear()
+    async with running(model) as batcher:
+        many = asyncio.create_task(batcher.submit(list(range(100, 120))))
+        while not model.batches:
+            await asyncio.sleep(0)
+        few = asyncio.create_task(batcher.submit([1, 2]))
+        await asyncio.sleep(0)
+        model.gate.set()
+        assert await few == [1, 4]
+        assert await many == [n * n for n in range(100, 120)]
+    assert [len(batch) for batch in model.batches] == [4] * 5 + [2]
+    assert {1, 2} <= set(model.batches[1])
+
+
 async def test_one_bad_item_does_not_fail_its_neighbours() -> None:
     async with running(Squares(), max_delay=60) as batcher:
         good, bad, other, last = await asyncio.gather(

@@ -83,6 +83,23 @@ async def test_a_jobs_life_in_numbers(user: ClusterUser, operator: OperatorUnder
     assert scrape.value("finetune_jobs", phase="Succeeded") == 1
 
 
+def test_a_suspended_job_waits_for_its_user_not_for_a_place() -> None:
+    registry = CollectorRegistry()
+    metrics = JobMetrics([], registry, lambda: True)
+
+    def job(phase: str, **status: Any) -> dict[str, Any]:
+        times = {"Suspended": "2026-01-02T00:00:00Z", "Running": "2026-01-02T00:00:30Z"}
+        conditions = [{"type": kind, "status": "False", "lastTransitionTime": time} for kind, time in times.items()]
+        metadata = {"namespace": "ml", "name": "a", "uid": "1", "creationTimestamp": "2026-01-01T00:00:00Z"}
+        return {"metadata": metadata, "status": {"phase": phase, "attempt": 1, "conditions": conditions, **status}}
+
+    trains = job("Running", progress={"step": 1, "attempt": 1, "updatedAt": "2026-01-02T00:01:00Z"})
+    metrics.on_change(job("Starting"), job("Running"))
+    metrics.on_change(job("Running"), trains)
+    assert registry.get_sample_value("finetune_job_queue_seconds_sum") == 30
+    assert registry.get_sample_value("finetune_job_time_to_first_step_seconds_sum") == 60
+
+
 async def cached(operator: OperatorUnderTest, field: str, value: Any = None, within: str = "") -> None:
     """Until the cache, which the metrics read, shows the field, with that value where one is given."""
     from controllers.cluster_user import eventually

@@ -32,7 +32,7 @@ from finetune_trainer.loop.evaluation import EvaluationStopped, Evaluator
 from finetune_trainer.loop.feed import Feed
 from finetune_trainer.loop.forward import precision_context
 from finetune_trainer.loop.generators import seed_everything
-from finetune_trainer.loop.memory import explained_memory
+from finetune_trainer.loop.memory import explained_memory, explained_preparation
 from finetune_trainer.loop.objective import settled
 from finetune_trainer.loop.plan import StepPlan, plan_steps
 from finetune_trainer.loop.process_group import device_of, process_group
@@ -98,7 +98,8 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
     processor, max_length = base.processor, base.max_length
 
     before = TrainedOn.beside(base.folder, "model.source")
-    data = unseen(_data(config, task, processor, max_length, run), before, config.model.source)
+    with explained_preparation():
+        data = unseen(_data(config, task, processor, max_length, run), before, config.model.source)
     _describe(data, config, max_length, run)
     members = [] if run.rank else open_members(config, task, data, processor, base.config, run)
 
@@ -133,6 +134,7 @@ def train(config: TrainerConfig, run: Run) -> TrainingResult:
         _describe_evaluation(evaluation, loop.baseline, run)
 
         run.reporter.update(stage="Exporting")
+        memory.after_training()
         trained = whole_model(strategy, adaptation, make, run.rank)
         remove_value_head(trained.model)
         exporter = Exporter(config, task, processor, base.folder, max_length, run.scratch / "artifact", base.frozen)

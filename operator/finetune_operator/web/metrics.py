@@ -71,10 +71,14 @@ class JobMetrics(Collector):
         self.restarts = Counter("finetune_job_restarts", "Attempts started again.", ["cause"], registry=registry)
         self.finished = Counter("finetune_jobs_finished", "Jobs that ended.", ["result"], registry=registry)
         self.queued = _histogram(
-            registry, "finetune_job_queue_seconds", "From creation until all pods of the first attempt run."
+            registry,
+            "finetune_job_queue_seconds",
+            "From creation, or the end of a suspension, until all pods of the first attempt run.",
         )
         self.first_step = _histogram(
-            registry, "finetune_job_time_to_first_step_seconds", "From creation to the first training step."
+            registry,
+            "finetune_job_time_to_first_step_seconds",
+            "From creation, or the end of a suspension, to the first training step.",
         )
         self.duration = _histogram(
             registry, "finetune_job_duration_seconds", "From the first start to the end, restarts included."
@@ -148,14 +152,14 @@ class JobMetrics(Collector):
             self.restarts.labels(cause).inc(max(count - known.get(cause, 0), 0))
 
     def _observe_starts(self, job: Resource, before: Resource, after: Resource) -> None:
-        created = parse_time(job["metadata"].get("creationTimestamp"))
-        if created is None or after.get("attempt") != 1:
+        wanted = _wanted_since(job, after)
+        if wanted is None or after.get("attempt") != 1:
             return
         if after.get("phase") == "Running" != before.get("phase"):
             running = next(c for c in after["conditions"] if c["type"] == "Running")
-            self.queued.observe(_seconds(created, running["lastTransitionTime"]))
+            self.queued.observe(_seconds(wanted, running["lastTransitionTime"]))
         if _step(after) > 0 == _step(before):
-            self.first_step.observe(_seconds(created, after["progress"]["updatedAt"]))
+            self.first_step.observe(_seconds(wanted, after["progress"]["updatedAt"]))
 
     def _observe_recovery(self, job: Resource, before: Resource, after: Resource) -> None:
         if (recovery := recovery_seconds(before, after)) is not None:
@@ -184,6 +188,13 @@ def _status(job: Resource) -> Resource:
 def _stage(status: Resource) -> str:
     progress = status.get("progress") or {}
     return str(progress.get("stage") or "") if progress.get("attempt") == status.get("attempt") else ""
+
+
+def _wanted_since(job: Resource, status: Resource) -> datetime | None:
+    """Since when its first attempt has been to run: what was suspended waits for its user, not for a place."""
+    created = parse_time(job["metadata"].get("creationTimestamp"))
+    resumed = parse_time((find_condition(status.get("conditions") or [], "Suspended") or {}).get("lastTransitionTime"))
+    return max(created, resumed) if created and resumed else created
 
 
 def _step(status: Resource) -> int:

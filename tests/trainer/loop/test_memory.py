@@ -43,6 +43,34 @@ def test_an_allocators_error_is_explained_with_the_models_own_numbers() -> None:
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
+def test_what_comes_after_the_training_is_not_explained_with_its_batches(tmp_path: Path) -> None:
+    import torch
+
+    from finetune_trainer.loop.memory import explained_memory
+
+    def run_out() -> None:
+        with explained_memory(config(), torch.device("cpu"), tmp_path / "note") as memory:
+            memory.watched(torch.nn.Linear(1024, 2048, bias=False))  # 8 MiB of float32
+            memory.after_training()
+            torch.empty(2**50)
+
+    with pytest.raises(OutOfMemory, match="while the model, whose weights are 8 MiB, was written") as caught:
+        run_out()
+    for text in (str(caught.value), (tmp_path / "note").read_text()):
+        assert "Try next, in this order: give each process more memory" in text
+        assert "BatchSize" not in text
+
+
+def test_what_is_read_before_there_is_a_model_is_explained_too() -> None:
+    from finetune_trainer.loop.memory import explained_preparation
+
+    told = r"the data was prepared\. .*resources\.limits\.memory.*nearDuplicates.*MemoryError"
+    with pytest.raises(OutOfMemory, match=told), explained_preparation():
+        raise MemoryError
+    with pytest.raises(KeyError), explained_preparation():
+        raise KeyError("x")
+
+
 @pytest.mark.parametrize(
     ("device", "distributed", "told"),
     [

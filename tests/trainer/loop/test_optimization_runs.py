@@ -76,7 +76,7 @@ def test_frozen_layers_and_modules_stay_as_they_are(tiny_bert: Path, tickets: Pa
     before, after = load_file(tiny_bert / "model.safetensors"), load_file(tmp_path / "output/model.safetensors")
     changed = {name for name, tensor in before.items() if not tensor.equal(after[f"bert.{name}"])}
     assert {name.split(".layer.")[-1][0] for name in changed} == {"1"}, "only the upper of two layers"
-    assert "each process held weights " in (tmp_path / "memory-0").read_text()
+    assert "the model, whose weights are " in (tmp_path / "memory-0").read_text()
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,26 @@ def test_what_a_killed_upload_left_goes_with_the_next_to_the_same_place(claims: 
     assert left == ["m", "m-0a1b2c3d", "tmp-m-merge-0a1b2c3d", "tmp-other-0a1b2c3d"]
 
 
+def test_what_an_upload_that_was_killed_between_its_renames_put_aside_stays_until_another_is_there(
+    claims: Path, tmp_path: Path
+) -> None:
+    models, source = claims / "data" / "models", tmp_path / "source"
+    (models / "tmp-old-m-0a1b2c3d").mkdir(parents=True)
+    source.mkdir()
+    (source / "a").write_text("a")
+    write_manifest(source)
+    (source / "a").write_text("changed after its manifest")
+    place = open_storage("pvc://data/models/m")
+
+    with pytest.raises(UnavailableError):
+        place.upload(source)
+    assert [path.name for path in models.iterdir()] == ["tmp-old-m-0a1b2c3d"]
+
+    write_manifest(source)
+    place.upload(source)
+    assert [path.name for path in models.iterdir()] == ["m"]
+
+
 def test_an_upload_that_does_not_verify_leaves_the_old_folder(claims: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

@@ -22,6 +22,11 @@ UNITS = {"AudioClassification": "milliseconds"}
 MORE_MEMORY = "give each process more memory (resources, or a larger GPU)"
 MOSTLY_FIXED = 0.7
 """Share of the memory from which smaller batches help little."""
+LESS_DATA = (
+    "raise resources.limits.memory; drop dataset.cleaning.nearDuplicates where it is set: it keeps what rows have in "
+    "common; make the largest rows, images or recordings smaller, as each is held whole"
+)
+"""Rows lie on disk; docs/data.md tells what is kept of each."""
 
 
 @dataclass
@@ -35,10 +40,14 @@ class MemoryUse:
     """Whether QLoRA would hold the model's weights in fewer bits."""
     note: Path | None = None
     """Where to leave what is to be said if the kernel ends this process for memory."""
+    whole: int = 0
+    """All weights of the model, wherever they are held."""
+    trained: bool = False
+    """Batches count no more: other settings help than while it trained."""
 
     def watched(self, model: Any) -> Any:
         """The same model, whose weights are counted."""
-        weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+        weights = self.whole = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         whole = Parts(
             weights=weights,
@@ -52,6 +61,19 @@ class MemoryUse:
         if self.note is not None:
             self.note.write_text(self._beside_gpu(offloaded) if self.device.type == "cuda" else self._on_host())
         return model
+
+    def after_training(self) -> None:
+        """From now on the model is put together and written, and what `postprocess` names is done with it."""
+        self.trained = True
+        if self.note is not None:
+            self.note.write_text(f"the training was over, and {self._afterwards()}")
+
+    def _afterwards(self) -> str:
+        steps = "; leave out of postprocess the step that was at work" if self.config.postprocess else ""
+        return (
+            f"the model, whose weights are {_size(self.whole)}, was written{' and postprocessed' if steps else ''}. "
+            f"The newest checkpoint has all of the training. Try next, in this order: {MORE_MEMORY}{steps}"
+        )
 
     def _on_host(self) -> str:
         total, fixed = host_memory(), sum(self.parts.values()) * self.config.distributed.processes_per_node
@@ -73,12 +95,15 @@ class MemoryUse:
 
     def explanation(self, error: BaseException) -> str:
         """What filled the memory, and the next things to try."""
-        total, used = self._memory()
+        total, used = _memory(self.device)
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if self.trained:
+            filled = f"{_size(used)} of {_size(total)}"
+            return f"out of memory: {filled} were in use while {self._afterwards()}. ({first[:300]})"
         rest = max(0, used - sum(self.parts.values()))
         parts = {**self.parts, f"activations of {self._batch()} and all else": rest} if self.parts else {}
         filled = _listed(parts) or "the model, while it was loaded"
         steps = next_steps(self.config, sum(self.parts.values()) > MOSTLY_FIXED * total, self.quantizable)
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return (
             f"out of memory: {_size(used)} of {_size(total)} were in use: {filled}. Try next, in this order: "
             f"{'; '.join(steps)}. ({first[:300]})"
@@ -91,12 +116,31 @@ class MemoryUse:
             count, kind = count * written.group_size, "completions"
         return f"{count} {kind} of up to {self.config.max_length} {UNITS.get(self.config.task, 'tokens')}"
 
-    def _memory(self) -> tuple[int, int]:
-        """What there is and what was used at most, in bytes."""
-        if self.device.type == "cuda":
-            total = torch.cuda.get_device_properties(self.device).total_memory
-            return total, torch.cuda.max_memory_allocated(self.device)
-        return host_memory(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+def _memory(device: torch.device) -> tuple[int, int]:
+    """What there is and what was used at most, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory, torch.cuda.max_memory_allocated(device)
+    return host_memory(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@contextmanager
+def explained_preparation() -> Iterator[None]:
+    """The same for what is read before there is a model.
+
+    Raises:
+        OutOfMemory: Memory ran out in here.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            raise
+        total, used = _memory(torch.device("cpu"))
+        raise OutOfMemory(
+            f"out of memory: {_size(used)} of {_size(total)} were in use while the data was prepared. Try next, in "
+            f"this order: {LESS_DATA}. ({str(error)[:300] or type(error).__name__})"
+        ) from error
 
 
 @contextmanager
