@@ -54,4 +54,4 @@ async def test_other_tasks_answer_alike(name: str, tmp_path: Path) -> None:
     result, _ = run(wanted, tmp_path)
     assert result.postprocess[0].metrics == pytest.approx(result.metrics, abs=1e-4)
     async with serving(tmp_path / "output-tflite", name="tiny") as server:
-        await ask(server, case, (await server.client.get("/v2/models/tiny")).json())
+        await ask(server, case.inputs, case.answered, (await server.client.get("/v2/models/tiny")).json())
